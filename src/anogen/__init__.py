@@ -1,0 +1,66 @@
+"""anogen: train, compare and deploy generative models, and detect what they have never seen."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anogen.data.catalog import DATASETS, load_data
+    from anogen.data.corruptions import CORRUPTIONS, corrupt
+    from anogen.data.images import Images, Splits, images_from_array, split
+    from anogen.errors import AnogenError
+    from anogen.evaluation.evaluate import evaluate
+    from anogen.models import MODELS
+    from anogen.models.base import GenerativeModel, Losses
+    from anogen.models.vae import VAE
+    from anogen.run import Run
+    from anogen.training.fit import fit
+
+_HOMES = {
+    "DATASETS": "data.catalog",
+    "load_data": "data.catalog",
+    "CORRUPTIONS": "data.corruptions",
+    "corrupt": "data.corruptions",
+    "Images": "data.images",
+    "Splits": "data.images",
+    "images_from_array": "data.images",
+    "split": "data.images",
+    "AnogenError": "errors",
+    "evaluate": "evaluation.evaluate",
+    "MODELS": "models",
+    "GenerativeModel": "models.base",
+    "Losses": "models.base",
+    "VAE": "models.vae",
+    "Run": "run",
+    "fit": "training.fit",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "CORRUPTIONS",
+    "DATASETS",
+    "MODELS",
+    "VAE",
+    "AnogenError",
+    "GenerativeModel",
+    "Images",
+    "Losses",
+    "Run",
+    "Splits",
+    "corrupt",
+    "evaluate",
+    "fit",
+    "images_from_array",
+    "load_data",
+    "split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import anogen` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'anogen' has no attribute {name!r}")
+    return getattr(import_module(f"anogen.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,174 @@
+"""Folders of tensors and JSON, whole or not there at all, checked by hash; never a pickle.
+
+A checkpoint folder holds `*.safetensors`, `state.json` and `manifest.json`, which has the size and
+SHA-256 of each. It is written aside, flushed to disk and renamed, so that a crash at any moment
+leaves the old one, the new one, or the old one under the name `previous`.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from anogen.errors import MachineError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+STATE = "state.json"
+MAX_HEADER_BYTES = 1_000_000
+"""A safetensors header larger than this is refused before it is parsed."""
+
+Tensors = Mapping[str, Tensor]
+
+
+def save_checkpoint(folder: Path, tensors: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
+    """Write a checkpoint; what stood at `folder` stays as `previous` beside it.
+
+    Args:
+        folder: where it shall stand.
+        tensors: file stem → named tensors, for example `{"weights": model.state_dict()}`.
+        state: anything that JSON can hold.
+
+    Raises:
+        MachineError: the disk is full or refuses; the old checkpoint is untouched.
+    """
+    files = {f"{stem}.safetensors": _to_bytes(named) for stem, named in tensors.items()}
+    files[STATE] = json.dumps(dict(state), indent=1).encode()
+    manifest = {
+        "format": FORMAT,
+        "files": {name: _fingerprint(content) for name, content in files.items()},
+    }
+    files[MANIFEST] = json.dumps(manifest, indent=1).encode()
+    aside = folder.with_name(f".{folder.name}.writing")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        for name, content in files.items():
+            write_durably(aside / name, content)
+        _flush(aside)
+        _swap(aside, folder)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        needed = sum(map(len, files.values()))
+        raise MachineError(
+            f"{folder}: cannot save the checkpoint ({error.strerror}; {needed:,} bytes needed); "
+            "free some space, then resume"
+        ) from error
+
+
+def load_checkpoint(
+    folder: Path, stems: tuple[str, ...] | None = None
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """The tensors of the files named by `stems` (default: all) and the state of a checkpoint.
+
+    Every file is compared with the manifest before anything in it is parsed.
+
+    Raises:
+        MachineError: missing, damaged, or not a checkpoint; the message names the file.
+    """
+    recorded = _read_manifest(folder)
+    wanted = [name for name in recorded if name.endswith(".safetensors")]
+    if stems is not None:
+        wanted = [f"{stem}.safetensors" for stem in stems]
+    contents = {name: _read_checked(folder, name, recorded) for name in (*wanted, STATE)}
+    state = json.loads(contents.pop(STATE))
+    return {
+        name.removesuffix(".safetensors"): _from_bytes(folder / name, content)
+        for name, content in contents.items()
+    }, state
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and wait until it is on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Put a file in the place of another in one step: readers see the old or the new one."""
+    aside = path.with_name(f".{path.name}.writing")
+    try:
+        write_durably(aside, content)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise MachineError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _swap(aside: Path, folder: Path) -> None:
+    """Two renames; between them the old checkpoint stands under the name `previous`."""
+    previous = previous_of(folder)
+    if folder.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+    aside.rename(folder)
+    _flush(folder.parent)
+
+
+def previous_of(folder: Path) -> Path:
+    """Where the checkpoint that stood at `folder` before the last save lies."""
+    return folder.with_name(f"{folder.name}.previous")
+
+
+def _flush(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _fingerprint(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _to_bytes(named: Tensors) -> bytes:
+    return safetensors.torch.save({key: value.contiguous().cpu() for key, value in named.items()})
+
+
+def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    if not folder.is_dir():
+        raise MachineError(f"{folder}: there is no checkpoint")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        if manifest["format"] != FORMAT:
+            raise MachineError(f"{folder}: format {manifest['format']}, this version reads {FORMAT}")
+        return dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, MachineError):
+            raise
+        raise MachineError(f"{folder / MANIFEST}: missing or damaged ({error!r})") from error
+
+
+def _read_checked(folder: Path, name: str, recorded: dict[str, dict[str, Any]]) -> bytes:
+    path = folder / name
+    if name not in recorded:
+        raise MachineError(f"{path}: not in the manifest; this is not a checkpoint of anogen")
+    expected = recorded[name]
+    if not path.is_file() or path.stat().st_size != expected["bytes"]:
+        found = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
+        raise MachineError(f"{path}: {expected['bytes']} bytes expected, {found} found")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+        raise MachineError(f"{path}: does not match its SHA-256 in {MANIFEST}; it is damaged")
+    return content
+
+
+def _from_bytes(path: Path, content: bytes) -> dict[str, Tensor]:
+    header = struct.unpack("<Q", content[:8])[0] if len(content) >= 8 else MAX_HEADER_BYTES + 1
+    if header > min(MAX_HEADER_BYTES, len(content)) or content[8:9] != b"{":
+        raise MachineError(f"{path}: not a safetensors file, or its header is too large; refused")
+    try:
+        return safetensors.torch.load(content)
+    except SafetensorError as error:
+        raise MachineError(f"{path}: not a valid safetensors file ({error})") from error

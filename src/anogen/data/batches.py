@@ -1,0 +1,85 @@
+"""Batches as a pure function of (seed, epoch, position), scaled to [0, 1] on the device."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anogen.data.images import Images
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """Bytes to floats: the only place where pixels are scaled.
+
+    Args:
+        pixels: uint8 `[b, c, h, w]`.
+
+    Returns:
+        float32 `[b, c, h, w]` in [0, 1], channels last in memory, on the device of `pixels`.
+
+    Example:
+        >>> import torch
+        >>> to_unit(torch.full((1, 1, 2, 2), 51, dtype=torch.uint8)).unique()
+        tensor([0.2000])
+    """
+    return pixels.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def in_order(images: Images, size: int, device: torch.device) -> Iterator[Tensor]:
+    """All images, first to last: float32 `[≤ size, c, h, w]` in [0, 1]."""
+    for start in range(0, len(images), size):
+        chunk = np.array(images.pixels[start : start + size])
+        yield to_unit(torch.from_numpy(chunk).to(device))
+
+
+def batches_per_epoch(count: int, size: int) -> int:
+    """Full batches in an epoch; what is left over is left out, another part in each epoch."""
+    return max(1, count // size)
+
+
+class Shuffled:
+    """Random batches of a data set, the same whenever asked for the same place.
+
+    On a GPU the bytes of the whole data set are kept there where they take less than a quarter
+    of its free memory; elsewhere each batch is copied.
+
+    Args:
+        images: what to draw from.
+        size: images per batch; a data set that is smaller is one batch.
+        seed: of the order.
+        device: where the batches go.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> images = Images(np.arange(40, dtype=np.uint8).reshape(10, 1, 2, 2), "ramp")
+        >>> batches = Shuffled(images, 4, seed=0, device=torch.device("cpu"))
+        >>> whole = list(batches.epoch(3))
+        >>> rest = list(batches.epoch(3, start=1))
+        >>> len(whole), torch.equal(whole[1], rest[0])
+        (2, True)
+    """
+
+    def __init__(self, images: Images, size: int, seed: int, device: torch.device) -> None:
+        self.images, self.size, self.seed, self.device = images, size, seed, device
+        self._resident = _resident(images, device)
+
+    def __len__(self) -> int:
+        return batches_per_epoch(len(self.images), self.size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
+        """The batches of an epoch from position `start` on: float32 `[size, c, h, w]`."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
+        for position in range(start, len(self)):
+            chosen = order[position * self.size : (position + 1) * self.size]
+            if self._resident is None:
+                yield to_unit(torch.from_numpy(self.images.pixels[chosen]).to(self.device))
+            else:
+                yield to_unit(self._resident[torch.from_numpy(chosen).to(self.device)])
+
+
+def _resident(images: Images, device: torch.device) -> Tensor | None:
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return torch.tensor(images.pixels, device=device) if images.pixels.nbytes < free / 4 else None

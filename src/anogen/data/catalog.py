@@ -1,0 +1,277 @@
+"""Every data set by name, where it lies, and how to get it; a path serves as a name."""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from anogen.data.corruptions import corrupt
+from anogen.data.files import Resize, load_path, read_idx_images, resize_pictures
+from anogen.data.images import Images, Splits, split
+from anogen.errors import DataError, MachineError, UsageError, unknown_name
+from anogen.progress import Progress, say
+
+DATA_DIR_VARIABLE = "ANOGEN_DATA_DIR"
+DOWNLOAD_TIMEOUT_S = 15
+
+
+@dataclass(frozen=True)
+class IdxSource:
+    """A published data set of four gzipped IDX files.
+
+    Attributes:
+        title: one line for the list.
+        classes: the names of the labels, in order.
+        mirrors: addresses of folders that hold the files, tried in order.
+        md5: file name → canonical MD5 sum.
+    """
+
+    title: str
+    classes: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    md5: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The handwritten digits bundled with scikit-learn: 1,797 images, no network needed."""
+
+    title: str = "handwritten digits bundled with scikit-learn, 8×8 scaled to 28×28"
+
+
+MNIST = IdxSource(
+    "handwritten digits, 60,000 + 10,000 of 28×28 (Deng 2012)",
+    tuple("0123456789"),
+    (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    {
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
+)
+FASHION_MNIST = IdxSource(
+    "clothing, 60,000 + 10,000 of 28×28 (Xiao et al. 2017)",
+    ("T-shirt/top", "trouser", "pullover", "dress", "coat",
+     "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    ),
+    {
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    },
+)  # fmt: skip
+
+DATASETS: dict[str, IdxSource | Digits] = {
+    "mnist": MNIST,
+    "fashion-mnist": FASHION_MNIST,
+    "digits": Digits(),
+}
+"""Every data set that has a name. `auto` stands for MNIST where it can be had, else digits."""
+
+
+def load_data(
+    data: str | Path = "auto",
+    *,
+    data_dir: str | Path | None = None,
+    image_size: int | None = None,
+    resize: Resize = "stretch",
+    channels: int | None = None,
+) -> Splits:
+    """The training, validation and test images of a data set.
+
+    Args:
+        data: `mnist`, `fashion-mnist`, `digits`, or a path to a folder of pictures, a `.npy` or
+            `.npz` array or an IDX file; `auto` takes MNIST where it can be found or fetched, else
+            digits. `+transformation` may follow, several times: `mnist+blur`, `digits+rotation=45`.
+        data_dir: where data sets lie (one folder each); default: the variable ANOGEN_DATA_DIR,
+            else the user's cache folder, to which missing ones are downloaded.
+        image_size: height and width to bring a folder's pictures to; default: their own.
+        resize: `stretch` ignores the aspect ratio of pictures, `crop` keeps their centre.
+        channels: 1 reads pictures as grey, 3 as RGB; default: grey where all are grey.
+
+    Returns:
+        uint8 images, split with a fixed seed: where the source names no test images, 10 % are
+        test and 10 % validation; else 1/12 of the training images are validation (5,000 of
+        MNIST's 60,000).
+
+    Raises:
+        UsageError: no such name or path.
+        DataError: the files are missing and cannot be fetched, or are damaged.
+
+    Example:
+        >>> from anogen import load_data
+        >>> digits = load_data("digits")
+        >>> digits.shape, len(digits.train), len(digits.test)
+        ((1, 28, 28), 1437, 180)
+    """
+    source = {
+        "data": str(data),
+        "image_size": image_size,
+        "resize": resize,
+        "channels": channels,
+    }
+    name, *corruptions = [str(data)] if Path(data).exists() else str(data).split("+")
+    if name == "auto":
+        splits = _load_best(data_dir)
+        source["data"] = "+".join([splits.name, *corruptions])
+    elif name in DATASETS:
+        splits = _load_named(name, data_dir)
+    elif Path(name).exists():
+        splits = load_path(Path(name), image_size, resize, channels)
+        source["data"] = "+".join([str(Path(name).resolve()), *corruptions])
+    elif any(mark in name for mark in "/\\."):
+        raise DataError(f"{name}: no such file or folder")
+    else:
+        raise unknown_name("data set", name, [*DATASETS, "auto"])
+    if (image_size or channels) and name in (*DATASETS, "auto"):
+        raise UsageError(f"{name}: image_size and channels apply to folders of pictures only")
+    for corruption in corruptions:
+        splits = replace(
+            splits,
+            train=corrupt(splits.train, corruption),
+            validation=corrupt(splits.validation, corruption, seed=1),
+            test=corrupt(splits.test, corruption, seed=2),
+        )
+    return replace(splits, source=source)
+
+
+def find(name: str, data_dir: str | Path | None = None) -> Path | None:
+    """The folder that holds all files of a named IDX data set, or None."""
+    source = DATASETS[name]
+    assert isinstance(source, IdxSource)
+    for folder in _places(data_dir):
+        if all((folder / name / file).is_file() for file in source.md5):
+            return folder / name
+    return None
+
+
+def damaged_files(name: str, folder: Path) -> list[str]:
+    """Names of the files whose MD5 sum is not the published one."""
+    source = DATASETS[name]
+    assert isinstance(source, IdxSource)
+    return [file for file, md5 in source.md5.items() if _md5(folder / file) != md5]
+
+
+def fetch(name: str, data_dir: str | Path | None = None, tries: int = 3) -> Path:
+    """Download what is missing of a named IDX data set; returns its folder.
+
+    Every file is checked against its published MD5 sum before it gets its name. Each mirror is
+    tried in turn, and all of them `tries` times.
+
+    Raises:
+        DataError: no mirror gave the file; the message says how to place it by hand.
+    """
+    source = DATASETS[name]
+    assert isinstance(source, IdxSource)
+    folder = _places(data_dir)[0] / name
+    for file, md5 in source.md5.items():
+        if not (folder / file).is_file() or _md5(folder / file) != md5:
+            _download(source.mirrors, file, md5, folder, tries)
+    return folder
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for data: `$XDG_CACHE_HOME/anogen`, by default `~/.cache/anogen`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anogen"
+
+
+def _places(data_dir: str | Path | None) -> list[Path]:
+    """Where to look, in order; a folder that is named comes first and is where downloads go."""
+    named = data_dir or os.environ.get(DATA_DIR_VARIABLE)
+    return [Path(named), cache_dir()] if named else [cache_dir()]
+
+
+def _load_best(data_dir: str | Path | None) -> Splits:
+    try:
+        return _load_named("mnist", data_dir, tries=1)
+    except (DataError, MachineError) as error:
+        say(f"MNIST cannot be had ({error}); using scikit-learn's bundled digits instead")
+        return _load_named("digits", data_dir)
+
+
+def _load_named(name: str, data_dir: str | Path | None, tries: int = 3) -> Splits:
+    source = DATASETS[name]
+    if isinstance(source, Digits):
+        return split(_load_digits())
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise DataError(f"{data_dir}: no such folder; data_dir must hold {name}/")
+    folder = find(name, data_dir) or fetch(name, data_dir, tries)
+    train, test = (
+        read_idx_images(folder / f"{part}-images-idx3-ubyte.gz", name, source.classes)
+        for part in ("train", "t10k")
+    )
+    return split(train, test, held_out=1 / 12)
+
+
+def _load_digits() -> Images:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    scaled = np.rint(np.asarray(bunch["images"]) * (255 / 16)).astype(np.uint8)
+    labels = np.asarray(bunch["target"], np.int64)
+    return Images(resize_pictures(scaled, 28)[:, None], "digits", labels, tuple("0123456789"))
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _download(
+    mirrors: tuple[str, ...], file: str, md5: str, folder: Path, tries: int
+) -> None:
+    """One file, verified before it gets its name; every mirror in turn, each tried again."""
+    import logging
+
+    import pooch
+
+    pooch.get_logger().setLevel(logging.ERROR)
+    failures: dict[str, str] = {}
+    for _ in range(tries):
+        for mirror in mirrors:
+            try:
+                pooch.retrieve(
+                    mirror + file, f"md5:{md5}", file, folder,
+                    downloader=pooch.HTTPDownloader(
+                        progressbar=_DownloadBar(file), timeout=DOWNLOAD_TIMEOUT_S
+                    ),
+                )  # fmt: skip
+                return
+            except (OSError, ValueError) as error:
+                failures[mirror] = f"{mirror}: {str(error).splitlines()[0][:120]}"
+    raise DataError(
+        f"{file} could not be downloaded; place it by hand as {folder / file} "
+        f"(MD5 {md5}). Tried {'; '.join(failures.values())}"
+    )
+
+
+class _DownloadBar:
+    """Pooch's progress-bar contract, on our progress display."""
+
+    def __init__(self, file: str) -> None:
+        self.total = 0
+        self._file = file
+        self._bar: Progress | None = None
+
+    def update(self, count: int) -> None:
+        if self._bar is None:
+            self._bar = Progress(f"downloading {self._file}", self.total, "bytes")
+        self._bar.advance(count)
+
+    def reset(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None

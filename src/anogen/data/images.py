@@ -1,0 +1,205 @@
+"""The one form that image data takes: uint8 pixels, labels, a name; and its three splits."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anogen.errors import DataError, UsageError
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+SPLIT_SEED = 0
+"""All runs share one split, whatever their own seed, so that their numbers compare."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images in memory or mapped from a file.
+
+    Attributes:
+        pixels: uint8 `[n, c, h, w]`, 0 to 255, `c` 1 (grey) or 3 (RGB); may be a memory map.
+        name: what the report calls them.
+        labels: int64 `[n]`, indices into `classes`, or None.
+        classes: the names of the labels; empty where there are none.
+
+    Raises:
+        DataError: the array is not uint8 `[n, c, h, w]`, is empty, or labels do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> images = Images(np.zeros((5, 1, 28, 28), np.uint8), "black")
+        >>> len(images), images.shape, images[:2].name
+        (5, (1, 28, 28), 'black')
+    """
+
+    pixels: Pixels
+    name: str
+    labels: Labels | None = None
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
+            raise DataError(
+                f"{self.name}: pixels must be uint8 [n, c, h, w], found {self.pixels.dtype} "
+                f"{list(self.pixels.shape)}; use anogen.images_from_array for other layouts"
+            )
+        if 0 in self.pixels.shape:
+            raise DataError(f"{self.name}: there is no image in it (shape {self.pixels.shape})")
+        if self.labels is not None and self.labels.shape != (len(self.pixels),):
+            raise DataError(
+                f"{self.name}: {len(self.pixels)} images but labels of shape {self.labels.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: slice | NDArray[Any]) -> "Images":
+        """The chosen images, in the order of `index`."""
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, pixels=self.pixels[index], labels=labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        _, channels, height, width = self.pixels.shape
+        return channels, height, width
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of shape and pixels: equal hashes mean equal data."""
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        for start in range(0, len(self), 4096):
+            digest.update(np.ascontiguousarray(self.pixels[start : start + 4096]))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """One data set, split for training, choosing and judging.
+
+    Attributes:
+        train: what a model is fitted to.
+        validation: held out of training; early stopping and calibration use it.
+        test: touched only by evaluation.
+        source: the arguments of `anogen.load_data` that make these splits again.
+    """
+
+    train: Images
+    validation: Images
+    test: Images
+    source: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        return self.train.shape
+
+    @property
+    def name(self) -> str:
+        """The name of the data set."""
+        return self.train.name
+
+
+def split(images: Images, test: Images | None = None, held_out: float = 0.1) -> Splits:
+    """Shuffle once with a fixed seed and hold parts out.
+
+    Args:
+        images: all images, or the training images where `test` is given.
+        test: the official test images; None takes a share `held_out` of `images`.
+        held_out: share of `images` that goes to validation (and, without `test`, to test).
+
+    Raises:
+        DataError: fewer than ten images, or test images of another shape.
+
+    Example:
+        >>> import numpy as np
+        >>> parts = split(Images(np.zeros((100, 1, 28, 28), np.uint8), "black"))
+        >>> len(parts.train), len(parts.validation), len(parts.test)
+        (80, 10, 10)
+    """
+    if not 0 < held_out < 0.5:
+        raise UsageError(f"held_out must lie between 0 and 0.5, found {held_out}")
+    if len(images) < 10:
+        raise DataError(f"{images.name}: {len(images)} images are too few to split; give 10 or more")
+    if test is not None and test.shape != images.shape:
+        raise DataError(f"{images.name}: test images are {test.shape}, others {images.shape}")
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(images))
+    share = max(1, round(held_out * len(images)))
+    validation, rest = np.sort(order[:share]), order[share:]
+    if test is None:
+        test, rest = images[np.sort(rest[:share])], rest[share:]
+    return Splits(images[np.sort(rest)], images[validation], test, {"data": images.name})
+
+
+def images_from_array(array: NDArray[Any], name: str = "array", labels: Any = None) -> Images:
+    """Images from an array of any usual layout and range.
+
+    Args:
+        array: `[n, h, w]`, `[n, c, h, w]` or `[n, h, w, c]` with 1 or 3 channels; uint8 or bool,
+            or floats in [0, 1] (rounded to 256 levels).
+        name: what the report calls them.
+        labels: integers or strings `[n]`, or None.
+
+    Raises:
+        DataError: another shape or type; NaN, infinite or out-of-range values (with their place).
+
+    Example:
+        >>> import numpy as np
+        >>> images_from_array(np.full((2, 16, 16, 3), 0.5)).pixels[0, :, 0, 0]
+        array([128, 128, 128], dtype=uint8)
+    """
+    pixels = _to_uint8(_to_nchw(np.asanyarray(array), name), name)
+    if labels is None:
+        return Images(pixels, name)
+    classes, indices = np.unique(np.asarray(labels), return_inverse=True)
+    return Images(pixels, name, indices.astype(np.int64), tuple(str(entry) for entry in classes))
+
+
+def _to_nchw(array: NDArray[Any], name: str) -> NDArray[Any]:
+    if array.ndim == 3:
+        return array[:, None]
+    if array.ndim == 4 and array.shape[1] in (1, 3):
+        return array
+    if array.ndim == 4 and array.shape[3] in (1, 3):
+        return array.transpose(0, 3, 1, 2)
+    raise DataError(
+        f"{name}: shape {list(array.shape)} is not [n, h, w], [n, c, h, w] or [n, h, w, c] "
+        "with 1 or 3 channels"
+    )
+
+
+def _to_uint8(array: NDArray[Any], name: str) -> Pixels:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise DataError(f"{name}: type {array.dtype} is not uint8, bool or a float in [0, 1]")
+    pixels = np.empty(array.shape, np.uint8)
+    for start in range(0, len(array), 4096):
+        chunk = array[start : start + 4096]
+        _refuse_bad_values(chunk, start, name)
+        np.rint(chunk * 255.0, out=pixels[start : start + 4096], casting="unsafe")
+    return pixels
+
+
+def _refuse_bad_values(chunk: NDArray[Any], start: int, name: str) -> None:
+    bad = ~np.isfinite(chunk)
+    if bad.any():
+        place = np.argwhere(bad)[0]
+        raise DataError(
+            f"{name}: image {start + place[0]} has the value {chunk[tuple(place)]} at "
+            f"{place[1:].tolist()}; remove or repair it"
+        )
+    low, high = float(chunk.min()), float(chunk.max())
+    if low < 0 or high > 1:
+        raise DataError(
+            f"{name}: float pixels must lie in [0, 1], found {low:g} to {high:g}; "
+            "divide by 255, or convert to uint8"
+        )

@@ -1,0 +1,50 @@
+"""Which device computes, and in which precision."""
+
+from typing import Literal
+
+import torch
+
+from anogen.errors import MachineError, UsageError
+
+Precision = Literal["auto", "bfloat16", "float32"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` is the first CUDA GPU where there is one, else the processor.
+
+    Raises:
+        UsageError: not a device's name.
+        MachineError: a GPU was asked for and none can be used.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"device {name!r}: use auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r}: only cpu and cuda are supported")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise MachineError(
+            f"device {name!r}: PyTorch {torch.__version__} sees {torch.cuda.device_count()} GPUs; "
+            "use cpu, or see anogen doctor"
+        )
+    return device
+
+
+def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """The type of matrix products: `auto` is bfloat16 where the device has instructions for it.
+
+    Weights, optimiser state, losses and normalisation statistics stay float32 either way.
+    """
+    if precision == "auto":
+        return torch.bfloat16 if fast_bfloat16(device) else torch.float32
+    return {"bfloat16": torch.bfloat16, "float32": torch.float32}[precision]
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the processor (AVX-512 BF16, AMX) or the GPU computes in bfloat16 natively."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    abilities = torch.cpu.get_capabilities()
+    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))

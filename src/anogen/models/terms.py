@@ -1,0 +1,61 @@
+"""The terms that losses are made of: one value per example, in nats or squared pixels."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def squared_error(x: Tensor, y: Tensor) -> Tensor:
+    """Squared error summed over pixels, on the [0, 1] scale (squared pixels): `[b]`.
+
+    >>> squared_error(torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2))
+    tensor([4., 4.])
+    """
+    return (x - y).square().flatten(1).sum(1)
+
+
+def gaussian_nll(x: Tensor, mean: Tensor, log_sigma: Tensor | float) -> Tensor:
+    """−log N(x; mean, σ²) in nats, summed over pixels, with its constant: `[b]`.
+
+    `log_sigma` is one number for all pixels.
+
+    >>> gaussian_nll(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), 0.0)
+    tensor([0.9189])
+    """
+    pixels = x[0].numel()
+    log_sigma = torch.as_tensor(log_sigma, dtype=mean.dtype, device=mean.device)
+    scaled = squared_error(x, mean) * (0.5 * torch.exp(-2 * log_sigma))
+    return scaled + pixels * (log_sigma + 0.5 * LOG_2PI)
+
+
+def bernoulli_nll(x: Tensor, logits: Tensor) -> Tensor:
+    """Cross-entropy in nats, summed over pixels: `[b]`.
+
+    For binary pixels this is −log p(x). For grey pixels it is a cross-entropy and no normalised
+    density: compare it with other Bernoulli models only.
+
+    >>> bernoulli_nll(torch.ones(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)) / math.log(2)
+    tensor([2.])
+    """
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+
+
+def kl_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu, exp(logvar)) ‖ N(0, 1)) in nats, one value per latent: `[b, latent]`.
+
+    Source: Kingma & Welling 2014, appendix B.
+
+    >>> kl_standard_normal(torch.ones(1, 2), torch.zeros(1, 2))
+    tensor([[0.5000, 0.5000]])
+    """
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
+
+
+def normal_log_density(z: Tensor, mu: Tensor | float, logvar: Tensor | float) -> Tensor:
+    """log N(z; mu, exp(logvar)) in nats, summed over the last dimension."""
+    logvar = torch.as_tensor(logvar, dtype=z.dtype, device=z.device)
+    return -0.5 * (LOG_2PI + logvar + (z - mu).square() * torch.exp(-logvar)).sum(-1)

@@ -1,0 +1,233 @@
+"""The variational autoencoder, with β, capacity, warm-up and free bits as arguments."""
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Generator, Tensor, nn
+
+from anogen.errors import UsageError, unknown_name
+from anogen.models.base import GenerativeModel, Losses, Shape
+from anogen.models.terms import (
+    bernoulli_nll,
+    gaussian_nll,
+    kl_standard_normal,
+    normal_log_density,
+    squared_error,
+)
+from anogen.nets.conv import Activation, ConvDecoder, ConvEncoder
+
+Likelihood = Literal["squared_error", "gaussian", "learned_sigma", "bernoulli"]
+Output = Literal["sigmoid", "leaky_relu"]
+
+MIN_SIGMA = 0.5 / 255
+"""Half a grey level: a density of 8-bit pixels finer than that measures rounding."""
+
+
+class VAE(GenerativeModel):
+    """Variational autoencoder; a β-VAE where `beta` is not 1.
+
+    The player `vae` minimises, in nats per image, −log p(x|z) + β·KL(q(z|x) ‖ p(z)), averaged
+    over the batch; the options below change the second term. The evidence lower bound that is
+    reported is −log p(x|z) + KL with its constants, whatever they are.
+
+    Args:
+        shape: channels, height and width of the images.
+        latent: number of latent variables.
+        likelihood: what −log p(x|z) is. `squared_error`: the paper's sum of squares, which is a
+            Gaussian of σ = √½ without its constant; `gaussian`: σ fixed to `sigma`;
+            `learned_sigma`: one σ for all pixels, learnt, starting at `sigma`; `bernoulli`:
+            cross-entropy on logits.
+        sigma: standard deviation of a pixel, on the [0, 1] scale, for the two Gaussians.
+        beta: weight of the KL term (Higgins et al. 2017).
+        capacity: where given, the KL term is β·|KL − C| with C growing from 0 to this many nats
+            over `capacity_steps` optimiser steps (Burgess et al. 2018, equation 8).
+        capacity_steps: steps until the capacity is reached.
+        kl_warmup_steps: steps over which the weight of the KL term grows from 0 to β.
+        free_nats: KL that each latent may spend unpunished, in nats, batch average (free bits;
+            Kingma et al. 2016, equation 15).
+        output: what bounds the image: `sigmoid`, or the paper's literal `leaky_relu`.
+        width: filters of the first layer; see `anogen.nets.conv.ConvEncoder` for this and what
+            follows.
+        depth: how often the image size is halved.
+        dropout: probability of dropping a channel.
+        batch_norm: whether layers are normalised.
+        activation: `leaky_relu`, `relu`, `silu` or `elu`.
+
+    Raises:
+        UsageError: options that contradict one another, or images too small.
+
+    Source: Kingma & Welling 2014; the paper, sections 3.1 and 4.2.1.
+
+    Example:
+        >>> import torch
+        >>> model = VAE((1, 28, 28), latent=2)
+        >>> losses = model.losses(torch.rand(4, 1, 28, 28))
+        >>> sorted(losses.players), losses.terms["kl_nats"].shape
+        (['vae'], torch.Size([4]))
+    """
+
+    monitor = "loss_vae"
+
+    def __init__(
+        self,
+        shape: Shape,
+        latent: int = 16,
+        *,
+        likelihood: Likelihood = "squared_error",
+        sigma: float = 0.25,
+        beta: float = 1.0,
+        capacity: float | None = None,
+        capacity_steps: int = 25_000,
+        kl_warmup_steps: int = 0,
+        free_nats: float = 0.0,
+        output: Output = "sigmoid",
+        width: int = 32,
+        depth: int = 2,
+        dropout: float = 0.0,
+        batch_norm: bool = True,
+        activation: Activation = "leaky_relu",
+    ) -> None:
+        super().__init__()
+        if likelihood not in get_args(Likelihood):
+            raise unknown_name("likelihood", likelihood, get_args(Likelihood))
+        if output not in get_args(Output):
+            raise unknown_name("output", output, get_args(Output))
+        _refuse_contradictions(self.arguments)
+        self.shape: Shape = (shape[0], shape[1], shape[2])
+        self.latent, self.beta, self.free_nats = latent, beta, free_nats
+        self.capacity, self.capacity_steps = capacity, capacity_steps
+        self.kl_warmup_steps = kl_warmup_steps
+        self.likelihood: Likelihood = likelihood
+        self.output: Output = output
+        log_sigma = math.log(math.sqrt(0.5) if likelihood == "squared_error" else sigma)
+        self.log_sigma = nn.Parameter(torch.tensor(log_sigma), likelihood == "learned_sigma")
+        self.encoder = ConvEncoder(
+            shape, 2 * latent, width=width, depth=depth, dropout=dropout,
+            batch_norm=batch_norm, activation=activation,
+        )  # fmt: skip
+        self.decoder = ConvDecoder(
+            shape, latent, width=width, depth=depth, dropout=dropout,
+            batch_norm=batch_norm, activation=activation,
+        )  # fmt: skip
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """One player trains everything."""
+        return {"vae": [self]}
+
+    def losses(self, x: Tensor, step: int | None = None) -> Losses:
+        """The player's loss in nats, and per example: squared error, −log p(x|z), KL, −ELBO."""
+        mu, logvar = self.posterior(x)
+        raw = self._decode_raw(self._draw(mu, logvar))
+        kl = kl_standard_normal(mu, logvar)
+        nll = self._nll(x, raw)
+        constant = self._constant(x) if self.likelihood == "squared_error" else 0.0
+        terms = {
+            "squared_error": squared_error(x, self._bound(raw)),
+            "reconstruction_nats": nll,
+            "kl_nats": kl.sum(1),
+            "negative_elbo_nats": nll + kl.sum(1),
+        }
+        return Losses({"vae": nll.mean() - constant + self._regulariser(kl, step)}, terms)
+
+    def sample(self, count: int, generator: Generator | None = None) -> Tensor:
+        """Images decoded from the prior: float `[count, c, h, w]` in [0, 1]."""
+        device = self.log_sigma.device
+        return self.decode(torch.randn(count, self.latent, generator=generator).to(device))
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|x), each float32 `[b, latent]`."""
+        mu, logvar = self.encoder(x).float().chunk(2, 1)
+        return mu, logvar
+
+    def posterior_mean(self, x: Tensor) -> Tensor:
+        """Mean of q(z|x), float32 `[b, latent]`."""
+        return self.posterior(x)[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Mean image of p(x|z), clipped to [0, 1]: float32 `[b, c, h, w]`."""
+        return self._bound(self._decode_raw(z)).clamp(0, 1)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The image decoded from the posterior's mean: float32 `[b, c, h, w]` in [0, 1]."""
+        return self.decode(self.posterior_mean(x))
+
+    def interpolate(self, x: Tensor, y: Tensor, steps: int) -> Tensor:
+        """Images on the straight line between two posterior means: `[steps, b, c, h, w]`."""
+        start, end = self.posterior_mean(x), self.posterior_mean(y)
+        weights = torch.linspace(0, 1, steps, device=x.device)
+        return torch.stack([self.decode(torch.lerp(start, end, weight)) for weight in weights])
+
+    def kl(self, x: Tensor) -> Tensor:
+        """KL(q(z|x) ‖ p(z)) in nats, one value per latent: float32 `[b, latent]`."""
+        return kl_standard_normal(*self.posterior(x))
+
+    def elbo(self, x: Tensor) -> Tensor:
+        """Evidence lower bound on log p(x) in nats, one posterior sample: float32 `[b]`.
+
+        A true bound whatever β, capacity and free bits are; not normalised for `bernoulli` on
+        grey pixels.
+        """
+        mu, logvar = self.posterior(x)
+        nll = self._nll(x, self._decode_raw(self._draw(mu, logvar)))
+        return -nll - kl_standard_normal(mu, logvar).sum(1)
+
+    def log_likelihood(self, x: Tensor, samples: int) -> Tensor:
+        """Importance-weighted bound on log p(x) in nats with `samples` draws: float32 `[b]`.
+
+        Grows with `samples` towards log p(x); with one draw it estimates the ELBO.
+
+        Source: Burda et al. 2016, equation 8.
+        """
+        mu, logvar = self.posterior(x)
+        weights: list[Tensor] = []
+        for _ in range(samples):
+            z = self._draw(mu, logvar)
+            ratio = normal_log_density(z, 0.0, 0.0) - normal_log_density(z, mu, logvar)
+            weights.append(ratio - self._nll(x, self._decode_raw(z)))
+        return torch.logsumexp(torch.stack(weights), 0) - math.log(samples)
+
+    def _draw(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        return mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
+
+    def _decode_raw(self, z: Tensor) -> Tensor:
+        return self.decoder(z).float()
+
+    def _bound(self, raw: Tensor) -> Tensor:
+        return torch.sigmoid(raw) if self.output == "sigmoid" else nn.functional.leaky_relu(raw, 0.3)
+
+    def _nll(self, x: Tensor, raw: Tensor) -> Tensor:
+        """−log p(x|z) in nats with all constants, `[b]`."""
+        if self.likelihood == "bernoulli":
+            return bernoulli_nll(x, raw)
+        return gaussian_nll(x, self._bound(raw), self.log_sigma.clamp(min=math.log(MIN_SIGMA)))
+
+    def _constant(self, x: Tensor) -> float:
+        """What the Gaussian of σ = √½ adds to the sum of squares: ½ log π per pixel."""
+        return 0.5 * math.log(math.pi) * x[0].numel()
+
+    def _regulariser(self, kl: Tensor, step: int | None) -> Tensor:
+        """The KL term of the loss, a scalar in nats, from the KL `[b, latent]`."""
+        per_latent = kl.mean(0)
+        total = per_latent.clamp(min=self.free_nats).sum() if self.free_nats else per_latent.sum()
+        if self.capacity is not None:
+            total = (total - self.capacity * _progress(step, self.capacity_steps)).abs()
+        return self.beta * _progress(step, self.kl_warmup_steps) * total
+
+
+def _progress(step: int | None, steps: int) -> float:
+    """Share of a schedule that is done: 0 at its start, 1 from its end on."""
+    return 1.0 if step is None or steps <= 0 else min(1.0, step / steps)
+
+
+def _refuse_contradictions(arguments: dict[str, object]) -> None:
+    for name in ("beta", "free_nats", "capacity", "kl_warmup_steps", "capacity_steps"):
+        value = arguments[name]
+        if isinstance(value, int | float) and value < 0:
+            raise UsageError(f"{name} must not be negative, found {value}")
+    if isinstance(sigma := arguments["sigma"], int | float) and sigma < MIN_SIGMA:
+        raise UsageError(f"sigma must be at least {MIN_SIGMA:.4f} (half a grey level), found {sigma}")
+    if arguments["likelihood"] == "bernoulli" and arguments["output"] != "sigmoid":
+        raise UsageError("likelihood bernoulli reads the decoder's output as logits; set output sigmoid")
+    if arguments["capacity"] is not None and arguments["free_nats"]:
+        raise UsageError("capacity and free_nats both set how much KL is free; choose one")

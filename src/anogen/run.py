@@ -1,0 +1,203 @@
+"""One run's folder, which explains itself.
+
+    config.yaml        everything that made it: `anogen train --config` repeats it
+    environment.json   versions, device, precision, hashes of the data
+    metrics.jsonl      one line per epoch
+    checkpoints/       last, best (and the last one's predecessor), each with a manifest
+    figures/           pictures
+    evaluation.json    what `anogen evaluate` measured
+    report.html        the page
+"""
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from anogen.checkpoint import load_checkpoint, previous_of, replace_durably
+from anogen.data.catalog import load_data
+from anogen.data.images import Splits
+from anogen.errors import DataError, MachineError, UsageError
+from anogen.models import find_model
+from anogen.models.base import GenerativeModel
+
+MAX_NAME_BYTES = 255
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run in a folder; `Run.open(path)` for an existing one.
+
+    Example:
+        >>> Run.open("no/such/run")
+        Traceback (most recent call last):
+        anogen.errors.UsageError: no/such/run: there is no run (no config.yaml in it)
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: str | Path) -> "Run":
+        """A new folder; of two processes that ask for one name, one gets it.
+
+        Raises:
+            UsageError: it exists already, or the name cannot be a folder's.
+            MachineError: the folder cannot be written.
+        """
+        run = cls(_checked(path))
+        try:
+            run.path.parent.mkdir(parents=True, exist_ok=True)
+            run.path.mkdir()
+            with tempfile.TemporaryFile(dir=run.path):
+                pass
+        except FileExistsError:
+            raise UsageError(
+                f"{run.path} exists already; choose another --run, or continue it with --resume"
+            ) from None
+        except OSError as error:
+            raise MachineError(f"{run.path}: cannot be written ({error.strerror})") from error
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """An existing run.
+
+        Raises:
+            UsageError: there is none.
+        """
+        run = cls(_checked(path))
+        if not (run.path / "config.yaml").is_file():
+            raise UsageError(f"{run.path}: there is no run (no config.yaml in it)")
+        return run
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What made the run, as `config.yaml` has it."""
+        try:
+            loaded = yaml.safe_load((self.path / "config.yaml").read_text("utf-8"))
+            return dict(loaded)
+        except (yaml.YAMLError, ValueError, TypeError) as error:
+            raise UsageError(f"{self.path}/config.yaml: not a valid configuration") from error
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where it ran and on which data, as `environment.json` has it."""
+        return json.loads((self.path / "environment.json").read_text("utf-8"))
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """One row per finished epoch, first to last."""
+        path = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+    @property
+    def figures(self) -> Path:
+        """The folder of pictures, made where it is missing."""
+        folder = self.path / "figures"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def checkpoint(self, which: str) -> Path:
+        """The folder of a checkpoint: `last`, `best` or `last.previous`."""
+        return self.path / "checkpoints" / which
+
+    def load_state(self, which: str = "last") -> tuple[dict[str, Any], dict[str, Any]]:
+        """Tensors and state of a checkpoint; a missing one is sought under its old name.
+
+        Raises:
+            MachineError: it is damaged; the message names another that is whole.
+        """
+        folder = self.checkpoint(which)
+        if not folder.exists() and previous_of(folder).exists():
+            folder = previous_of(folder)
+        try:
+            return load_checkpoint(folder)
+        except MachineError as error:
+            raise MachineError(f"{error}{self._advice(folder)}") from error
+
+    def load_model(self, checkpoint: str | None = None) -> GenerativeModel:
+        """The trained model in evaluation mode, on the processor.
+
+        Args:
+            checkpoint: `best` or `last`; default: the best one where there is one.
+
+        Raises:
+            MachineError: no checkpoint yet, or a damaged one.
+        """
+        if checkpoint is None:
+            checkpoint = "best" if self.checkpoint("best").exists() else "last"
+        tensors, state = self.load_state(checkpoint)
+        model = find_model(state["model"]["class_path"])(**state["model"]["init_args"])
+        model.load_state_dict(tensors["weights"])
+        return model.eval()
+
+    def load_data(self, data_dir: str | Path | None = None) -> Splits:
+        """The data that the run was trained on.
+
+        Raises:
+            DataError: it came from arrays in memory, or has changed since.
+        """
+        config = self.config
+        if not config["data"]:
+            raise DataError(f"{self.path}: was trained on arrays in memory; give them again")
+        keys = ("data", "image_size", "resize", "channels")
+        splits = load_data(**{key: config[key] for key in keys if key in config}, data_dir=data_dir)
+        self.check_data(splits)
+        return splits
+
+    def check_data(self, splits: Splits) -> None:
+        """Refuse data other than the run's own."""
+        recorded = self.environment["data"]["train_sha256"]
+        if splits.train.sha256 != recorded:
+            raise DataError(
+                f"{self.path}: the training data differs from that of the run "
+                f"(SHA-256 {splits.train.sha256[:12]}, recorded {recorded[:12]})"
+            )
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Put a JSON file into the run's folder, whole or not at all."""
+        replace_durably(self.path / name, (json.dumps(content, indent=1) + "\n").encode())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training the same run.
+
+        Raises:
+            UsageError: another process is at it.
+        """
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise UsageError(f"{self.path}: another process is training this run") from None
+        finally:
+            os.close(handle)
+
+    def _advice(self, damaged: Path) -> str:
+        for which in ("last", "last.previous", "best"):
+            folder = self.checkpoint(which)
+            if folder != damaged and folder.exists():
+                return f"; use --checkpoint {which}, or train again"
+        return "; train again"
+
+
+def _checked(path: str | Path) -> Path:
+    """The path, if it can be a folder's name at all."""
+    if "\0" in str(path):
+        raise UsageError("the name of a run must not contain a NUL character")
+    if any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in Path(path).parts):
+        raise UsageError(f"the name of a run must have at most {MAX_NAME_BYTES} bytes")
+    return Path(path)

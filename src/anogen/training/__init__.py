@@ -1,0 +1,1 @@
+"""One engine for every model: players and losses in, a run folder out."""

@@ -1,0 +1,136 @@
+"""All that a training run is at a moment, and how it becomes a checkpoint and comes back."""
+
+import copy
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anogen.errors import MachineError
+from anogen.models import model_name
+from anogen.models.base import GenerativeModel
+from anogen.training.step import Player
+
+
+@dataclass
+class Counters:
+    """Where a run is; everything random is a function of this and the seed.
+
+    Attributes:
+        step: optimiser steps done.
+        epoch: epochs finished.
+        batch: batches done of the epoch under way.
+        sums: loss or term → sum over those batches of its batch mean, in training mode.
+        best_value: lowest value of the monitored metric.
+        best_epoch: the epoch that had it.
+        elapsed_s: seconds of training, without interruptions.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    sums: dict[str, float] = field(default_factory=dict[str, float])
+    best_value: float = math.inf
+    best_epoch: int = 0
+    elapsed_s: float = 0.0
+
+
+@dataclass
+class TrainingState:
+    """A model with its optimisers, averaged weights and counters.
+
+    Attributes:
+        model: the weights that are trained.
+        players: the optimisers.
+        averaged: exponential moving average of the model, or None.
+        counters: where the run is.
+    """
+
+    model: GenerativeModel
+    players: list[Player]
+    averaged: GenerativeModel | None
+    counters: Counters = field(default_factory=Counters)
+
+    @property
+    def evaluated(self) -> GenerativeModel:
+        """The weights that are evaluated and kept: averaged where averaging is on."""
+        return self.averaged or self.model
+
+    @torch.no_grad()
+    def average(self, decay: float) -> None:
+        """Move the averaged weights towards the trained ones; buffers are copied."""
+        if self.averaged is None:
+            return
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateUsage]
+            list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay
+        )
+        for kept, new in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(new)
+
+    def is_finite(self) -> bool:
+        """Whether every weight is finite."""
+        return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """What evaluation needs, for `save_checkpoint`."""
+        return {"weights": self.evaluated.state_dict()}
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What resuming needs, for `save_checkpoint`."""
+        training = {
+            f"{player.name}.{index}.{key}": value
+            for player in self.players
+            for index, parameter in enumerate(player.parameters)
+            for key, value in player.optimizer.state[parameter].items()
+        }
+        if self.averaged is not None:
+            training |= {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        return {**self.weights(), "training": training}
+
+    def description(self) -> dict[str, Any]:
+        """The JSON part of a checkpoint."""
+        return {"model": describe(self.model), "counters": asdict(self.counters)}
+
+    def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+        """Take the place that a checkpoint describes.
+
+        Raises:
+            MachineError: the checkpoint is another model's.
+        """
+        if state["model"] != describe(self.model):
+            raise MachineError("the checkpoint is of another model, or of one with other arguments")
+        training = tensors["training"]
+        self.evaluated.load_state_dict(tensors["weights"])
+        if self.averaged is not None:
+            prefix = "model."
+            own = {k.removeprefix(prefix): v for k, v in training.items() if k.startswith(prefix)}
+            self.model.load_state_dict(own)
+        for player in self.players:
+            for index, parameter in enumerate(player.parameters):
+                start = f"{player.name}.{index}."
+                player.optimizer.state[parameter] = {
+                    key.removeprefix(start): _like(value, parameter)
+                    for key, value in training.items()
+                    if key.startswith(start)
+                }
+        self.counters = Counters(**state["counters"])
+
+
+def describe(model: GenerativeModel) -> dict[str, Any]:
+    """How to build the model again, as JSON knows it (tuples are lists)."""
+    arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in model.arguments.items()}
+    return {"class_path": model_name(model), "init_args": arguments}
+
+
+def averaged_copy(model: GenerativeModel) -> GenerativeModel:
+    """A copy for the moving average, in evaluation mode, without gradients."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def _like(value: Tensor, parameter: Tensor) -> Tensor:
+    """A moment with the device and memory layout of its parameter; Adam's scalar step as it is."""
+    if value.dim() == 0 and parameter.dim() > 0:
+        return value.to(parameter.device)
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -1,0 +1,96 @@
+"""One training step for any number of players: each follows the gradient of its own loss alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from anogen.errors import UsageError
+from anogen.models.base import GenerativeModel, Losses
+
+
+@dataclass(frozen=True)
+class Player:
+    """A part of a model with the optimiser that trains it."""
+
+    name: str
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Adam
+
+
+def make_players(
+    model: GenerativeModel, learning_rate: float, betas: tuple[float, float]
+) -> list[Player]:
+    """One Adam for each player of the model (Kingma & Ba 2015).
+
+    Raises:
+        UsageError: a parameter belongs to two players or to none: a mistake in the model.
+    """
+    owner: dict[nn.Parameter, str] = {}
+    players: list[Player] = []
+    for name, modules in model.players().items():
+        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        for parameter in parameters:
+            if owner.setdefault(parameter, name) != name:
+                raise UsageError(
+                    f"{type(model).__name__}: players {owner[parameter]} and {name} share a parameter"
+                )
+        optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True)
+        players.append(Player(name, parameters, optimizer))
+    orphans = [n for n, p in model.named_parameters() if p.requires_grad and p not in owner]
+    if orphans:
+        raise UsageError(f"{type(model).__name__}: no player trains {', '.join(orphans)}")
+    return players
+
+
+def train_step(
+    model: GenerativeModel,
+    players: list[Player],
+    x: Tensor,
+    step: int,
+    precision: torch.dtype = torch.float32,
+    clip_gradient: float | None = None,
+) -> Losses:
+    """Every player's gradient at the same point, then every player's step.
+
+    One forward pass serves all players. A player that the model leaves out of its losses rests.
+
+    Args:
+        model: in training mode.
+        players: from `make_players`.
+        x: float32 `[b, c, h, w]` in [0, 1].
+        step: optimiser steps done so far.
+        precision: of matrix products; weights, losses and optimisers stay float32.
+        clip_gradient: largest norm of a player's gradient; None does not clip.
+
+    Returns:
+        The losses before the step, detached.
+    """
+    with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+        losses = model.losses(x, step)
+    active = [player for player in players if player.name in losses.players]
+    set_gradients(active, losses.players)
+    for player in active:
+        if clip_gradient is not None:
+            nn.utils.clip_grad_norm_(player.parameters, clip_gradient)
+        player.optimizer.step()
+        player.optimizer.zero_grad(set_to_none=True)
+    return Losses(_detached(losses.players), _detached(losses.terms))
+
+
+def set_gradients(players: list[Player], losses: Mapping[str, Tensor]) -> None:
+    """Put the gradient of each player's loss by its own parameters into `parameter.grad`."""
+    for index, player in enumerate(players):
+        gradients = torch.autograd.grad(
+            losses[player.name],
+            player.parameters,
+            retain_graph=index < len(players) - 1,
+            allow_unused=True,
+        )
+        for parameter, gradient in zip(player.parameters, gradients, strict=True):
+            parameter.grad = gradient
+
+
+def _detached(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in named.items()}
