@@ -1,0 +1,116 @@
+"""`anogen doctor`: what is installed, what is found, what is wrong."""
+
+import os
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from anogen.cli.options import new_parser, print_result, table
+
+PACKAGES = ("anogen", "torch", "numpy", "scipy", "scikit-learn", "matplotlib", "safetensors",
+            "jsonargparse", "pillow", "pooch", "tensorboard", "torchvision")  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """Report; 5 where something is wrong that keeps anogen from working."""
+    parser = new_parser("doctor", "Report versions, device, precision, data and known hazards.")
+    parser.add_argument("--data_dir", help="where data sets lie")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse(arguments)
+    report = examine(options["data_dir"])
+    rows = [[key, str(value)] for key, value in report.items() if key not in ("versions", "hazards")]
+    rows += [[f"{name} version", found] for name, found in report["versions"].items()]
+    rows += [["hazard", hazard] for hazard in report["hazards"]] or [["hazards", "none"]]
+    print_result(report, options["json"], table(rows))
+    return 5 if report["broken"] else 0
+
+
+def examine(data_dir: str | None = None) -> dict[str, Any]:
+    """Versions, device, data, folders and hazards, as JSON knows them."""
+    from anogen.data.catalog import DATASETS, IdxSource, cache_dir, find
+
+    found = {name: _version(name) for name in PACKAGES}
+    device = _device()
+    folders = {str(folder): _writable(folder) for folder in (Path.cwd(), cache_dir())}
+    refused = [f"{folder} cannot be written" for folder, writable in folders.items() if not writable]
+    hazards = [*device.pop("hazards"), *_torchvision_hazard(found), *refused]
+    places = {
+        f"data {name}": str(find(name, data_dir) or "not here; anogen data --fetch downloads it")
+        for name, source in DATASETS.items()
+        if isinstance(source, IdxSource)
+    }
+    return {
+        **device,
+        **places,
+        "writable folders": ", ".join(folder for folder, ok in folders.items() if ok) or "none",
+        "versions": found,
+        "hazards": hazards,
+        "broken": device["device"] == "none",
+    }
+
+
+def _device() -> dict[str, Any]:
+    try:
+        import torch
+
+        from anogen.device import choose_device, choose_precision
+    except Exception as error:  # a broken torch fails in many ways; all of them are the finding
+        return {"device": "none", "hazards": [f"PyTorch cannot be imported: {error}"]}
+    device = choose_device("auto")
+    hazards: list[str] = []
+    if device.type == "cpu" and torch.version.cuda and _has_nvidia():
+        hazards.append(
+            f"PyTorch is built for CUDA {torch.version.cuda} and there is a GPU, but it cannot be "
+            "used; the driver is probably older than that"
+        )
+    if device.type == "cpu" and not torch.version.cuda and _has_nvidia():
+        hazards.append("there is a GPU, but PyTorch is the CPU build; install its CUDA build")
+    threads, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
+    if threads > cores:
+        hazards.append(f"{threads} threads on {cores} cores; set OMP_NUM_THREADS={cores}")
+    return {
+        "device": str(device),
+        "device name": torch.cuda.get_device_name(device) if device.type == "cuda" else "processor",
+        "precision": str(choose_precision("auto", device)).removeprefix("torch."),
+        "threads": threads,
+        "hazards": hazards,
+    }
+
+
+def _has_nvidia() -> bool:
+    return Path("/proc/driver/nvidia/version").exists()
+
+
+def _torchvision_hazard(found: dict[str, str]) -> list[str]:
+    """A torchvision for CUDA beside a torch for the processor breaks at import."""
+    if find_spec("torchvision") is None:
+        return []
+    try:
+        import torchvision  # noqa: F401  # pyright: ignore
+    except Exception as error:
+        return [
+            f"torchvision {found['torchvision']} does not work with torch {found['torch']} "
+            f"({str(error).splitlines()[0]}); anogen does not need it, but packages that import "
+            "it will fail: uninstall it, or install the one made for this torch"
+        ]
+    return []
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _writable(folder: Path) -> bool:
+    """Whether a file can be made in the folder, or in the nearest one that exists above it."""
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False

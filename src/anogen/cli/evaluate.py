@@ -1,0 +1,68 @@
+"""`anogen evaluate`: a run → numbers, pictures and its page."""
+
+from pathlib import Path
+from typing import Any
+
+from anogen.cli.options import new_parser, print_result, table
+
+DESCRIPTION = """Measure a run on test images; write evaluation.json, figures/ and report.html into it.
+
+  anogen evaluate runs/vae
+  anogen evaluate runs/vae --json
+  anogen evaluate runs/vae --data fashion-mnist --page false"""
+
+
+def main(arguments: list[str]) -> int:
+    """Evaluate; prints a table, or with --json one object of flat snake_case keys."""
+    from anogen.evaluation.evaluate import evaluate
+
+    parser = new_parser("evaluate", DESCRIPTION)
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
+    parser.add_argument("--data", help="other images than the run's own: a name or a path")
+    parser.add_argument("--data_dir", help="where data sets lie")
+    parser.add_argument("--page", type=bool, default=True, help="write figures and the page")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_function_arguments(evaluate, skip={"model", "images"})
+    options = parser.parse(arguments)
+    result, page = _evaluate(options)
+    lines = table(_lines(result)) + (f"\n\nreport: {page}" if page else "")
+    print_result(result, options["json"], lines)
+    return 0
+
+
+def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
+    from anogen.data.catalog import load_data
+    from anogen.evaluation.evaluate import evaluate
+    from anogen.progress import stage
+    from anogen.run import Run
+
+    run = Run.open(options["run"])
+    model = run.load_model(options["checkpoint"])
+    other = options["data"] is not None
+    data_dir = options["data_dir"]
+    data = load_data(options["data"], data_dir=data_dir) if other else run.load_data(data_dir)
+    keys = ("samples", "importance_samples", "likelihood_images", "seed", "device")
+    result = evaluate(model, data.test, **{key: options[key] for key in keys})
+    if other or not options["page"]:
+        return result, None
+    run.write_json("evaluation.json", result)
+    with stage("drawing pictures"):
+        from anogen.report.page import write_page
+        from anogen.report.pictures import all_pictures, save_pictures, training_curves
+
+        curves = training_curves(run.metrics, run.config["monitor"] or model.monitor)
+        pictures = save_pictures([*curves, *all_pictures(model.cpu(), data.test)], run.figures)
+        return result, write_page(run, result, pictures)
+
+
+def _lines(result: dict[str, Any]) -> list[list[str]]:
+    rows = [["measure", "value", "95 % interval"]]
+    for name, value in result.items():
+        if name.endswith(("_low", "_high")) or isinstance(value, list):
+            continue
+        shown = f"{value:.4f}" if isinstance(value, float) else str(value)
+        low, high = result.get(f"{name}_low"), result.get(f"{name}_high")
+        interval = f"{low:.4f} to {high:.4f}" if low is not None else ""
+        rows.append([name, shown, interval])
+    return rows

@@ -1,0 +1,90 @@
+"""What the commands share: a parser that answers a mistake with one clear line."""
+
+import difflib
+import json
+import re
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import jsonargparse
+
+from anogen.errors import UsageError
+
+
+class _HelpFormatter(RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
+    """Keeps the line breaks of a description."""
+
+
+class Parser(jsonargparse.ArgumentParser):
+    """jsonargparse's parser, with mistakes as `UsageError`, "did you mean" and bare flags."""
+
+    def parse(self, arguments: list[str]) -> dict[str, Any]:
+        """The settings; `--flag` alone is `--flag=true` where the option is a yes or no."""
+        complete: list[str] = []
+        for index, argument in enumerate(arguments):
+            following = arguments[index + 1] if index + 1 < len(arguments) else "--"
+            bare = argument in self._flags() and following.lower() not in ("true", "false")
+            complete.append(f"{argument}=true" if bare else argument)
+        return self.parse_args(complete).as_dict()
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of printing the usage and leaving."""
+        text = " ".join(line.strip() for line in message.splitlines() if line.strip())
+        unknown = re.search(r"nrecognized arguments?:\s*(\S+)", text)
+        refused = re.search(r"Parser key \"(.+)\": Option '(\S+)' is not accepted", text)
+        if unknown:
+            raise UsageError(_unknown_option(unknown[1].split("=")[0], self._known()))
+        if refused:
+            raise UsageError(_unknown_option(f"--{refused[1]}.{refused[2]}", self._known()))
+        raise UsageError(text.replace("Parser key", "option", 1)) from ex
+
+    def _flags(self) -> set[str]:
+        return {
+            option
+            for action in self._actions
+            if getattr(action, "_typehint", None) is bool
+            for option in action.option_strings
+        }
+
+    def _known(self) -> list[str]:
+        """Options, with those of the models, which are known by the model's name only."""
+        from anogen.models import MODELS
+
+        own = [option for action in self._actions for option in action.option_strings]
+        accepted = {
+            f"--model.{name}" for model in MODELS.values() for name in _parameters(model)
+        }  # fmt: skip
+        return own + sorted(accepted)
+
+
+def new_parser(command: str, description: str) -> Parser:
+    """A parser for one command."""
+    return Parser(
+        prog=f"anogen {command}", description=description, formatter_class=_HelpFormatter
+    )
+
+
+def print_result(result: Mapping[str, Any], as_json: bool, text: str) -> None:
+    """One JSON object, or text for people, on standard output."""
+    print(json.dumps(dict(result)) if as_json else text)
+
+
+def table(rows: list[list[str]]) -> str:
+    """Rows of text in columns as wide as they need."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+             for row in rows)  # fmt: skip
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _parameters(model: type) -> list[str]:
+    import inspect
+
+    return list(inspect.signature(model.__init__).parameters)[2:]
+
+
+def _unknown_option(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "; --help lists them"
+    return f"unknown option {name}{hint}"

@@ -1,0 +1,155 @@
+"""Everything that can be measured of a model on images, by its abilities, in one flat dictionary."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anogen.data.batches import in_order
+from anogen.data.images import Images
+from anogen.device import choose_device
+from anogen.errors import UsageError
+from anogen.evaluation.reconstruction import METRICS, sharpness
+from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, Reconstructs
+from anogen.progress import Progress
+
+BATCH = 250
+ACTIVE_VARIANCE = 0.01
+"""A latent is active where the variance of its posterior mean over images exceeds this
+(Burda et al. 2016, section 5.2)."""
+
+Result = dict[str, Any]
+
+
+def evaluate(
+    model: GenerativeModel,
+    images: Images,
+    *,
+    samples: int = 1000,
+    importance_samples: int = 64,
+    likelihood_images: int = 500,
+    seed: int = 0,
+    device: str = "auto",
+) -> Result:
+    """Measure what the model's abilities allow; float32 throughout, in evaluation mode.
+
+    Args:
+        model: from `Run.load_model`, or any other.
+        images: usually the test images.
+        samples: how many new images to draw for `sharpness_samples`.
+        importance_samples: draws per image for the importance-weighted likelihood.
+        likelihood_images: on how many of the images (the first ones) to measure that.
+        seed: of every draw; the same seed gives the same numbers.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        Flat: a mean over images under each name, with the bounds of its 95 % interval over images
+        under `name_low` and `name_high` (normal approximation, 1.96 standard errors).
+
+        Reconstruction, decoded from the posterior's mean: `squared_error` (summed over pixels,
+        [0, 1] scale), `mean_squared_error`, `cosine_similarity`, `psnr_db`,
+        `sharpness_reconstruction` beside `sharpness_data`. Likelihood: `elbo_nats`, `kl_nats`,
+        `kl_per_latent_nats` (a list), `log_likelihood_nats` (importance-weighted). Latents:
+        `active_units` of `latent`. Samples: `sharpness_samples`. And `images`, the count.
+
+    Raises:
+        UsageError: images of another shape than the model's.
+
+    Example:
+        >>> import torch, anogen
+        >>> digits = anogen.load_data("digits")
+        >>> result = anogen.evaluate(anogen.VAE(digits.shape, latent=2), digits.test[:20])
+        >>> result["squared_error_low"] < result["squared_error"] < result["squared_error_high"]
+        True
+    """
+    if images.shape != model.shape:
+        raise UsageError(f"{images.name}: images of {images.shape}, the model has {model.shape}")
+    target = choose_device(device)
+    model = model.eval().to(target)
+    result: Result = {"images": len(images), "data": images.name}
+    with torch.inference_mode(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        for part in _per_image(model, images, target, seed):
+            result |= part
+        result |= _likelihood(model, images, target, seed, importance_samples, likelihood_images)
+        drawn = model.sample(samples, torch.Generator().manual_seed(seed))
+        result |= mean_with_interval("sharpness_samples", sharpness(drawn).cpu().numpy())
+    return result
+
+
+def mean_with_interval(name: str, values: NDArray[Any]) -> Result:
+    """Mean of `[n]` values with a 95 % interval (normal approximation).
+
+    >>> mean_with_interval("x", np.array([1.0, 3.0]))
+    {'x': 2.0, 'x_low': 0.04, 'x_high': 3.96}
+    """
+    mean = float(values.mean(dtype=np.float64))
+    spread = float(values.std(dtype=np.float64, ddof=1)) if len(values) > 1 else float("nan")
+    half = 1.96 * spread / len(values) ** 0.5
+    return {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
+
+
+def _per_image(
+    model: GenerativeModel, images: Images, device: torch.device, seed: int
+) -> Iterator[Result]:
+    """One pass over the images for all that is measured on each of them."""
+    columns: dict[str, list[NDArray[Any]]] = {}
+    with Progress("evaluating", len(images)) as bar:
+        for index, x in enumerate(in_order(images, BATCH, device)):
+            torch.manual_seed(seed + index)
+            for name, values in _measure(model, x).items():
+                columns.setdefault(name, []).append(values.cpu().numpy())
+            bar.advance(len(x))
+    table = {name: np.concatenate(parts) for name, parts in columns.items()}
+    means = table.pop("posterior_mean", None)
+    if means is not None:
+        yield {
+            "latent": means.shape[1],
+            "active_units": int((means.var(0) > ACTIVE_VARIANCE).sum()),
+        }
+    per_latent = table.pop("kl_per_latent_nats", None)
+    if per_latent is not None:
+        yield mean_with_interval("kl_nats", per_latent.sum(1))
+        yield {"kl_per_latent_nats": per_latent.mean(0).tolist()}
+    for name, values in table.items():
+        yield mean_with_interval(name, values)
+
+
+def _measure(model: GenerativeModel, x: Tensor) -> dict[str, Tensor]:
+    found = {"sharpness_data": sharpness(x)}
+    if isinstance(model, Reconstructs):
+        y = model.reconstruct(x)
+        found |= {name: metric.function(x, y) for name, metric in METRICS.items()}
+        found["sharpness_reconstruction"] = sharpness(y)
+    if isinstance(model, HasLikelihood):
+        found["kl_per_latent_nats"] = model.kl(x)
+        found["elbo_nats"] = model.elbo(x)
+    if isinstance(model, Encodes):
+        found["posterior_mean"] = model.posterior_mean(x)
+    return found
+
+
+def _likelihood(
+    model: GenerativeModel,
+    images: Images,
+    device: torch.device,
+    seed: int,
+    samples: int,
+    count: int,
+) -> Result:
+    if not isinstance(model, HasLikelihood) or not (samples and count):
+        return {}
+    chosen = images[:count]
+    values: list[NDArray[Any]] = []
+    with Progress("importance-weighted likelihood", len(chosen)) as bar:
+        for index, x in enumerate(in_order(chosen, BATCH, device)):
+            torch.manual_seed(seed + index)
+            values.append(model.log_likelihood(x, samples).cpu().numpy())
+            bar.advance(len(x))
+    return {
+        **mean_with_interval("log_likelihood_nats", np.concatenate(values)),
+        "importance_samples": samples,
+        "likelihood_images": len(chosen),
+    }

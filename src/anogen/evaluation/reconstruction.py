@@ -1,0 +1,91 @@
+"""How well an image comes back: one value per image, from images and reconstructions alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+MIN_MSE = 1e-10
+"""A mean squared error below this counts as 100 dB, so that a perfect image stays finite."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A comparison of images `[b, c, h, w]` in [0, 1] with reconstructions.
+
+    Attributes:
+        function: images, reconstructions → `[b]`.
+        unit: of the value.
+        title: what the page calls it.
+        higher_is_better: the direction.
+    """
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    unit: str
+    title: str
+    higher_is_better: bool
+
+
+def squared_error(x: Tensor, y: Tensor) -> Tensor:
+    """Squared error summed over channels and pixels, [0, 1] scale: `[b]`.
+
+    The reading of "loss" in the paper's Table 1.
+    """
+    return (x - y).square().flatten(1).sum(1)
+
+
+def mean_squared_error(x: Tensor, y: Tensor) -> Tensor:
+    """Squared error averaged over channels and pixels, [0, 1] scale: `[b]`."""
+    return (x - y).square().flatten(1).mean(1)
+
+
+def cosine_similarity(x: Tensor, y: Tensor) -> Tensor:
+    """Cosine of the angle between the images as vectors; 0 where one is all black: `[b]`.
+
+    Source: the paper, section 4.4.3.
+
+    >>> cosine_similarity(torch.tensor([[[[3.0, 4.0]]]]), torch.tensor([[[[4.0, 3.0]]]]))
+    tensor([0.9600])
+    """
+    return F.cosine_similarity(x.flatten(1), y.flatten(1))
+
+
+def psnr_db(x: Tensor, y: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in decibels, at most 100: `[b]`.
+
+    >>> psnr_db(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 0.1))
+    tensor([20.])
+    """
+    return -10 * mean_squared_error(x, y).clamp(min=MIN_MSE).log10()
+
+
+def sharpness(x: Tensor) -> Tensor:
+    """Variance over pixels of the Laplacian of an image, [0, 1] scale, mean over channels: `[b]`.
+
+    Blur lowers it and noise raises it, so read it beside the value of the data.
+
+    Source: Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy".
+
+    >>> float(sharpness(torch.ones(1, 1, 8, 8)))
+    0.0
+    """
+    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=x.dtype, device=x.device)
+    channels = x.flatten(0, 1)[:, None]
+    return F.conv2d(channels, kernel[None, None]).var((1, 2, 3)).view(x.shape[:2]).mean(1)
+
+
+METRICS: dict[str, Metric] = {
+    "squared_error": Metric(
+        squared_error, "squared pixels", "squared error per image", higher_is_better=False
+    ),
+    "mean_squared_error": Metric(
+        mean_squared_error, "squared pixels", "mean squared error per pixel", higher_is_better=False
+    ),
+    "cosine_similarity": Metric(
+        cosine_similarity, "", "cosine similarity", higher_is_better=True
+    ),
+    "psnr_db": Metric(psnr_db, "dB", "peak signal-to-noise ratio", higher_is_better=True),
+}  # fmt: skip
+"""Every reconstruction metric by name."""

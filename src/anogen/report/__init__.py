@@ -1,0 +1,1 @@
+"""Pictures and the page: what people look at."""

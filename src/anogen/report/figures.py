@@ -1,0 +1,111 @@
+"""Figures from arrays: they know no model and no file format but PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from anogen.data.images import Pixels
+
+DOTS_PER_INCH = 130
+GAP = 2
+"""Pixels between the images of a mosaic, before scaling."""
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00",
+           "#56B4E9", "#B8A90F", "#6A3D9A", "#000000", "#8C564B")  # fmt: skip
+"""Distinct for colour-blind readers; the first eight after Okabe & Ito 2008."""
+MARKERS = "os^vDP*X<>"
+
+
+def mosaic(images: Pixels, scale: int = 2, labels: Sequence[str] = ()) -> Figure:
+    """Images in rows, pixel by pixel.
+
+    Args:
+        images: uint8 `[rows, columns, c, h, w]`.
+        scale: screen pixels per pixel.
+        labels: what stands at the left of each row.
+    """
+    rows, columns, channels, height, width = images.shape
+    cell = (height + GAP, width + GAP)
+    sheet = np.full((rows * cell[0] + GAP, columns * cell[1] + GAP, channels), 128, np.uint8)
+    for row in range(rows):
+        for column in range(columns):
+            top, left = row * cell[0] + GAP, column * cell[1] + GAP
+            picture = images[row, column].transpose(1, 2, 0)
+            sheet[top : top + height, left : left + width] = picture
+    sheet = np.repeat(np.repeat(sheet, scale, 0), scale, 1)
+    margin = 110 if labels else 0
+    figure = Figure(
+        ((sheet.shape[1] + margin) / DOTS_PER_INCH, sheet.shape[0] / DOTS_PER_INCH), DOTS_PER_INCH
+    )
+    total = sheet.shape[1] + margin
+    axes = figure.add_axes((margin / total, 0, sheet.shape[1] / total, 1))
+    axes.imshow(sheet.repeat(3 // channels, 2), interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+    for row, label in enumerate(labels):
+        middle = ((row + 0.5) * cell[0] + GAP / 2) * scale
+        axes.text(-8, middle, label, ha="right", va="center", fontsize=7)
+    return figure
+
+
+def curves(
+    rows: Sequence[dict[str, Any]], lines: dict[str, str], title: str, label: str
+) -> Figure:
+    """Values of `metrics.jsonl` against epochs; `lines` maps a column to its name."""
+    figure = Figure((6, 3.6), DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    epochs = [row["epoch"] for row in rows]
+    styles = ("-", "--", ":")
+    for (column, name), colour, style in zip(lines.items(), COLOURS, styles, strict=False):
+        values = [row[column] for row in rows]
+        marker = "o" if len(rows) < 3 else None
+        axes.plot(epochs, values, style, color=colour, label=name, lw=1.6, marker=marker)
+    axes.set(xlabel="epoch", ylabel=label, title=title)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def scatter(
+    points: NDArray[Any],
+    labels: NDArray[Any] | None,
+    classes: Sequence[str],
+    title: str,
+    axis_names: tuple[str, str],
+) -> Figure:
+    """Points `[n, 2]` in the plane, coloured and shaped by label."""
+    figure = Figure((6.2, 5), DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    if labels is None:
+        axes.scatter(*points.T, s=5, color=COLOURS[0], alpha=0.6, linewidths=0)
+    else:
+        for label in range(len(classes)):
+            chosen = points[labels == label]
+            axes.scatter(
+                *chosen.T, s=9, alpha=0.7, linewidths=0, label=classes[label],
+                color=COLOURS[label % 10], marker=MARKERS[label % 10],
+            )  # fmt: skip
+        if len(classes) <= 30:
+            figure.legend(loc="outside right upper", markerscale=2, fontsize=8)
+    axes.set(title=title, xlabel=axis_names[0], ylabel=axis_names[1])
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def bars(values: Sequence[float], title: str, label: str, axis: str) -> Figure:
+    """One bar per value, in descending order."""
+    figure = Figure((6, 2.8), DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    axes.bar(range(1, len(values) + 1), sorted(values, reverse=True), color=COLOURS[0])
+    axes.set(title=title, xlabel=axis, ylabel=label)
+    axes.grid(alpha=0.3, axis="y")
+    return figure
+
+
+def save(figure: Figure, target: Path | BinaryIO) -> None:
+    """Write a PNG, the same bytes for the same figure."""
+    figure.savefig(target, format="png", metadata={"Software": None})

@@ -1,0 +1,104 @@
+"""The page of one run: a single HTML file that needs nothing else."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from anogen import __version__
+from anogen.checkpoint import replace_durably
+from anogen.report.figures import save
+from anogen.report.pictures import Picture
+from anogen.run import Run
+
+PAPER_TABLE_1 = {"VAE": (39.0, 0.7308)}
+"""Squared error and cosine similarity at epoch 50 on MNIST, as the paper's Table 1 has them (that
+its "loss" is the squared error summed over pixels is our inference)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table of results."""
+
+    name: str
+    value: str
+    interval: str
+    meaning: str
+
+
+MEANINGS = {
+    "squared_error": ("squared error per image", "summed over pixels on the [0, 1] scale"),
+    "mean_squared_error": ("mean squared error", "per pixel, [0, 1] scale"),
+    "cosine_similarity": ("cosine similarity", "of image and reconstruction as vectors"),
+    "psnr_db": ("PSNR", "decibels"),
+    "elbo_nats": ("ELBO", "nats per image; a lower bound on log p(x)"),
+    "log_likelihood_nats": (
+        "importance-weighted log-likelihood",
+        "nats per image; a tighter bound",
+    ),
+    "kl_nats": ("KL", "nats per image; what the latents carry"),
+    "sharpness_data": ("sharpness of the data", "variance of the Laplacian"),
+    "sharpness_reconstruction": ("sharpness of reconstructions", "variance of the Laplacian"),
+    "sharpness_samples": ("sharpness of samples", "variance of the Laplacian"),
+}
+"""Key of a result → what the page calls it, and its unit or reading."""
+
+
+def write_page(run: Run, result: dict[str, Any], pictures: Sequence[Picture]) -> Path:
+    """Write `report.html` into the run's folder; returns its path.
+
+    Args:
+        run: the run.
+        result: from `anogen.evaluate`.
+        pictures: embedded in their order.
+    """
+    template = files("anogen.report").joinpath("page.html.j2").read_text("utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    html = environment.from_string(template).render(
+        run=run,
+        config=run.config,
+        environment=run.environment,
+        last=run.metrics[-1] if run.metrics else {},
+        rows=result_rows(result),
+        result=result,
+        paper=_paper_row(run, result),
+        pictures=[(made, _data_uri(made)) for made in pictures],
+        version=__version__,
+    )
+    path = run.path / "report.html"
+    replace_durably(path, html.encode())
+    return path
+
+
+def result_rows(result: dict[str, Any]) -> list[Row]:
+    """The results that have an interval, as text for people."""
+    return [
+        Row(
+            name,
+            f"{result[key]:.4g}",
+            f"{result[f'{key}_low']:.4g} to {result[f'{key}_high']:.4g}",
+            meaning,
+        )
+        for key, (name, meaning) in MEANINGS.items()
+        if key in result
+    ]
+
+
+def _paper_row(run: Run, result: dict[str, Any]) -> dict[str, Any] | None:
+    """The paper's Table 1 beside ours, where both are about the same thing."""
+    model = run.config["model"]["class_path"]
+    if run.environment["data"]["name"] != "mnist" or model not in PAPER_TABLE_1:
+        return None
+    loss, similarity = PAPER_TABLE_1[model]
+    return {"model": model, "loss": loss, "similarity": similarity}
+
+
+def _data_uri(made: Picture) -> str:
+    buffer = io.BytesIO()
+    save(made.figure, buffer)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,284 @@
+"""From a model to its pictures, as far as its abilities allow."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anogen.data.batches import in_order, to_unit
+from anogen.data.images import Images, Pixels
+from anogen.errors import UsageError
+from anogen.models.base import Decodes, Encodes, GenerativeModel, HasLikelihood, Reconstructs
+from anogen.report import figures
+
+MAP_POINTS = 3000
+TRAVERSED = 8
+"""How many latents a traversal shows at most."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with what to see in it.
+
+    Attributes:
+        name: of the file, without its ending.
+        title: a few words.
+        caption: what it shows, for the page and for those who cannot see it.
+        figure: to be saved.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+Maker = Callable[[GenerativeModel, Images, int], Picture | None]
+
+
+@torch.inference_mode()
+def picture(kind: str, model: GenerativeModel, images: Images, seed: int = 0) -> Picture:
+    """One picture by its name in `PICTURES`.
+
+    Raises:
+        UsageError: the model lacks the ability that it needs.
+    """
+    made = PICTURES[kind](model.eval(), images, seed)
+    if made is None:
+        raise UsageError(f"{type(model).__name__} cannot make the picture {kind!r}")
+    return made
+
+
+def all_pictures(model: GenerativeModel, images: Images, seed: int = 0) -> Iterator[Picture]:
+    """Every picture that the model's abilities allow."""
+    model.eval()
+    with torch.inference_mode():
+        for make in PICTURES.values():
+            made = make(model, images, seed)
+            if made is not None:
+                yield made
+
+
+def training_curves(rows: list[dict[str, Any]], monitor: str) -> list[Picture]:
+    """Loss and squared error against epochs, for training and held-out images (figure 5)."""
+    made: list[Picture] = []
+    wanted = {monitor: ("loss", "loss"), "squared_error": ("squared_error", "squared error")}
+    for column, (name, label) in wanted.items():
+        lines = {
+            f"train_{column}": "training images, evaluation mode",
+            f"validation_{column}": "held-out images, evaluation mode",
+            f"running_{column}": "training images, while training",
+        }
+        present = {key: text for key, text in lines.items() if rows and key in rows[0]}
+        if present:
+            title = f"{label} against epochs"
+            caption = (
+                f"The {label} per image after each epoch. The curve 'while training' is a mean "
+                "over the epoch with batch statistics, so it lies apart from the two others, "
+                "which compare like with like."
+            )
+            made.append(
+                Picture(f"{name}_curve", title, caption, figures.curves(rows, present, title, label))
+            )
+    return made
+
+
+def save_pictures(pictures: Iterator[Picture] | list[Picture], folder: Path) -> list[Picture]:
+    """Write each as a PNG and return them."""
+    kept = list(pictures)
+    for made in kept:
+        figures.save(made.figure, folder / f"{made.name}.png")
+    return kept
+
+
+def to_bytes(x: Tensor) -> Pixels:
+    """float `[..., c, h, w]` in [0, 1] → uint8 of the same shape."""
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def _reconstructions(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
+    if not isinstance(model, Reconstructs):
+        return None
+    chosen = _some(images, 30, seed)
+    x = _tensor(chosen)
+    pairs = torch.stack([x, model.reconstruct(x)])  # [2, n, c, h, w]
+    per_row = len(chosen) // 3 if len(chosen) >= 3 else len(chosen)
+    rows = [pairs[:, start : start + per_row] for start in range(0, per_row * 3, per_row)]
+    sheet = torch.cat([row for row in rows if row.shape[1] == per_row])
+    labels = ["original", "reconstructed"] * (len(sheet) // 2)
+    return Picture(
+        "reconstructions",
+        "Originals and reconstructions",
+        "Test images, each above what the model makes of it.",
+        figures.mosaic(to_bytes(sheet), labels=labels),
+    )
+
+
+def _samples(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
+    drawn = model.sample(100, torch.Generator().manual_seed(seed))
+    return Picture(
+        "samples",
+        "Samples from the prior",
+        "New images, decoded from latents drawn from the prior; none was chosen.",
+        figures.mosaic(to_bytes(drawn.unflatten(0, (10, 10)))),
+    )
+
+
+def _latent_map(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
+    if not isinstance(model, Encodes):
+        return None
+    chosen = _some(images, MAP_POINTS, seed)
+    means = _posterior_means(model, chosen)
+    if means.shape[1] == 2:
+        points, axes = means, ("latent 1", "latent 2")
+    elif means.shape[1] > 2:
+        points, axes = _principal_plane(means)
+    else:
+        return None
+    return Picture(
+        "latent_map",
+        "Map of the latent space",
+        f"Posterior means of {len(chosen)} test images; colour and shape show the label. "
+        f"Axes: {axes[0]} and {axes[1]}.",
+        figures.scatter(points, chosen.labels, chosen.classes, "posterior means", axes),
+    )
+
+
+def _latent_grid(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
+    if not isinstance(model, Decodes) or model.latent < 2:
+        return None
+    first, second = _most_active(model, images, 2, seed)
+    steps = torch.special.ndtri(torch.linspace(0.03, 0.97, 15))
+    z = torch.zeros(15, 15, model.latent)
+    z[:, :, first] = steps[None, :]
+    z[:, :, second] = -steps[:, None]
+    decoded = model.decode(z.flatten(0, 1)).unflatten(0, (15, 15))
+    rest = "" if model.latent == 2 else " All other latents are 0."
+    return Picture(
+        "latent_grid",
+        "The latent plane, decoded",
+        f"Images decoded on a grid over latents {first + 1} (left to right) and {second + 1} "
+        f"(bottom to top), at equal steps of prior probability from 3 % to 97 %.{rest}",
+        figures.mosaic(to_bytes(decoded), scale=2),
+    )
+
+
+def _interpolation(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
+    if not (isinstance(model, Decodes) and isinstance(model, Encodes)) or len(images) < 2:
+        return None
+    ends = _different_ends(images, 8, seed)
+    start, end = (_posterior_tensor(model, images[side]) for side in ends)
+    weights = torch.linspace(0, 1, 11)
+    rows = torch.stack([model.decode(torch.lerp(start, end, float(w))) for w in weights], 1)
+    return Picture(
+        "interpolation",
+        "Interpolation between images",
+        "Each row goes along a straight line in latent space from one test image, reconstructed "
+        "at the left, to another of a different label at the right.",
+        figures.mosaic(to_bytes(rows)),
+    )
+
+
+def _traversal(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
+    if not (isinstance(model, Decodes) and isinstance(model, Encodes)):
+        return None
+    chosen = _most_active(model, images, min(TRAVERSED, model.latent), seed)
+    start = _posterior_tensor(model, _some(images, 1, seed))
+    steps = torch.linspace(-3, 3, 11)
+    z = start.repeat(len(chosen) * len(steps), 1).unflatten(0, (len(chosen), len(steps)))
+    for row, latent in enumerate(chosen):
+        z[row, :, latent] = steps
+    decoded = model.decode(z.flatten(0, 1)).unflatten(0, (len(chosen), len(steps)))
+    return Picture(
+        "traversal",
+        "Traversal of single latents",
+        "Each row varies one latent of one test image from −3 to 3 and keeps the others; the "
+        "latents with the largest KL come first.",
+        figures.mosaic(to_bytes(decoded), labels=[f"latent {index + 1}" for index in chosen]),
+    )
+
+
+def _kl_bars(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
+    if not isinstance(model, HasLikelihood):
+        return None
+    values = _kl_per_latent(model, images, seed)
+    return Picture(
+        "kl_per_latent",
+        "What each latent carries",
+        "KL divergence of the posterior from the prior per latent, in nats, largest first, mean "
+        "over test images; a latent near 0 is not used.",
+        figures.bars(values.tolist(), "KL per latent", "nats", "latent, by rank"),
+    )
+
+
+PICTURES: dict[str, Maker] = {
+    "reconstructions": _reconstructions,
+    "samples": _samples,
+    "latent_map": _latent_map,
+    "latent_grid": _latent_grid,
+    "interpolation": _interpolation,
+    "traversal": _traversal,
+    "kl_per_latent": _kl_bars,
+}
+"""Every picture of a model by name, in the order of the page."""
+
+
+def _some(images: Images, count: int, seed: int) -> Images:
+    order = np.random.default_rng(seed).permutation(len(images))
+    return images[order[:count]]
+
+
+def _tensor(images: Images) -> Tensor:
+    return to_unit(torch.from_numpy(np.array(images.pixels)))
+
+
+def _posterior_means(model: Encodes, images: Images) -> NDArray[Any]:
+    parts = [model.posterior_mean(x) for x in in_order(images, 500, torch.device("cpu"))]
+    return torch.cat(parts).numpy()
+
+
+def _posterior_tensor(model: Encodes, images: Images) -> Tensor:
+    return model.posterior_mean(_tensor(images))
+
+
+def _principal_plane(means: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, str]]:
+    from sklearn.decomposition import PCA
+
+    plane = PCA(2).fit(means)
+    shares = plane.explained_variance_ratio_
+    names = [f"principal axis {i + 1} ({share:.0%} of the variance)"
+             for i, share in enumerate(shares)]  # fmt: skip
+    return plane.transform(means), (names[0], names[1])
+
+
+def _kl_per_latent(model: HasLikelihood, images: Images, seed: int) -> NDArray[Any]:
+    return model.kl(_tensor(_some(images, 500, seed))).mean(0).numpy()
+
+
+def _most_active(model: Any, images: Images, count: int, seed: int) -> list[int]:
+    """Indices of the latents with the largest KL, largest first; the first ones without a KL."""
+    if not isinstance(model, HasLikelihood):
+        return list(range(count))
+    order = np.argsort(-_kl_per_latent(model, images, seed), kind="stable")[:count]
+    return [int(index) for index in (sorted(order) if count == 2 else order)]
+
+
+def _different_ends(
+    images: Images, count: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of pairs of images, of different labels where there are labels."""
+    rng = np.random.default_rng(seed)
+    starts = rng.permutation(len(images))[:count]
+    ends: list[int] = []
+    for start in starts:
+        others = np.arange(len(images))
+        if images.labels is not None and len(set(images.labels.tolist())) > 1:
+            others = np.flatnonzero(images.labels != images.labels[start])
+        ends.append(int(rng.choice(others)))
+    return starts, np.array(ends)
