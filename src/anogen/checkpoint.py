@@ -142,7 +142,9 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         if manifest["format"] != FORMAT:
-            raise MachineError(f"{folder}: format {manifest['format']}, this version reads {FORMAT}")
+            raise MachineError(
+                f"{folder}: format {manifest['format']}, this version reads {FORMAT}"
+            )
         return dict(manifest["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, MachineError):

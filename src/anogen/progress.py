@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -81,7 +81,7 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def stage(title: str) -> Iterator[None]:
+def stage(title: str) -> Generator[None]:
     """Say what starts and how long it took: for stages of a longer job."""
     say(f"{title} ...")
     start = time.monotonic()

@@ -1,25 +1,26 @@
 """One run's folder, which explains itself.
 
-    config.yaml        everything that made it: `anogen train --config` repeats it
-    environment.json   versions, device, precision, hashes of the data
-    metrics.jsonl      one line per epoch
-    checkpoints/       last, best (and the last one's predecessor), each with a manifest
-    figures/           pictures
-    evaluation.json    what `anogen evaluate` measured
-    report.html        the page
+- `config.yaml`: everything that made it; `anogen train --config` repeats it
+- `environment.json`: versions, device, precision, hashes of the data
+- `metrics.jsonl`: one line per epoch
+- `checkpoints/`: `last`, `best` and the predecessor of each, with a manifest
+- `figures/`: pictures
+- `evaluation.json`: what `anogen evaluate` measured
+- `report.html`: the page
 """
 
 import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor
 
 from anogen.checkpoint import load_checkpoint, previous_of, replace_durably
 from anogen.data.catalog import load_data
@@ -55,15 +56,37 @@ class Run:
         try:
             run.path.parent.mkdir(parents=True, exist_ok=True)
             run.path.mkdir()
-            with tempfile.TemporaryFile(dir=run.path):
-                pass
         except FileExistsError:
-            raise UsageError(
-                f"{run.path} exists already; choose another --run, or continue it with --resume"
-            ) from None
+            run.refuse_existing()
+            raise MachineError(f"{run.path}: a file stands in the way") from None
         except OSError as error:
-            raise MachineError(f"{run.path}: cannot be written ({error.strerror})") from error
+            raise MachineError(f"{run.path}: cannot be made ({error.strerror})") from error
         return run
+
+    @classmethod
+    def vacant(cls, path: str | Path) -> "Run":
+        """A run that is not there yet and could be made; nothing is written.
+
+        Raises:
+            UsageError: it exists already, or the name cannot be a folder's.
+            MachineError: the folder above it cannot be written.
+        """
+        run = cls(_checked(path))
+        run.refuse_existing()
+        above = next(folder for folder in run.path.absolute().parents if folder.exists())
+        try:
+            with tempfile.TemporaryFile(dir=above):
+                pass
+        except OSError as error:
+            raise MachineError(f"{above}: cannot be written ({error.strerror})") from error
+        return run
+
+    def refuse_existing(self) -> None:
+        """Raise a `UsageError` if something stands at the path."""
+        if os.path.lexists(self.path):
+            raise UsageError(
+                f"{self.path} exists already; choose another --run, or continue it with --resume"
+            )
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -113,8 +136,12 @@ class Run:
         """The folder of a checkpoint: `last`, `best` or `last.previous`."""
         return self.path / "checkpoints" / which
 
-    def load_state(self, which: str = "last") -> tuple[dict[str, Any], dict[str, Any]]:
-        """Tensors and state of a checkpoint; a missing one is sought under its old name.
+    def load_state(
+        self, which: str = "last", stems: tuple[str, ...] | None = None
+    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Tensors (files named by `stems`, default all) and state of a checkpoint.
+
+        One that a crash left under its old name, while a new one took its place, is found there.
 
         Raises:
             MachineError: it is damaged; the message names another that is whole.
@@ -123,7 +150,7 @@ class Run:
         if not folder.exists() and previous_of(folder).exists():
             folder = previous_of(folder)
         try:
-            return load_checkpoint(folder)
+            return load_checkpoint(folder, stems)
         except MachineError as error:
             raise MachineError(f"{error}{self._advice(folder)}") from error
 
@@ -138,7 +165,7 @@ class Run:
         """
         if checkpoint is None:
             checkpoint = "best" if self.checkpoint("best").exists() else "last"
-        tensors, state = self.load_state(checkpoint)
+        tensors, state = self.load_state(checkpoint, ("weights",))
         model = find_model(state["model"]["class_path"])(**state["model"]["init_args"])
         model.load_state_dict(tensors["weights"])
         return model.eval()
@@ -171,7 +198,7 @@ class Run:
         replace_durably(self.path / name, (json.dumps(content, indent=1) + "\n").encode())
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Generator[None]:
         """Keep other processes from training the same run.
 
         Raises:

@@ -1,1 +1,1 @@
-"""The command line: parse, call, print; heavy modules are imported by the command that needs them."""
+"""The command line: parse, call, print; a command imports what it needs when it runs."""

@@ -20,7 +20,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse(arguments)
     report = examine(options["data_dir"])
-    rows = [[key, str(value)] for key, value in report.items() if key not in ("versions", "hazards")]
+    rows = [
+        [key, str(value)] for key, value in report.items() if key not in ("versions", "hazards")
+    ]
     rows += [[f"{name} version", found] for name, found in report["versions"].items()]
     rows += [["hazard", hazard] for hazard in report["hazards"]] or [["hazards", "none"]]
     print_result(report, options["json"], table(rows))
@@ -34,7 +36,9 @@ def examine(data_dir: str | None = None) -> dict[str, Any]:
     found = {name: _version(name) for name in PACKAGES}
     device = _device()
     folders = {str(folder): _writable(folder) for folder in (Path.cwd(), cache_dir())}
-    refused = [f"{folder} cannot be written" for folder, writable in folders.items() if not writable]
+    refused = [
+        f"{folder} cannot be written" for folder, writable in folders.items() if not writable
+    ]
     hazards = [*device.pop("hazards"), *_torchvision_hazard(found), *refused]
     places = {
         f"data {name}": str(find(name, data_dir) or "not here; anogen data --fetch downloads it")

@@ -5,7 +5,7 @@ from typing import Any
 
 from anogen.cli.options import new_parser, print_result, table
 
-DESCRIPTION = """Measure a run on test images; write evaluation.json, figures/ and report.html into it.
+DESCRIPTION = """Measure a run on test images; write evaluation.json, figures/ and report.html.
 
   anogen evaluate runs/vae
   anogen evaluate runs/vae --json

@@ -60,9 +60,7 @@ class Parser(jsonargparse.ArgumentParser):
 
 def new_parser(command: str, description: str) -> Parser:
     """A parser for one command."""
-    return Parser(
-        prog=f"anogen {command}", description=description, formatter_class=_HelpFormatter
-    )
+    return Parser(prog=f"anogen {command}", description=description, formatter_class=_HelpFormatter)
 
 
 def print_result(result: Mapping[str, Any], as_json: bool, text: str) -> None:

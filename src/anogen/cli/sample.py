@@ -7,7 +7,7 @@ from anogen.errors import MachineError, UsageError, unknown_name
 
 DESCRIPTION = """Draw from a trained run.
 
-  anogen sample runs/vae                                 a grid of 100 samples: runs/vae/figures/samples.png
+  anogen sample runs/vae                                 100 samples: runs/vae/figures/samples.png
   anogen sample runs/vae --picture interpolation         between test images
   anogen sample runs/vae --picture traversal             one latent at a time
   anogen sample runs/vae --count 5000 --out new.npy      uint8 [5000, c, h, w]"""

@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -120,7 +121,7 @@ def load_data(
         "resize": resize,
         "channels": channels,
     }
-    name, *corruptions = [str(data)] if Path(data).exists() else str(data).split("+")
+    name, corruptions = _parse(str(data))
     if name == "auto":
         splits = _load_best(data_dir)
         source["data"] = "+".join([splits.name, *corruptions])
@@ -191,6 +192,15 @@ def _places(data_dir: str | Path | None) -> list[Path]:
     return [Path(named), cache_dir()] if named else [cache_dir()]
 
 
+def _parse(data: str) -> tuple[str, list[str]]:
+    """Name or path, and transformations; a path that exists may itself hold a plus sign."""
+    parts = data.split("+")
+    for count in range(len(parts), 0, -1):
+        if Path("+".join(parts[:count])).exists():
+            return "+".join(parts[:count]), parts[count:]
+    return parts[0], parts[1:]
+
+
 def _load_best(data_dir: str | Path | None) -> Splits:
     try:
         return _load_named("mnist", data_dir, tries=1)
@@ -216,10 +226,10 @@ def _load_named(name: str, data_dir: str | Path | None, tries: int = 3) -> Split
 def _load_digits() -> Images:
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    scaled = np.rint(np.asarray(bunch["images"]) * (255 / 16)).astype(np.uint8)
-    labels = np.asarray(bunch["target"], np.int64)
-    return Images(resize_pictures(scaled, 28)[:, None], "digits", labels, tuple("0123456789"))
+    values, labels = load_digits(return_X_y=True)
+    pixels = np.rint(np.asarray(values) * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
+    enlarged = resize_pictures(pixels, 28)[:, None]
+    return Images(enlarged, "digits", np.asarray(labels, np.int64), tuple("0123456789"))
 
 
 def _md5(path: Path) -> str:
@@ -227,9 +237,7 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
-def _download(
-    mirrors: tuple[str, ...], file: str, md5: str, folder: Path, tries: int
-) -> None:
+def _download(mirrors: tuple[str, ...], file: str, md5: str, folder: Path, tries: int) -> None:
     """One file, verified before it gets its name; every mirror in turn, each tried again."""
     import logging
 
@@ -240,12 +248,10 @@ def _download(
     for _ in range(tries):
         for mirror in mirrors:
             try:
-                pooch.retrieve(
-                    mirror + file, f"md5:{md5}", file, folder,
-                    downloader=pooch.HTTPDownloader(
-                        progressbar=_DownloadBar(file), timeout=DOWNLOAD_TIMEOUT_S
-                    ),
-                )  # fmt: skip
+                # pooch's annotations are narrower than what it documents and accepts
+                bar: Any = _DownloadBar(file)
+                downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=DOWNLOAD_TIMEOUT_S)
+                pooch.retrieve(mirror + file, f"md5:{md5}", file, folder, downloader=downloader)
                 return
             except (OSError, ValueError) as error:
                 failures[mirror] = f"{mirror}: {str(error).splitlines()[0][:120]}"

@@ -186,9 +186,9 @@ def _open_npy(path: Path) -> NDArray[Any]:
 
 
 def _load_npz(path: Path) -> Splits:
-    """An archive with `x_train`, `y_train`, `x_test`, `y_test`, or `images`/`labels`, or one array."""
+    """An archive of `x_train`, `y_train`, `x_test`, `y_test`; `images`, `labels`; or one array."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged archive
         raise DataError(f"{path}: not a readable .npz archive ({error})") from error

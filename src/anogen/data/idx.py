@@ -1,10 +1,10 @@
 """IDX files (the format of MNIST), plain or gzipped, read with no trust in the file."""
 
 import gzip
+import io
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ def is_idx(path: Path) -> bool:
     return name.endswith(("-ubyte", ".idx")) or "-idx" in name
 
 
-def _read_stream(stream: BinaryIO | gzip.GzipFile, path: Path, most: int) -> NDArray[np.uint8]:
+def _read_stream(stream: io.BufferedIOBase, path: Path, most: int) -> NDArray[np.uint8]:
     shape = _read_header(stream, path)
     count = int(np.prod(shape, dtype=np.float64))
     if count > most:
@@ -60,8 +60,8 @@ def _read_stream(stream: BinaryIO | gzip.GzipFile, path: Path, most: int) -> NDA
             f"{path}: the header promises {count} bytes, but the file cannot hold more than {most}"
         )
     array = np.empty(count, np.uint8)
-    view, filled = memoryview(array), 0
-    while filled < count and (got := stream.readinto(view[filled:])):
+    filled = 0
+    while filled < count and (got := stream.readinto(array.data[filled:])):
         filled += got
     if filled < count:
         raise DataError(f"{path}: cut short, {count} bytes expected, {filled} found")
@@ -70,7 +70,7 @@ def _read_stream(stream: BinaryIO | gzip.GzipFile, path: Path, most: int) -> NDA
     return array.reshape(shape)
 
 
-def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[int, ...]:
+def _read_header(stream: io.BufferedIOBase, path: Path) -> tuple[int, ...]:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:3] != b"\x00\x00\x08" or magic[3] not in (1, 3):
         raise DataError(

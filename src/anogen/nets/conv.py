@@ -127,7 +127,9 @@ class ConvDecoder(nn.Module):
         path = sizes(shape, depth)[::-1]
         self.seed_shape = (2 * width, *path[0])
         self.stem = nn.Linear(inputs, 2 * width * path[0][0] * path[0][1])
-        layers: list[nn.Module] = [nn.Conv2d(2 * width, 2 * width, 3, padding=1, bias=not batch_norm)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1, bias=not batch_norm)
+        ]
         layers += _after(2 * width, batch_norm, activation, dropout)
         filters = [*[2 * width] * depth, width]
         for (before, after), size in zip(pairwise(filters), path[1:], strict=True):

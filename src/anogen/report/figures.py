@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from anogen.data.images import Pixels
@@ -51,9 +52,7 @@ def mosaic(images: Pixels, scale: int = 2, labels: Sequence[str] = ()) -> Figure
     return figure
 
 
-def curves(
-    rows: Sequence[dict[str, Any]], lines: dict[str, str], title: str, label: str
-) -> Figure:
+def curves(rows: Sequence[dict[str, Any]], lines: dict[str, str], title: str, label: str) -> Figure:
     """Values of `metrics.jsonl` against epochs; `lines` maps a column to its name."""
     figure = Figure((6, 3.6), DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
@@ -64,7 +63,7 @@ def curves(
         marker = "o" if len(rows) < 3 else None
         axes.plot(epochs, values, style, color=colour, label=name, lw=1.6, marker=marker)
     axes.set(xlabel="epoch", ylabel=label, title=title)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

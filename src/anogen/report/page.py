@@ -4,13 +4,13 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from anogen import __version__
 from anogen.checkpoint import replace_durably
 from anogen.report.figures import save
 from anogen.report.pictures import Picture
@@ -68,7 +68,7 @@ def write_page(run: Run, result: dict[str, Any], pictures: Sequence[Picture]) ->
         result=result,
         paper=_paper_row(run, result),
         pictures=[(made, _data_uri(made)) for made in pictures],
-        version=__version__,
+        version=version("anogen"),
     )
     path = run.path / "report.html"
     replace_durably(path, html.encode())

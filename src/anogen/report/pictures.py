@@ -84,7 +84,9 @@ def training_curves(rows: list[dict[str, Any]], monitor: str) -> list[Picture]:
                 "which compare like with like."
             )
             made.append(
-                Picture(f"{name}_curve", title, caption, figures.curves(rows, present, title, label))
+                Picture(
+                    f"{name}_curve", title, caption, figures.curves(rows, present, title, label)
+                )
             )
     return made
 

@@ -4,7 +4,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from anogen.checkpoint import replace_durably, save_checkpoint
 from anogen.data.batches import Shuffled, batches_per_epoch, in_order
 from anogen.data.images import Images, Splits
 from anogen.device import Precision, choose_device, choose_precision
-from anogen.errors import Interrupted, MachineError, TrainingError, UsageError
+from anogen.errors import Interrupted, TrainingError, UsageError
 from anogen.models.base import GenerativeModel, Losses
 from anogen.progress import Progress, say
 from anogen.run import Run
@@ -110,20 +110,17 @@ def fit(
     target = choose_device(device)
     dtype = choose_precision(precision, target)
     config = {"model": _recipe(model), **_source(data), **settings}
+    folder = Run.open(run) if resume else Run.vacant(run)
     if resume:
-        folder = Run.open(run)
-        dtype = getattr(torch, folder.environment["precision"])
         _refuse_changes(folder, config)
         folder.check_data(data)
-    elif Path(run).exists():
-        Run.create(run)  # raises, before the rehearsal costs time
-        raise AssertionError
+        dtype = getattr(torch, folder.environment["precision"])
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         model.to(target, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         fitting = _Fitting(model, data, target, dtype, settings)
         fitting.rehearse()
         if not resume:
-            folder = Run.create(run)
+            Run.create(run)
         with folder.locked(), _readable_errors(batch_size):
             if not resume:
                 _write_start(folder, config, _environment(data, target, dtype))
@@ -415,7 +412,7 @@ def _environment(data: Splits, device: torch.device, dtype: torch.dtype) -> dict
 
 
 @contextmanager
-def _readable_errors(batch_size: int) -> Iterator[None]:
+def _readable_errors(batch_size: int) -> Generator[None]:
     """Turn a lack of memory into one clear line."""
     try:
         yield

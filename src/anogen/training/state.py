@@ -63,9 +63,9 @@ class TrainingState:
         """Move the averaged weights towards the trained ones; buffers are copied."""
         if self.averaged is None:
             return
-        torch._foreach_lerp_(  # pyright: ignore[reportPrivateUsage]
-            list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay
-        )
+        kept_parameters, new_parameters = self.averaged.parameters(), self.model.parameters()
+        for kept, new in zip(kept_parameters, new_parameters, strict=True):
+            kept.lerp_(new, 1 - decay)
         for kept, new in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
             kept.copy_(new)
 

@@ -34,7 +34,7 @@ def make_players(
         for parameter in parameters:
             if owner.setdefault(parameter, name) != name:
                 raise UsageError(
-                    f"{type(model).__name__}: players {owner[parameter]} and {name} share a parameter"
+                    f"{type(model).__name__}: {owner[parameter]} and {name} share a weight"
                 )
         optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True)
         players.append(Player(name, parameters, optimizer))

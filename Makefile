@@ -1,0 +1,44 @@
+# `make demo` and `make test` need nothing but Python 3.11 or later; they set up .venv themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN ?= runs/demo
+
+.PHONY: demo test check bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    set up, train a VAE for a few epochs, write and print its report"
+	@echo "make test    set up, run the tests"
+	@echo "make check   set up, run ruff, pyright and import-linter"
+	@echo "make bench   set up, measure training against its peers"
+	@echo "make clean   remove the virtual environment and the demo's run"
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/installed
+	rm -rf $(RUN)
+	$(BIN)/anogen train --preset demo --run $(RUN)
+	$(BIN)/anogen evaluate $(RUN)
+
+test: .venv/installed
+	$(BIN)/pytest -n 2
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+.venv/peers: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt cloudpickle imageio pydantic tqdm
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps pythae==0.1.2
+	@touch $@
+
+bench: .venv/peers
+	$(BIN)/python benchmarks/training.py
+
+clean:
+	rm -rf .venv $(RUN)

@@ -1,0 +1,100 @@
+"""What every model in the table must do."""
+
+import pytest
+import torch
+
+from anogen import MODELS, GenerativeModel, Losses
+from anogen.errors import UsageError
+from anogen.models import find_model, model_name
+from anogen.models.base import Decodes, Encodes, HasLikelihood, Reconstructs
+from anogen.training.state import describe
+
+SHAPES = [(1, 28, 28), (3, 17, 20)]
+
+
+@pytest.fixture(params=[(name, shape) for name in MODELS for shape in SHAPES], ids=str)
+def model(request) -> GenerativeModel:
+    name, shape = request.param
+    torch.manual_seed(0)
+    return MODELS[name](shape)
+
+
+def batch(model: GenerativeModel, count: int = 5) -> torch.Tensor:
+    return torch.rand(count, *model.shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_players_share_out_all_parameters(model):
+    owned = [id(p) for modules in model.players().values() for m in modules for p in m.parameters()]
+    assert sorted(owned) == sorted(id(p) for p in model.parameters())
+
+
+def test_losses_are_finite_scalars_and_terms_are_per_example(model):
+    losses = model.losses(batch(model), 0)
+    assert isinstance(losses, Losses)
+    assert set(losses.players) <= set(model.players())
+    assert all(loss.shape == () and loss.isfinite() for loss in losses.players.values())
+    assert all(term.shape == (5,) and term.isfinite().all() for term in losses.terms.values())
+
+
+def test_every_trained_parameter_gets_a_gradient_from_its_player(model):
+    losses = model.losses(batch(model), 0)
+    for name, modules in model.players().items():
+        own = [p for module in modules for p in module.parameters() if p.requires_grad]
+        found = torch.autograd.grad(losses.players[name], own, retain_graph=True, allow_unused=True)
+        assert all(gradient is not None and gradient.isfinite().all() for gradient in found)
+
+
+def test_samples_are_images_and_follow_the_generator(model):
+    model.eval()
+    drawn = [model.sample(3, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    assert drawn[0].shape == (3, *model.shape)
+    assert 0 <= drawn[0].min() <= drawn[0].max() <= 1
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_abilities(model):
+    model.eval()
+    x = batch(model)
+    if isinstance(model, Encodes):
+        assert model.posterior_mean(x).dim() == 2
+    if isinstance(model, Decodes):
+        assert model.decode(torch.zeros(2, model.latent)).shape == (2, *model.shape)
+    if isinstance(model, Reconstructs):
+        assert torch.equal(model.reconstruct(x), model.reconstruct(x))
+    if isinstance(model, HasLikelihood):
+        assert model.elbo(x).shape == model.log_likelihood(x, 2).shape == (5,)
+        assert (model.kl(x) >= 0).all()
+
+
+def test_the_arguments_build_the_same_model_again(model):
+    recipe = describe(model)
+    again = find_model(recipe["class_path"])(**recipe["init_args"])
+    again.load_state_dict(model.state_dict())
+    model.eval()
+    again.eval()
+    generator = torch.Generator().manual_seed
+    assert torch.equal(model.sample(2, generator(0)), again.sample(2, generator(0)))
+    assert describe(again) == recipe
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (1, 31, 31), (3, 64, 48)])
+@pytest.mark.parametrize("name", MODELS)
+def test_other_sizes(name, shape):
+    model = MODELS[name](shape)
+    assert model.sample(2).shape == (2, *shape)
+    assert all(loss.isfinite() for loss in model.losses(torch.rand(4, *shape)).players.values())
+
+
+def test_names():
+    assert find_model("VAE") is MODELS["VAE"]
+    assert find_model("anogen.VAE") is MODELS["VAE"]
+    assert model_name(MODELS["VAE"]((1, 16, 16))) == "VAE"
+    for name, message in (
+        ("vea", "did you mean 'VAE'"),
+        ("no.such.Model", "cannot be imported"),
+        ("anogen.nothing", "cannot be imported"),
+        ("anogen.Images", "not a subclass"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            find_model(name)

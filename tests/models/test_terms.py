@@ -1,0 +1,39 @@
+"""Every term against PyTorch's distributions, which are another implementation."""
+
+import torch
+from torch import distributions as D  # noqa: N812
+from torch.testing import assert_close
+
+from anogen.models import terms
+
+torch.manual_seed(0)
+X, Y = torch.rand(4, 3, 5, 6, dtype=torch.float64), torch.rand(4, 3, 5, 6, dtype=torch.float64)
+MU, LOGVAR = torch.randn(4, 7, dtype=torch.float64), torch.randn(4, 7, dtype=torch.float64)
+
+
+def test_squared_error():
+    assert_close(terms.squared_error(X, Y), ((X - Y) ** 2).sum((1, 2, 3)))
+
+
+def test_gaussian_nll():
+    expected = -D.Normal(Y, 0.3).log_prob(X).sum((1, 2, 3))
+    assert_close(terms.gaussian_nll(X, Y, torch.tensor(0.3, dtype=torch.float64).log()), expected)
+
+
+def test_bernoulli_nll():
+    bits = (X > 0.5).double()
+    assert_close(terms.bernoulli_nll(bits, Y), -D.Bernoulli(logits=Y).log_prob(bits).sum((1, 2, 3)))
+
+
+def test_kl():
+    posterior, prior = D.Normal(MU, (0.5 * LOGVAR).exp()), D.Normal(0.0, 1.0)
+    assert_close(terms.kl_standard_normal(MU, LOGVAR), D.kl_divergence(posterior, prior))
+
+
+def test_normal_log_density():
+    z = torch.randn(4, 7, dtype=torch.float64)
+    assert_close(
+        terms.normal_log_density(z, MU, LOGVAR),
+        D.Normal(MU, (0.5 * LOGVAR).exp()).log_prob(z).sum(1),
+    )
+    assert_close(terms.normal_log_density(z, 0.0, 0.0), D.Normal(0.0, 1.0).log_prob(z).sum(1))

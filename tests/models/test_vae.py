@@ -1,0 +1,146 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from anogen import VAE
+from anogen.errors import UsageError
+
+SHAPE = (1, 16, 16)
+X = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+def model(**arguments) -> VAE:
+    torch.manual_seed(0)
+    return VAE(SHAPE, **({"latent": 3, "width": 4} | arguments)).eval()
+
+
+def losses(vae: VAE, step: int | None = None):
+    torch.manual_seed(5)
+    found = vae.losses(X, step)
+    return found.players["vae"], found.terms
+
+
+@pytest.mark.parametrize("likelihood", ["squared_error", "gaussian", "learned_sigma", "bernoulli"])
+def test_beta_weighs_the_kl_and_nothing_else(likelihood):
+    loss = {beta: losses(model(likelihood=likelihood, beta=beta)) for beta in (0.0, 1.0, 4.0)}
+    kl = loss[1.0][1]["kl_nats"].mean()
+    assert_close(loss[1.0][0] - loss[0.0][0], kl, rtol=1e-4, atol=1e-3)
+    assert_close(loss[4.0][0] - loss[0.0][0], 4 * kl, rtol=1e-4, atol=1e-3)
+    for name, term in loss[4.0][1].items():
+        assert torch.equal(term, loss[1.0][1][name])
+
+
+def test_the_paper_s_loss_is_the_sum_of_squares_plus_kl():
+    loss, terms = losses(model())
+    assert_close(loss, (terms["squared_error"] + terms["kl_nats"]).mean(), rtol=1e-5, atol=1e-3)
+
+
+def test_squared_error_is_a_gaussian_of_sigma_root_half():
+    ours, gaussian = model(), model(likelihood="gaussian", sigma=math.sqrt(0.5))
+    name = "negative_elbo_nats"
+    assert_close(losses(ours)[1][name], losses(gaussian)[1][name])
+
+
+def test_capacity_grows_linearly():
+    vae = model(capacity=10.0, capacity_steps=100, beta=3.0)
+    plain, terms = losses(model(beta=0.0))
+    kl = terms["kl_nats"].mean()
+    for step, target in ((0, 0.0), (50, 5.0), (100, 10.0), (1000, 10.0), (None, 10.0)):
+        expected = plain + 3 * (kl - target).abs()
+        assert_close(losses(vae, step)[0], expected, rtol=1e-5, atol=1e-3)
+
+
+def test_kl_warmup():
+    vae, plain = model(kl_warmup_steps=200, beta=2.0), losses(model(beta=0.0))[0]
+    kl = losses(vae)[1]["kl_nats"].mean()
+    for step, weight in ((0, 0.0), (50, 0.5), (200, 2.0), (None, 2.0)):
+        assert_close(losses(vae, step)[0], plain + weight * kl, rtol=1e-5, atol=1e-3)
+
+
+def test_free_nats_hold_each_latent_free():
+    plain = losses(model(beta=0.0))[0]
+    per_latent = model().kl(X).mean(0).detach()
+    free = float(per_latent.median())
+    expected = plain + sum(max(free, float(kl)) for kl in per_latent)
+    assert_close(losses(model(free_nats=free))[0], expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"beta": 9.0}, {"capacity": 5.0}, {"free_nats": 1.0}])
+def test_the_elbo_is_the_same_true_bound_whatever_the_objective(options):
+    torch.manual_seed(5)
+    reference = model().elbo(X)
+    torch.manual_seed(5)
+    assert torch.equal(model(**options).elbo(X), reference)
+
+
+def test_the_bounds_are_exact_where_the_latents_say_nothing():
+    """Posterior = prior and a decoder blind to z: log p(x) is one Gaussian."""
+    vae = model(likelihood="gaussian", sigma=0.4)
+    for layer in (vae.encoder.head, vae.decoder.stem):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    mean = vae.decode(torch.zeros(1, 3))
+    expected = torch.distributions.Normal(mean, 0.4).log_prob(X).sum((1, 2, 3))
+    assert_close(vae.elbo(X), expected, rtol=1e-4, atol=1e-2)
+    assert_close(vae.log_likelihood(X, 7), expected, rtol=1e-4, atol=1e-2)
+
+
+def test_more_importance_samples_tighten_the_bound():
+    vae = model(likelihood="gaussian", sigma=0.2)
+    with torch.no_grad():
+        vae.encoder.head.bias[3:] = 1.0  # a posterior that is too wide
+        means = {}
+        for samples in (1, 8, 64):
+            torch.manual_seed(0)
+            draws = [vae.log_likelihood(X, samples).mean() for _ in range(40)]
+            means[samples] = float(torch.stack(draws).mean())
+        torch.manual_seed(1)
+        elbo = float(torch.stack([vae.elbo(X).mean() for _ in range(400)]).mean())
+    assert means[1] < means[8] < means[64]
+    assert means[1] == pytest.approx(elbo, abs=1.0)
+
+
+def test_only_learned_sigma_is_learned():
+    for likelihood in ("squared_error", "gaussian", "bernoulli"):
+        assert not model(likelihood=likelihood).log_sigma.requires_grad
+    vae = model(likelihood="learned_sigma", sigma=0.5)
+    losses(vae)[0].backward()
+    assert vae.log_sigma.grad is not None
+    assert vae.log_sigma.grad != 0
+    vae.log_sigma.data.fill_(-100.0)
+    assert losses(vae)[0].isfinite()
+
+
+def test_output_leaky_relu_is_unbounded_but_decode_is_clipped():
+    vae = model(output="leaky_relu")
+    nn.init.constant_(vae.decoder.layers[-1].bias, 3.0)
+    assert losses(vae)[1]["squared_error"].mean() > 3 * 256
+    assert vae.decode(torch.zeros(1, 3)).max() == 1
+
+
+def test_interpolation_starts_and_ends_at_the_reconstructions():
+    vae = model()
+    path = vae.interpolate(X[:2], X[2:4], 5)
+    assert path.shape == (5, 2, *SHAPE)
+    assert_close(path[0], vae.reconstruct(X[:2]))
+    assert_close(path[-1], vae.reconstruct(X[2:4]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"latent": 0}, "latent size must be at least 1"),
+        ({"likelihood": "gauss"}, "did you mean 'gaussian'"),
+        ({"output": "tanh"}, "unknown output"),
+        ({"beta": -1.0}, "beta must not be negative"),
+        ({"sigma": 0.0}, "sigma must be at least"),
+        ({"capacity": 3.0, "free_nats": 0.1}, "choose one"),
+        ({"likelihood": "bernoulli", "output": "leaky_relu"}, "reads the decoder's output as logits"),
+    ],
+)
+def test_contradictions_are_refused(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        VAE(SHAPE, **arguments)

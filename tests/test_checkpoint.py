@@ -1,0 +1,152 @@
+import json
+import os
+import pickle
+import resource
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from anogen import checkpoint
+from anogen.checkpoint import load_checkpoint, previous_of, save_checkpoint
+from anogen.errors import MachineError
+
+TENSORS = {"weights": {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(3)}}
+STATE = {"step": 5, "value": 0.1}
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    save_checkpoint(tmp_path / "last", TENSORS, STATE)
+    return tmp_path / "last"
+
+
+def test_what_is_saved_comes_back(saved):
+    tensors, state = load_checkpoint(saved)
+    assert state == STATE
+    assert all(torch.equal(tensors["weights"][k], v) for k, v in TENSORS["weights"].items())
+
+
+def test_the_one_before_stays_as_previous(saved):
+    save_checkpoint(saved, TENSORS, {"step": 6})
+    assert load_checkpoint(saved)[1] == {"step": 6}
+    assert load_checkpoint(previous_of(saved))[1] == STATE
+    save_checkpoint(saved, TENSORS, {"step": 7})
+    assert load_checkpoint(previous_of(saved))[1] == {"step": 6}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(data=st.data())
+def test_any_flipped_bit_is_noticed(saved, data):
+    path = saved / data.draw(st.sampled_from(["weights.safetensors", "state.json"]))
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) * 8 - 1))
+    content[place // 8] ^= 1 << place % 8
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    with pytest.raises(MachineError, match=path.name):
+        load_checkpoint(saved)
+    path.write_bytes(whole)
+
+
+def test_cut_missing_and_foreign_files_are_named(saved, tmp_path):
+    weights = saved / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(MachineError, match="bytes expected"):
+        load_checkpoint(saved)
+    weights.unlink()
+    with pytest.raises(MachineError, match="no file found"):
+        load_checkpoint(saved)
+    (saved / "manifest.json").write_text("[")
+    with pytest.raises(MachineError, match=r"manifest.json: missing or damaged"):
+        load_checkpoint(saved)
+    with pytest.raises(MachineError, match="there is no checkpoint"):
+        load_checkpoint(tmp_path / "absent")
+
+
+def forge(saved: Path, content: bytes) -> None:
+    """Put content in the place of the weights, with a manifest that agrees."""
+    (saved / "weights.safetensors").write_bytes(content)
+    manifest = json.loads((saved / "manifest.json").read_text())
+    manifest["files"]["weights.safetensors"] = checkpoint._fingerprint(content)
+    (saved / "manifest.json").write_text(json.dumps(manifest))
+
+
+class Bomb:
+    def __reduce__(self):
+        return (os.mkdir, ("exploded",))
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["pickle", "torch.save"])
+def test_a_pickle_in_their_place_is_refused_unopened(saved, tmp_path, monkeypatch, zipped):
+    monkeypatch.chdir(tmp_path)
+    if zipped:
+        torch.save(Bomb(), tmp_path / "bomb.pt")
+    content = (tmp_path / "bomb.pt").read_bytes() if zipped else pickle.dumps(Bomb())
+    forge(saved, content)
+    with pytest.raises(MachineError, match="not a safetensors file"):
+        load_checkpoint(saved)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_huge_header_is_refused_before_parsing(saved, monkeypatch):
+    entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"tensor{i}": entry for i in range(100_000)}).encode()
+    forge(saved, struct.pack("<Q", len(header)) + header)
+    monkeypatch.setattr("safetensors.torch.load", lambda _: pytest.fail("was parsed"))
+    with pytest.raises(MachineError, match="header is too large"):
+        load_checkpoint(saved)
+
+
+def test_a_full_disk_leaves_the_old_one(saved):
+    script = f"""
+import resource, torch
+from pathlib import Path
+from anogen.checkpoint import save_checkpoint
+from anogen.errors import MachineError
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    save_checkpoint(Path({str(saved)!r}), {{"weights": {{"a": torch.zeros(100_000)}}}}, {{}})
+except MachineError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert f"{saved}: cannot save the checkpoint (File too large; 400," in done.stdout
+    assert load_checkpoint(saved)[1] == STATE
+    assert [path.name for path in saved.parent.iterdir()] == ["last"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize("moment", range(12))
+def test_a_crash_at_any_moment_leaves_one_that_loads(saved, monkeypatch, moment):
+    """Every file-system call in turn is the last one that happens."""
+    calls = iter(range(1000))
+
+    class Crash(BaseException):
+        pass
+
+    def dying(function):
+        def call(*arguments, **options):
+            if next(calls) == moment:
+                raise Crash
+            return function(*arguments, **options)
+
+        return call
+
+    for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "mkdir"), (Path, "open")):
+        monkeypatch.setattr(owner, name, dying(getattr(owner, name)))
+    crashed = False
+    try:
+        save_checkpoint(saved, TENSORS, {"step": 6})
+    except Crash:
+        crashed = True
+    monkeypatch.undo()
+    found = saved if saved.exists() else previous_of(saved)
+    assert load_checkpoint(found)[1] in ((STATE, {"step": 6}) if crashed else ({"step": 6},))
+    save_checkpoint(saved, TENSORS, {"step": 8})
+    assert load_checkpoint(saved)[1] == {"step": 8}

@@ -1,0 +1,234 @@
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from anogen import Run, fit
+from anogen.errors import Interrupted, MachineError, TrainingError, UsageError
+from anogen.training import fit as fit_module
+from anogen.training.signals import StopRequest
+
+OPTIONS = {"epochs": 3, "batch_size": 16}
+RICH = {"ema_decay": 0.9, "schedule": "cosine", "warmup_steps": 3, "clip_gradient": 1.0}
+
+
+def end_of(run: Run) -> tuple[dict, dict]:
+    tensors, state = run.load_state("last")
+    del state["counters"]["elapsed_s"]
+    return tensors, state
+
+
+def assert_same_end(one: Run, other: Run) -> None:
+    (a, a_state), (b, b_state) = end_of(one), end_of(other)
+    assert a_state == b_state
+    for stem, tensors in a.items():
+        assert tensors.keys() == b[stem].keys()
+        assert all(torch.equal(value, b[stem][name]) for name, value in tensors.items())
+    timing = ("elapsed_s", "images_per_s")
+    rows = [[{k: v for k, v in row.items() if k not in timing} for row in run.metrics]
+            for run in (one, other)]  # fmt: skip
+    assert rows[0] == rows[1]
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Let a signal arrive after the given number of steps."""
+
+    def arm(step: int, number: int = signal.SIGINT) -> None:
+        original = fit_module.train_step
+
+        def counted(model, players, x, done, *rest):
+            if done + 1 == step:
+                signal.raise_signal(number)
+            return original(model, players, x, done, *rest)
+
+        monkeypatch.setattr(fit_module, "train_step", counted)
+
+    return arm
+
+
+def test_the_run_folder_explains_itself(noise, vae, tmp_path):
+    run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
+    assert {path.name for path in run.path.iterdir()} == {
+        "config.yaml", "environment.json", "metrics.jsonl", "checkpoints"}  # fmt: skip
+    assert run.config["model"]["init_args"]["width"] == 4
+    assert run.config["batch_size"] == 16
+    assert run.environment["data"]["train"] == 96
+    assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
+    assert {"running_loss_vae", "train_kl_nats", "validation_squared_error"} <= run.metrics[0].keys()
+    files = [path.suffix for path in run.path.rglob("*") if path.is_file()]
+    assert set(files) <= {".yaml", ".json", ".jsonl", ".safetensors"}
+
+
+def test_training_learns(digits, trained):
+    rows = trained.metrics
+    assert rows[-1]["validation_squared_error"] < 0.8 * rows[0]["validation_squared_error"]
+
+
+def test_the_same_seed_gives_the_same_run_and_leaves_torch_s_alone(noise, vae, tmp_path):
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    runs = [fit(vae(noise.shape, dropout=0.2), noise, tmp_path / name, **OPTIONS) for name in "ab"]
+    other = fit(vae(noise.shape, dropout=0.2), noise, tmp_path / "c", seed=1, **OPTIONS)
+    assert_same_end(*runs)
+    assert other.metrics[-1] != runs[0].metrics[-1]
+    torch.manual_seed(123)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("options", [{}, RICH], ids=["plain", "rich"])
+@pytest.mark.parametrize("step", [1, 6, 9, 18])
+def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(
+    noise, vae, tmp_path, stop_at, options, step, monkeypatch
+):
+    model = lambda: vae(noise.shape, dropout=0.1)  # noqa: E731
+    whole = fit(model(), noise, tmp_path / "whole", **OPTIONS, **options)
+    stop_at(step)
+    with pytest.raises(Interrupted, match=f"at step {step}, saved") as stopped:
+        fit(model(), noise, tmp_path / "cut", **OPTIONS, **options)
+    assert stopped.value.exit_code == 130
+    monkeypatch.undo()
+    cut = fit(model(), noise, tmp_path / "cut", **OPTIONS, **options, resume=True)
+    assert_same_end(whole, cut)
+
+
+def test_a_finished_run_can_be_extended(noise, vae, tmp_path):
+    short = OPTIONS | {"epochs": 2}
+    whole = fit(vae(noise.shape), noise, tmp_path / "whole", **OPTIONS)
+    fit(vae(noise.shape), noise, tmp_path / "run", **short)
+    run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS, resume=True)
+    assert_same_end(whole, run)
+
+
+def test_resuming_with_other_settings_or_data_is_refused(noise, vae, tmp_path):
+    fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
+    for change, message in (
+        ({"batch_size": 8}, "begun with batch_size 16, now 8"),
+        ({"seed": 3}, "begun with seed 0, now 3"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            fit(vae(noise.shape), noise, tmp_path / "run", **(OPTIONS | change), resume=True)
+    with pytest.raises(UsageError, match="begun with model"):
+        fit(vae(noise.shape, latent=3), noise, tmp_path / "run", **OPTIONS, resume=True)
+    other = type(noise)(noise.train[1:], noise.validation, noise.test)
+    with pytest.raises(ValueError, match="training data differs"):
+        fit(vae(noise.shape), other, tmp_path / "run", **OPTIONS, resume=True)
+
+
+def test_averaged_weights_are_what_is_kept(noise, vae, tmp_path):
+    run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS, ema_decay=0.5)
+    tensors, _ = run.load_state("last")
+    kept = tensors["weights"]["decoder.stem.weight"]
+    trained = tensors["training"]["model.decoder.stem.weight"]
+    assert not torch.equal(kept, trained)
+    assert torch.equal(run.load_model("last").state_dict()["decoder.stem.weight"], kept)
+
+
+def test_best_is_the_epoch_with_the_lowest_monitor_and_patience_stops(noise, vae, tmp_path):
+    run = fit(vae(noise.shape), noise, tmp_path / "run", epochs=200, batch_size=16, patience=3,
+              learning_rate=0.03, monitor="squared_error")  # fmt: skip
+    values = [row["validation_squared_error"] for row in run.metrics]
+    counters = run.load_state("best", ("weights",))[1]["counters"]
+    assert counters["epoch"] == values.index(min(values)) + 1
+    assert len(values) == counters["epoch"] + 3 < 200
+
+
+def test_a_diverging_loss_stops_and_keeps_the_last_finite_state(noise, vae, tmp_path):
+    with pytest.raises(TrainingError, match=r"no longer finite at step .* smaller learning_rate"):
+        fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS, learning_rate=1e12)
+    weights = Run.open(tmp_path / "run").load_model().state_dict().values()
+    assert all(weight.isfinite().all() for weight in weights)
+
+
+def test_lack_of_memory_names_a_batch_size(noise, vae, tmp_path, monkeypatch):
+    def starve(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate ...")
+
+    monkeypatch.setattr(fit_module, "train_step", starve)
+    with pytest.raises(TrainingError, match="batch_size 16; try batch_size 8"):
+        fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
+
+
+def test_other_errors_of_torch_are_not_hidden(noise, vae, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a real mistake")
+
+    monkeypatch.setattr(fit_module, "train_step", fail)
+    with pytest.raises(RuntimeError, match="a real mistake"):
+        fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs must be positive"),
+        ({"batch_size": 1}, "at least 2"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"patience": 0}, "patience must be positive"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"monitor": "accuracy"}, "monitor 'accuracy': this model has loss_vae, squared_error"),
+        ({"device": "gpu"}, "use auto, cpu, cuda"),
+    ],
+)
+def test_senseless_settings_leave_no_folder(noise, vae, tmp_path, options, message):
+    with pytest.raises(UsageError, match=message):
+        fit(vae(noise.shape), noise, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_another_shape_is_refused(noise, vae, tmp_path):
+    with pytest.raises(UsageError, match=r"model is for images of \(1, 20, 20\)"):
+        fit(vae((1, 20, 20)), noise, tmp_path / "run")
+
+
+def test_existing_and_unwritable_folders_are_refused_before_training(noise, vae, tmp_path):
+    (tmp_path / "file").touch()
+    for path, kind in ((tmp_path, UsageError), (tmp_path / "file", UsageError),
+                       (Path("/proc/nowhere/run"), MachineError)):  # fmt: skip
+        with pytest.raises(kind, match=r"exists already|cannot be written"):
+            fit(vae(noise.shape), noise, path)
+    with pytest.raises(UsageError, match="there is no run"):
+        fit(vae(noise.shape), noise, tmp_path / "absent", resume=True)
+
+
+def test_two_processes_cannot_train_one_run(noise, vae, tmp_path):
+    run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
+    with run.locked(), pytest.raises(UsageError, match="another process"):
+        fit(vae(noise.shape), noise, run.path, **OPTIONS, resume=True)
+
+
+def test_tensorboard_gets_the_rows(noise, vae, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS, tensorboard=True)
+    events = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    values = [event.value for event in events.Scalars("kl_nats/validation")]
+    assert values == pytest.approx([row["validation_kl_nats"] for row in run.metrics])
+
+
+def test_a_missing_tensorboard_is_named_before_training(noise, vae, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MachineError, match="pip install"):
+        fit(vae(noise.shape), noise, tmp_path / "run", tensorboard=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_metrics_are_json_lines(trained):
+    lines = (trained.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+def test_a_second_signal_interrupts_at_once_and_handlers_come_back():
+    before = signal.getsignal(signal.SIGINT)
+    with StopRequest() as request:
+        signal.raise_signal(signal.SIGINT)
+        assert request.signal_number == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before

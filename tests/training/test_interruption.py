@@ -1,0 +1,80 @@
+"""Training as a process that is stopped and killed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from anogen import Run
+
+from .test_fit import assert_same_end
+
+
+def command(data: Path, run: Path, *more: object) -> list[str]:
+    options = ["train", "--data", data, "--run", run, "--model.width", 4, "--model.dropout", 0.1,
+               "--epochs", 12, "--batch_size", 20, "--ema_decay", 0.9, *more]  # fmt: skip
+    return [sys.executable, "-m", "anogen", *map(str, options)]
+
+
+def started(arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} did not come; exit code {process.wait()}")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_save_and_leave(noise_file, tmp_path, number, code):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    subprocess.run(command(noise_file, whole), check=True, capture_output=True)
+    process = started(command(noise_file, cut))
+    wait_for(process, "epoch 2/12")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err.strip().splitlines()[-1].startswith("anogen train: stopped by a signal at step")
+    assert "Traceback" not in err
+    subprocess.run([*command(noise_file, cut), "--resume"], check=True, capture_output=True)
+    assert_same_end(Run.open(whole), Run.open(cut))
+
+
+@pytest.mark.slow
+def test_ten_kills_change_nothing(noise_file, tmp_path):
+    """SIGKILL at ten random moments; the last or the previous checkpoint always carries on."""
+    seed = int(os.environ.get("ANOGEN_KILL_SEED", "0"))
+    rng = random.Random(seed)
+    often = ("--checkpoint_every_s", 0.01, "--epochs", 40)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    subprocess.run(command(noise_file, whole, *often), check=True, capture_output=True)
+    kills = 0
+    for attempt in range(40):
+        process = started(command(noise_file, cut, *often, *(["--resume"] if attempt else [])))
+        if kills == 10:
+            assert process.communicate(timeout=120) is not None
+            break
+        wait_for(process, "going on" if attempt else "epoch 1/40")
+        time.sleep(rng.uniform(0, 0.25))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills == 10
+    assert process.returncode == 0
+    assert_same_end(Run.open(whole), Run.open(cut))
+
+
+def test_of_two_processes_with_one_name_one_wins(noise_file, tmp_path):
+    processes = [started(command(noise_file, tmp_path / "run")) for _ in range(2)]
+    for process in processes:
+        process.communicate(timeout=120)
+    assert sorted(process.returncode for process in processes) == [0, 2]
+    assert len(Run.open(tmp_path / "run").metrics) == 12

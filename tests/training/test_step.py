@@ -1,0 +1,129 @@
+"""The step's one promise: each player follows the gradient of its own loss alone."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from anogen import GenerativeModel, Losses
+from anogen.errors import UsageError
+from anogen.training.step import make_players, set_gradients, train_step
+
+BETAS = (0.9, 0.999)
+
+
+class Game(GenerativeModel):
+    """Two players whose losses pull at the same weights in opposite directions."""
+
+    monitor = "loss_left"
+
+    def __init__(self, shape: tuple[int, int, int] = (1, 2, 2), rest: bool = False) -> None:
+        super().__init__()
+        self.shape, self.rest = shape, rest
+        self.left, self.right = nn.Linear(4, 3), nn.Linear(3, 1)
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"left": [self.left], "right": [self.right]}
+
+    def losses(self, x, step=None) -> Losses:
+        score = self.right(self.left(x.flatten(1)).tanh())[:, 0]
+        players = {"left": score.mean(), "right": (-score + score**2).mean()}
+        if self.rest:
+            del players["right"]
+        return Losses(players, {"score": score})
+
+    def sample(self, count, generator=None):
+        return torch.zeros(count, *self.shape)
+
+
+def game(**arguments) -> Game:
+    torch.manual_seed(0)
+    return Game(**arguments)
+
+
+X = torch.rand(8, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+
+
+def test_each_gradient_equals_one_computed_alone():
+    model = game()
+    set_gradients(make_players(model, 0.1, BETAS), model.losses(X).players)
+    for name, part in (("left", model.left), ("right", model.right)):
+        found = [p.grad for p in part.parameters()]
+        alone = game()
+        alone.losses(X).players[name].backward()
+        expected = [p.grad for p in getattr(alone, name).parameters()]
+        for gradient, other in zip(found, expected, strict=True):
+            assert_close(gradient, other)
+
+
+def test_all_players_step_from_the_same_point():
+    model, before = game(), game()
+    train_step(model, make_players(model, 0.1, BETAS), X, 0)
+    for name, part in (("left", model.left), ("right", model.right)):
+        alone = game()
+        optimizer = torch.optim.Adam(getattr(alone, name).parameters(), lr=0.1, betas=BETAS)
+        alone.losses(X).players[name].backward()
+        optimizer.step()
+        for ours, theirs, old in zip(
+            part.parameters(),
+            getattr(alone, name).parameters(),
+            getattr(before, name).parameters(),
+            strict=True,
+        ):
+            assert_close(ours, theirs)
+            assert not torch.equal(ours, old)
+
+
+def test_a_player_left_out_rests():
+    model, before = game(rest=True), game()
+    players = make_players(model, 0.1, BETAS)
+    train_step(model, players, X, 0)
+    assert torch.equal(model.right.weight, before.right.weight)
+    assert not torch.equal(model.left.weight, before.left.weight)
+    assert not players[1].optimizer.state
+
+
+def test_gradients_are_clipped_per_player():
+    model = game()
+    players = make_players(model, 0.1, BETAS)
+    norms = []
+    for player in players:
+        player.optimizer.register_step_pre_hook(
+            lambda *_, p=player: norms.append(
+                torch.cat([w.grad.flatten() for w in p.parameters]).norm().item()
+            )
+        )
+    train_step(model, players, X, 0, clip_gradient=1e-3)
+    assert norms == pytest.approx([1e-3, 1e-3], rel=1e-3)
+
+
+def test_losses_come_back_detached_and_gradients_are_cleared():
+    model = game()
+    losses = train_step(model, make_players(model, 0.1, BETAS), X, 0)
+    assert not losses.players["left"].requires_grad
+    assert not losses.terms["score"].requires_grad
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_parameter_needs_exactly_one_player():
+    shared, orphan = game(), game()
+    shared.players = lambda: {"left": [shared.left, shared.right], "right": [shared.right]}
+    orphan.players = lambda: {"left": [orphan.left]}
+    with pytest.raises(UsageError, match="left and right share a weight"):
+        make_players(shared, 0.1, BETAS)
+    with pytest.raises(UsageError, match=r"no player trains right.weight, right.bias"):
+        make_players(orphan, 0.1, BETAS)
+
+
+def test_bfloat16_follows_float32(vae):
+    results = {}
+    for precision in (torch.float32, torch.bfloat16):
+        model = vae((1, 16, 16), width=8)
+        players = make_players(model, 1e-3, BETAS)
+        x = torch.rand(16, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+        torch.manual_seed(0)
+        results[precision] = [
+            float(train_step(model, players, x, step, precision).players["vae"]) for step in range(5)
+        ]
+    assert results[torch.bfloat16] == pytest.approx(results[torch.float32], rel=0.02)
+    assert results[torch.bfloat16] != results[torch.float32]
