@@ -53,9 +53,9 @@ def vae() -> Callable[..., VAE]:
 
 @pytest.fixture(scope="session")
 def trained(digits: Splits, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of two epochs on digits; tests must not change it."""
+    """A run of four epochs on digits; tests must not change it."""
     folder = tmp_path_factory.mktemp("runs") / "trained"
-    return fit(small_vae(digits.shape), digits, folder, epochs=2, batch_size=50)
+    return fit(small_vae(digits.shape), digits, folder, epochs=4, batch_size=30, learning_rate=3e-3)
 
 
 class Outcome(NamedTuple):

@@ -115,7 +115,9 @@ try:
 except MachineError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert f"{saved}: cannot save the checkpoint (File too large; 400," in done.stdout
     assert load_checkpoint(saved)[1] == STATE
     assert [path.name for path in saved.parent.iterdir()] == ["last"]

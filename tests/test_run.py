@@ -28,7 +28,9 @@ def test_a_damaged_checkpoint_offers_another(noise, vae, tmp_path):
     run = fit(vae(noise.shape), noise, tmp_path / "run", epochs=2)
     weights = run.checkpoint("best") / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-3] + b"xyz")
-    with pytest.raises(MachineError, match=r"weights.safetensors: does not match.*--checkpoint last"):
+    with pytest.raises(
+        MachineError, match=r"weights.safetensors: does not match.*--checkpoint last"
+    ):
         run.load_model()
     assert run.load_model("last").latent == 2
 

@@ -14,7 +14,11 @@ from anogen.errors import DataError
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
 
 
 def written(path: Path, content: bytes) -> Path:
@@ -34,7 +38,9 @@ def test_reads_what_was_written(tmp_path, pack):
 @given(count=st.integers(0, 66), compress=st.booleans())
 def test_every_truncation_is_refused(tmp_path_factory, count, compress):
     content = gzip.compress(idx_bytes(IMAGES)) if compress else idx_bytes(IMAGES)
-    path = written(tmp_path_factory.mktemp("cut") / "x-idx3-ubyte", content[: min(count, len(content) - 1)])
+    path = written(
+        tmp_path_factory.mktemp("cut") / "x-idx3-ubyte", content[: min(count, len(content) - 1)]
+    )
     with pytest.raises(DataError, match="x-idx3-ubyte"):
         read_idx(path)
 

@@ -76,7 +76,9 @@ def test_splits_are_disjoint_complete_and_repeatable(n, share, official):
 
     parts = split(images, test, share)
     again = split(images, test, share)
-    own = numbers(parts.train) + numbers(parts.validation) + ([] if official else numbers(parts.test))
+    own = (
+        numbers(parts.train) + numbers(parts.validation) + ([] if official else numbers(parts.test))
+    )
     assert sorted(own) == list(range(n))
     assert numbers(parts.train) == numbers(again.train)
 

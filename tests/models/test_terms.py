@@ -1,7 +1,7 @@
 """Every term against PyTorch's distributions, which are another implementation."""
 
 import torch
-from torch import distributions as D  # noqa: N812
+from torch import distributions as D
 from torch.testing import assert_close
 
 from anogen.models import terms

@@ -138,7 +138,10 @@ def test_interpolation_starts_and_ends_at_the_reconstructions():
         ({"beta": -1.0}, "beta must not be negative"),
         ({"sigma": 0.0}, "sigma must be at least"),
         ({"capacity": 3.0, "free_nats": 0.1}, "choose one"),
-        ({"likelihood": "bernoulli", "output": "leaky_relu"}, "reads the decoder's output as logits"),
+        (
+            {"likelihood": "bernoulli", "output": "leaky_relu"},
+            "reads the decoder's output as logits",
+        ),
     ],
 )
 def test_contradictions_are_refused(arguments, message):

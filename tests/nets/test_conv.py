@@ -8,7 +8,9 @@ from anogen.nets.conv import ConvDecoder, ConvEncoder, sizes
 
 def convolutions(net: nn.Module) -> list[tuple[int, int, int]]:
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
-    return [(m.in_channels, m.out_channels, m.stride[0]) for m in net.modules() if isinstance(m, kinds)]
+    return [
+        (m.in_channels, m.out_channels, m.stride[0]) for m in net.modules() if isinstance(m, kinds)
+    ]
 
 
 def test_the_paper_s_nets():

@@ -58,7 +58,9 @@ def test_the_run_folder_explains_itself(noise, vae, tmp_path):
     assert run.config["batch_size"] == 16
     assert run.environment["data"]["train"] == 96
     assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
-    assert {"running_loss_vae", "train_kl_nats", "validation_squared_error"} <= run.metrics[0].keys()
+    assert {"running_loss_vae", "train_kl_nats", "validation_squared_error"} <= run.metrics[
+        0
+    ].keys()
     files = [path.suffix for path in run.path.rglob("*") if path.is_file()]
     assert set(files) <= {".yaml", ".json", ".jsonl", ".safetensors"}
 
@@ -221,7 +223,7 @@ def test_a_missing_tensorboard_is_named_before_training(noise, vae, tmp_path, mo
 
 def test_metrics_are_json_lines(trained):
     lines = (trained.path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
 
 
 def test_a_second_signal_interrupts_at_once_and_handlers_come_back():

@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from anogen.training.schedule import learning_rate_factor
 
 
-@given(total=st.integers(1, 1000), warmup=st.integers(0, 50), kind=st.sampled_from(["constant", "cosine"]))
+@given(
+    total=st.integers(1, 1000),
+    warmup=st.integers(0, 50),
+    kind=st.sampled_from(["constant", "cosine"]),
+)
 def test_it_rises_then_never_rises_again(total, warmup, kind):
     warmup = min(warmup, total)
     factors = [learning_rate_factor(step, total, kind, warmup) for step in range(total + 1)]

@@ -123,7 +123,8 @@ def test_bfloat16_follows_float32(vae):
         x = torch.rand(16, 1, 16, 16, generator=torch.Generator().manual_seed(0))
         torch.manual_seed(0)
         results[precision] = [
-            float(train_step(model, players, x, step, precision).players["vae"]) for step in range(5)
+            float(train_step(model, players, x, step, precision).players["vae"])
+            for step in range(5)
         ]
     assert results[torch.bfloat16] == pytest.approx(results[torch.float32], rel=0.02)
     assert results[torch.bfloat16] != results[torch.float32]

@@ -43,7 +43,10 @@ class GenerativeModel(nn.Module, ABC):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Note the arguments, so that every model knows how it was made."""
         model = super().__new__(cls)
-        bound = inspect.signature(cls.__init__).bind(model, *args, **kwargs)
+        try:
+            bound = inspect.signature(cls.__init__).bind(model, *args, **kwargs)
+        except TypeError:  # `copy` makes objects without arguments; __init__ refuses wrong ones
+            return model
         bound.apply_defaults()
         object.__setattr__(model, "arguments", dict(list(bound.arguments.items())[1:]))
         return model

@@ -1,0 +1,238 @@
+"""The command line as a user runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from anogen import Run
+from anogen.cli.main import COMMANDS
+from anogen.cli.train import presets
+
+from ..conftest import one_line
+
+SMALL = ("--model.width", 4, "--epochs", 2, "--batch_size", 50)
+
+
+@pytest.fixture
+def run(anogen, noise_file, tmp_path) -> Path:
+    outcome = anogen("train", "--data", noise_file, "--run", tmp_path / "run", *SMALL)
+    assert outcome.code == 0
+    assert outcome.out.strip() == str(tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_on_everything(anogen, command):
+    outcome = anogen(*filter(None, [command]), "--help")
+    assert outcome.code == 0
+    assert "usage: anogen" in outcome.out
+    if command is None:
+        assert all(name in outcome.out for name in COMMANDS)
+
+
+def test_help_of_train_names_every_setting_and_that_of_a_model_every_argument(anogen):
+    text = anogen("train", "--help").out
+    assert all(word in text for word in ("--ema_decay", "--data", "--preset", "--resume"))
+    text = anogen("train", "--model.help", "VAE").out
+    assert all(word in text for word in ("--model.beta", "--model.latent", "weight of the KL"))
+
+
+def test_version(anogen):
+    assert anogen("--version").out.startswith("anogen 0.")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["data"], ["data", "--json"], ["--version"]])
+def test_light_commands_do_not_import_torch(arguments):
+    script = (
+        "import sys; from anogen.cli.main import main; main(sys.argv[1:]); "
+        "sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_anogen_is_light():
+    script = "import anogen, sys; sys.exit(any(m in sys.modules for m in ('torch', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_train_evaluate_sample(anogen, run, tmp_path):
+    outcome = anogen("evaluate", run, "--json", "--importance_samples", 2)
+    assert outcome.code == 0
+    result = json.loads(outcome.out)
+    assert result["squared_error_low"] < result["squared_error"] < result["squared_error_high"]
+    assert result == json.loads((run / "evaluation.json").read_text())
+    assert (run / "report.html").stat().st_size > 10_000
+    assert (run / "figures" / "loss_curve.png").exists()
+    text = anogen("evaluate", run, "--importance_samples", 2)
+    assert "cosine_similarity" in text.out
+    assert "report.html" in text.out
+    drawn = anogen("sample", run, "--count", 30, "--out", tmp_path / "new.npy")
+    assert drawn.code == 0
+    array = np.load(tmp_path / "new.npy")
+    assert array.shape == (30, 1, 16, 16)
+    assert array.dtype == np.uint8
+    again = anogen("sample", run, "--count", 30, "--out", tmp_path / "again.npy")
+    assert again.code == 0
+    assert np.array_equal(array, np.load(tmp_path / "again.npy"))
+    shown = anogen("sample", run, "--picture", "traversal")
+    assert Path(shown.out.strip()).exists()
+
+
+def test_evaluate_on_other_data_leaves_the_run_alone(anogen, run, noise_file):
+    before = sorted(run.rglob("*"))
+    outcome = anogen("evaluate", run, "--data", f"{noise_file}+blur", "--json")
+    assert json.loads(outcome.out)["data"] == "noise+blur"
+    assert sorted(run.rglob("*")) == before
+
+
+def test_the_config_of_a_run_repeats_it(anogen, run, tmp_path):
+    outcome = anogen("train", "--config", run / "config.yaml", "--run", tmp_path / "again")
+    assert outcome.code == 0
+    rows = [Run.open(path).metrics[-1]["validation_loss_vae"] for path in (run, tmp_path / "again")]
+    assert rows[0] == rows[1]
+
+
+def test_resume_extends_and_takes_the_run_s_settings(anogen, run):
+    outcome = anogen("train", "--run", run, "--resume", "--epochs", 3)
+    assert outcome.code == 0
+    assert len(Run.open(run).metrics) == 3
+    refused = anogen("train", "--run", run, "--resume", "--batch_size", 7)
+    assert refused.code == 2
+    assert "begun with batch_size 50, now 7" in refused.err
+
+
+def test_print_config_shows_the_preset_with_overrides(anogen, tmp_path):
+    outcome = anogen(
+        "train", "--preset", "paper", "--model.latent", 3, "--run", "x", "--print_config"
+    )
+    config = yaml.safe_load(outcome.out)
+    assert config["model"]["init_args"]["latent"] == 3
+    assert (config["epochs"], config["batch_size"], config["learning_rate"]) == (50, 32, 5e-4)
+
+
+@pytest.mark.parametrize("name", ["paper", "recommended", "demo"])
+def test_every_preset_trains(anogen, noise_file, tmp_path, name):
+    assert name in presets()
+    outcome = anogen("train", "--preset", name, "--data", noise_file, "--epochs", 1,
+                     "--model.width", 4, "--run", tmp_path / "run")  # fmt: skip
+    assert outcome.code == 0
+
+
+def test_data_lists_everything_as_text_and_json(anogen):
+    text = anogen("data").out
+    assert all(word in text for word in ("mnist", "fashion-mnist", "digits", "rotation"))
+    listed = json.loads(anogen("data", "digits", "--json").out)
+    assert listed["data_sets"][0]["status"] == "ready"
+
+
+def test_a_damaged_data_set_is_named(anogen, tmp_path):
+    from anogen.data.catalog import MNIST
+
+    (tmp_path / "mnist").mkdir()
+    for name in MNIST.md5:
+        (tmp_path / "mnist" / name).write_bytes(b"no")
+    outcome = anogen("data", "mnist", "--data-dir", tmp_path)
+    assert outcome.code == 3
+    assert "train-images-idx3-ubyte.gz" in outcome.err
+
+
+def test_doctor(anogen, tmp_path):
+    report = json.loads(anogen("doctor", "--json", "--data_dir", tmp_path).out)
+    assert report["device"] in ("cpu", "cuda")
+    assert report["precision"] in ("bfloat16", "float32")
+    assert report["versions"]["torch"]
+    assert "torch version" in anogen("doctor").out
+
+
+def test_doctor_sees_a_broken_torchvision(anogen, tmp_path, monkeypatch):
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "operator nms does not exist" in anogen("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["trian"], 2, "did you mean 'train'"),
+        (["train", "--run", "RUN", "--epochz", "3"], 2, "did you mean --epochs?"),
+        (["train", "--run", "RUN", "--model", "VEA"], 2, "did you mean 'VAE'"),
+        (["train", "--run", "RUN", "--model.laten", "3"], 2, "did you mean --model.latent?"),
+        (["train", "--run", "RUN", "--epochs", "many"], 2, "many"),
+        (["train", "--run", "RUN", "--data", "minst"], 2, "did you mean 'mnist'"),
+        (["train", "--run", "RUN", "--data", "./absent"], 3, "no such file or folder"),
+        (["train", "--run", "RUN", "--preset", "papr"], 2, "did you mean 'paper'"),
+        (["train", "--run", "RUN", "--data", "digits", "--model.latent", "0"], 2, "at least 1"),
+        (["train", "--data", "digits"], 2, "run"),
+        (["train", "--resume"], 2, "--resume needs --run"),
+        (["train", "--run", "RUN", "--resume"], 2, "there is no run"),
+        (["train", "--run", "RUN", "--config", "absent.yaml"], 2, "absent.yaml"),
+        (["train", "--run", "/proc/no/run", "--data", "digits"], 5, "cannot be written"),
+        (["evaluate", "RUN"], 2, "there is no run"),
+        (["sample", "RUN", "--picture", "sample"], 2, "did you mean 'samples'"),
+        (["sample", "RUN", "--count", "5"], 2, "--count needs"),
+        (["sample", "RUN", "--out", "x.jpg"], 2, "ending in .png"),
+        (["data", "mnits"], 2, "did you mean 'mnist'"),
+        (["data", "--nonsense"], 2, "--nonsense"),
+    ],
+)
+def test_a_mistake_gets_one_clear_line(anogen, tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    outcome = anogen(*(str(tmp_path / "run") if word == "RUN" else word for word in arguments))
+    assert outcome.code == code, outcome.err
+    assert message in outcome.err
+    assert one_line(outcome), outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epochz: 3",
+        "epochs: !!python/object/apply:os.mkdir [exploded]",
+        "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b]",
+        "epochs: [",
+        "- 1",
+    ],
+)
+def test_bad_yaml_runs_nothing(anogen, tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text(text)
+    outcome = anogen("train", "--config", tmp_path / "c.yaml", "--data", "digits", "--run", "run")
+    assert outcome.code == 2
+    assert one_line(outcome), outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_an_existing_run_is_left_alone(anogen, run, noise_file):
+    before = (run / "config.yaml").read_bytes()
+    outcome = anogen("train", "--data", noise_file, "--run", run)
+    assert outcome.code == 2
+    assert "exists already" in outcome.err
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_divergence_ends_with_4(anogen, noise_file, tmp_path):
+    outcome = anogen("train", "--data", noise_file, "--run", tmp_path / "run", *SMALL,
+                     "--learning_rate", 1e12)  # fmt: skip
+    assert outcome.code == 4
+    assert "no longer finite" in outcome.err
+
+
+def test_debug_shows_the_traceback(anogen, tmp_path):
+    from anogen.errors import UsageError
+
+    with pytest.raises(UsageError):
+        anogen("evaluate", tmp_path, "--debug")
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    done = subprocess.run(
+        f"{sys.executable} -m anogen data | head -1", shell=True, capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,61 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter, laplace
+
+from anogen.evaluation.reconstruction import METRICS, sharpness
+
+X = torch.rand(5, 3, 17, 20, generator=torch.Generator().manual_seed(0))
+Y = torch.rand(5, 3, 17, 20, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_one_finite_value_per_image_even_where_nothing_differs_or_all_is_black(name):
+    metric = METRICS[name].function
+    black = torch.zeros(2, 1, 16, 16)
+    for x, y in ((X, Y), (X, X), (black, black), (black, black + 1), (black + 1, black)):
+        found = metric(x, y)
+        assert found.shape == (len(x),)
+        assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_perfect_reconstruction_is_the_best(name):
+    metric = METRICS[name]
+    perfect, other = metric.function(X, X), metric.function(X, Y)
+    assert (perfect > other if metric.higher_is_better else perfect < other).all()
+
+
+def test_values_against_numpy():
+    x, y = X.double().numpy().reshape(5, -1), Y.double().numpy().reshape(5, -1)
+    squares = ((x - y) ** 2).sum(1)
+    cosine = (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
+    expected = {
+        "squared_error": squares,
+        "mean_squared_error": squares / x.shape[1],
+        "cosine_similarity": cosine,
+        "psnr_db": 10 * np.log10(x.shape[1] / squares),
+    }
+    assert expected.keys() == METRICS.keys()
+    for name, values in expected.items():
+        assert METRICS[name].function(X, Y).numpy() == pytest.approx(values, rel=1e-4)
+
+
+def test_sharpness_is_the_variance_of_the_laplacian():
+    inner = laplace(X[0, 0].numpy())[1:-1, 1:-1]
+    assert float(sharpness(X[:1, :1])) == pytest.approx(inner.var(ddof=1), rel=1e-4)
+
+
+@given(st.floats(0.5, 3))
+def test_blur_lowers_sharpness(sigma):
+    blurred = torch.from_numpy(gaussian_filter(X.numpy(), (0, 0, sigma, sigma)))
+    assert (sharpness(blurred) < sharpness(X)).all()
+
+
+def test_psnr_of_a_perfect_image_is_capped():
+    assert METRICS["psnr_db"].function(X, X).tolist() == [100.0] * 5
+    assert math.isfinite(METRICS["cosine_similarity"].function(X * 0, Y)[0])

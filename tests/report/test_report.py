@@ -1,0 +1,101 @@
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anogen import Images, Run, evaluate, fit, images_from_array, split
+from anogen.errors import UsageError
+from anogen.report import figures
+from anogen.report.page import write_page
+from anogen.report.pictures import PICTURES, all_pictures, picture, save_pictures, training_curves
+
+
+class Checker(HTMLParser):
+    """Notes images without a text alternative, and everything that leaves the file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.without_text, self.outside, self.images, self.scripts = 0, [], 0, 0
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.scripts += tag == "script"
+        if tag == "img":
+            self.images += 1
+            self.without_text += not found.get("alt")
+        for name in ("src", "href"):
+            if name in found and not found[name].startswith("data:"):
+                self.outside.append(found[name])
+
+
+def test_every_picture_of_a_trained_model(trained, digits, tmp_path):
+    made = save_pictures(all_pictures(trained.load_model(), digits.test), tmp_path)
+    assert {entry.name for entry in made} == set(PICTURES)
+    for entry in made:
+        with Image.open(tmp_path / f"{entry.name}.png") as image:
+            assert min(image.size) > 100
+            assert len(image.convert("L").getcolors()) > 20, "an empty picture"
+
+
+def test_pictures_are_the_same_bytes_again(trained, digits, tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        save_pictures([picture("samples", trained.load_model(), digits.test)], tmp_path / name)
+    assert (tmp_path / "a/samples.png").read_bytes() == (tmp_path / "b/samples.png").read_bytes()
+
+
+def test_colour_images_of_odd_sizes_without_labels(vae, tmp_path):
+    images = images_from_array(np.random.default_rng(0).random((4, 17, 22, 3)))
+    made = {entry.name for entry in all_pictures(vae((3, 17, 22), latent=5), images)}
+    assert made == set(PICTURES)
+
+
+def test_a_picture_that_the_model_cannot_make_is_refused(vae, noise):
+    with pytest.raises(UsageError, match="cannot make the picture 'latent_grid'"):
+        picture("latent_grid", vae(noise.shape, latent=1), noise.test)
+
+
+def test_a_mosaic_shows_every_pixel(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 1, 16, 16), np.uint8)
+    figure = figures.mosaic(images, scale=2)
+    figures.save(figure, tmp_path / "mosaic.png")
+    with Image.open(tmp_path / "mosaic.png") as image:
+        shown = np.asarray(image)[..., 0]
+    cell = shown[4 : 4 + 32 : 2, 4 : 4 + 32 : 2]
+    assert np.array_equal(cell, images[0, 0, 0])
+
+
+def test_curves_compare_train_and_held_out(trained):
+    made = training_curves(trained.metrics, "loss_vae")
+    assert [entry.name for entry in made] == ["loss_curve", "squared_error_curve"]
+    lines = made[1].figure.axes[0].lines
+    expected = [row["validation_squared_error"] for row in trained.metrics]
+    assert list(lines[1].get_ydata()) == expected
+
+
+def test_the_page_stands_alone_and_escapes_what_users_name(vae, digits, tmp_path):
+    evil = "<script>alert(1)</script>"
+    images = Images(digits.train.pixels[:60], evil, np.zeros(60, np.int64), (evil,))
+    data = split(images)
+    run = fit(vae(data.shape), data, tmp_path / "a <b> & ü", epochs=1, batch_size=16)
+    model = run.load_model()
+    result = evaluate(model, data.test, samples=10, importance_samples=2)
+    pictures = [*training_curves(run.metrics, "loss_vae"), *all_pictures(model, data.test)]
+    html = write_page(run, result, pictures).read_text("utf-8")
+    page = Checker()
+    page.feed(html)
+    assert evil not in html
+    assert (page.scripts, page.without_text, page.outside) == (0, 0, [])
+    assert page.images == len(pictures)
+    assert f"{result['squared_error']:.4g}" in html
+    assert len(html) < 5_000_000
+    assert not re.search(r"https?://", re.sub(r"base64,[^\"]+", "", html))
+
+
+def test_the_paper_is_shown_beside_mnist_only(trained: Run, digits):
+    result = evaluate(trained.load_model(), digits.test, likelihood_images=0)
+    from anogen.report.page import _paper_row
+
+    assert _paper_row(trained, result) is None
