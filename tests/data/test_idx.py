@@ -56,6 +56,7 @@ def test_every_truncation_is_refused(tmp_path_factory, count, compress):
         (gzip.compress(idx_bytes(IMAGES))[:-8] + bytes(8), "damaged gzip"),
         (idx_bytes(IMAGES)[:4] + struct.pack(">3I", 60_000, 28, 28), "promises 47040000 bytes"),
     ],
+    ids=["html", "magic", "not gzip", "too long", "gzip too long", "bad crc", "count"],
 )
 def test_damage_is_named(tmp_path, content, message):
     with pytest.raises(DataError, match=message):

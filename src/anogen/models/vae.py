@@ -194,9 +194,7 @@ class VAE(GenerativeModel):
         return self.decoder(z).float()
 
     def _bound(self, raw: Tensor) -> Tensor:
-        return (
-            torch.sigmoid(raw) if self.output == "sigmoid" else nn.functional.leaky_relu(raw, 0.3)
-        )
+        return torch.sigmoid(raw) if self.output == "sigmoid" else nn.functional.leaky_relu(raw)
 
     def _nll(self, x: Tensor, raw: Tensor) -> Tensor:
         """−log p(x|z) in nats with all constants, `[b]`."""
