@@ -89,7 +89,7 @@ def test_the_page_stands_alone_and_escapes_what_users_name(vae, digits, tmp_path
     assert evil not in html
     assert (page.scripts, page.without_text, page.outside) == (0, 0, [])
     assert page.images == len(pictures)
-    assert f"{result['squared_error']:.4g}" in html
+    assert f"{result['squared_error']:#.4g}" in html
     assert len(html) < 5_000_000
     assert not re.search(r"https?://", re.sub(r"base64,[^\"]+", "", html))
 

@@ -19,8 +19,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "elu": nn.ELU,
 }
-"""Makers of activations by name. The paper gives no slope for LeakyReLU; PyTorch's 0.01 learnt
-MNIST clearly better than Keras' 0.3 (see docs/results)."""
+"""Makers of activations by name. The paper gives no slope for LeakyReLU; this is PyTorch's."""
 MIN_SIZE = 16
 
 

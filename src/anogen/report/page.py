@@ -25,6 +25,7 @@ its "loss" is the squared error summed over pixels is our inference)."""
 class Row:
     """A line of the table of results."""
 
+    key: str
     name: str
     value: str
     interval: str
@@ -47,6 +48,8 @@ MEANINGS = {
     "sharpness_samples": ("sharpness of samples", "variance of the Laplacian"),
 }
 """Key of a result → what the page calls it, and its unit or reading."""
+TILES = ("squared_error", "cosine_similarity", "elbo_nats", "kl_nats")
+"""What stands large at the top of the page."""
 
 
 def write_page(run: Run, result: dict[str, Any], pictures: Sequence[Picture]) -> Path:
@@ -65,6 +68,7 @@ def write_page(run: Run, result: dict[str, Any], pictures: Sequence[Picture]) ->
         environment=run.environment,
         last=run.metrics[-1] if run.metrics else {},
         rows=result_rows(result),
+        tiles=TILES,
         result=result,
         paper=_paper_row(run, result),
         pictures=[(made, _data_uri(made)) for made in pictures],
@@ -79,9 +83,10 @@ def result_rows(result: dict[str, Any]) -> list[Row]:
     """The results that have an interval, as text for people."""
     return [
         Row(
+            key,
             name,
-            f"{result[key]:.4g}",
-            f"{result[f'{key}_low']:.4g} to {result[f'{key}_high']:.4g}",
+            f"{result[key]:#.4g}",
+            f"{result[f'{key}_low']:#.4g} to {result[f'{key}_high']:#.4g}",
             meaning,
         )
         for key, (name, meaning) in MEANINGS.items()

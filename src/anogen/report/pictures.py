@@ -77,7 +77,7 @@ def training_curves(rows: list[dict[str, Any]], monitor: str) -> list[Picture]:
         }
         present = {key: text for key, text in lines.items() if rows and key in rows[0]}
         if present:
-            title = f"{label} against epochs"
+            title = f"{label.capitalize()} against epochs"
             caption = (
                 f"The {label} per image after each epoch. The curve 'while training' is a mean "
                 "over the epoch with batch statistics, so it lies apart from the two others, "
