@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from anogen.evaluation.evaluate import evaluate
     from anogen.models import MODELS
     from anogen.models.base import GenerativeModel, Losses
+    from anogen.models.gan import GAN
     from anogen.models.vae import VAE
+    from anogen.models.vaegan import VAEGAN
     from anogen.run import Run
     from anogen.training.fit import fit
 
@@ -29,7 +31,9 @@ _HOMES = {
     "MODELS": "models",
     "GenerativeModel": "models.base",
     "Losses": "models.base",
+    "GAN": "models.gan",
     "VAE": "models.vae",
+    "VAEGAN": "models.vaegan",
     "Run": "run",
     "fit": "training.fit",
 }
@@ -38,8 +42,10 @@ __version__ = "0.1.0"
 __all__ = [
     "CORRUPTIONS",
     "DATASETS",
+    "GAN",
     "MODELS",
     "VAE",
+    "VAEGAN",
     "AnogenError",
     "GenerativeModel",
     "Images",

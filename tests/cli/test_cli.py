@@ -68,7 +68,7 @@ def test_train_evaluate_sample(anogen, run, tmp_path):
     assert result["squared_error_low"] < result["squared_error"] < result["squared_error_high"]
     assert result == json.loads((run / "evaluation.json").read_text())
     assert (run / "report.html").stat().st_size > 10_000
-    assert (run / "figures" / "loss_curve.png").exists()
+    assert (run / "figures" / "loss_vae_curve.png").exists()
     text = anogen("evaluate", run, "--importance_samples", 2)
     assert "cosine_similarity" in text.out
     assert "report.html" in text.out

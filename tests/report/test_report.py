@@ -68,8 +68,8 @@ def test_a_mosaic_shows_every_pixel(tmp_path):
 
 
 def test_curves_compare_train_and_held_out(trained):
-    made = training_curves(trained.metrics, "loss_vae")
-    assert [entry.name for entry in made] == ["loss_curve", "squared_error_curve"]
+    made = training_curves(trained.metrics)
+    assert [entry.name for entry in made] == ["loss_vae_curve", "squared_error_curve"]
     lines = made[1].figure.axes[0].lines
     expected = [row["validation_squared_error"] for row in trained.metrics]
     assert list(lines[1].get_ydata()) == expected
@@ -82,7 +82,7 @@ def test_the_page_stands_alone_and_escapes_what_users_name(vae, digits, tmp_path
     run = fit(vae(data.shape), data, tmp_path / "a <b> & ü", epochs=1, batch_size=16)
     model = run.load_model()
     result = evaluate(model, data.test, samples=10, importance_samples=2)
-    pictures = [*training_curves(run.metrics, "loss_vae"), *all_pictures(model, data.test)]
+    pictures = [*training_curves(run.metrics), *all_pictures(model, data.test)]
     html = write_page(run, result, pictures).read_text("utf-8")
     page = Checker()
     page.feed(html)

@@ -51,7 +51,7 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
         from anogen.report.page import write_page
         from anogen.report.pictures import all_pictures, save_pictures, training_curves
 
-        curves = training_curves(run.metrics, run.config["monitor"] or model.monitor)
+        curves = training_curves(run.metrics)
         pictures = save_pictures([*curves, *all_pictures(model.cpu(), data.test)], run.figures)
         return result, write_page(run, result, pictures)
 

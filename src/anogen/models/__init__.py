@@ -5,9 +5,11 @@ from typing import Any
 
 from anogen.errors import UsageError, unknown_name
 from anogen.models.base import GenerativeModel
+from anogen.models.gan import GAN
 from anogen.models.vae import VAE
+from anogen.models.vaegan import VAEGAN
 
-MODELS: dict[str, type[GenerativeModel]] = {"VAE": VAE}
+MODELS: dict[str, type[GenerativeModel]] = {"VAE": VAE, "GAN": GAN, "VAEGAN": VAEGAN}
 """Every model by name; one of your own is named by its import path, `package.module.Class`."""
 
 

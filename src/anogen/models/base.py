@@ -33,12 +33,13 @@ class GenerativeModel(nn.Module, ABC):
     Attributes:
         shape: channels, height and width of the images.
         arguments: what the constructor was called with, defaults included.
-        monitor: the validation metric by which the best checkpoint is chosen; lower is better.
+        monitor: the validation metric by which the best checkpoint is chosen, lower is better;
+            None where no single number says which epoch is best, as in a game.
     """
 
     shape: Shape
     arguments: dict[str, Any]
-    monitor: ClassVar[str]
+    monitor: ClassVar[str | None]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Note the arguments, so that every model knows how it was made."""

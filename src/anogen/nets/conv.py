@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from anogen.errors import UsageError, unknown_name
 
@@ -39,6 +40,7 @@ class ConvEncoder(nn.Module):
         dropout: probability of dropping a channel after each layer in training.
         batch_norm: False leaves normalisation out.
         activation: `leaky_relu` (slope 0.01), `relu`, `silu` or `elu`.
+        spectral_norm: divide each weight by its largest singular value (Miyato et al. 2018).
 
     Raises:
         UsageError: images too small, or too small for `depth`.
@@ -61,6 +63,7 @@ class ConvEncoder(nn.Module):
         dropout: float = 0.0,
         batch_norm: bool = True,
         activation: Activation = "leaky_relu",
+        spectral_norm: bool = False,
     ) -> None:
         super().__init__()
         check_options(shape, outputs, width, depth, dropout, activation)
@@ -75,6 +78,9 @@ class ConvEncoder(nn.Module):
         )
         height, breadth = sizes(shape, depth)[-1]
         self.head = nn.Linear(2 * width * height * breadth, outputs)
+        if spectral_norm:
+            for module in [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear)]:
+                parametrizations.spectral_norm(module)
 
     def forward(self, x: Tensor) -> Tensor:
         """float `[b, c, h, w]` → float `[b, outputs]`."""

@@ -65,30 +65,32 @@ def all_pictures(model: GenerativeModel, images: Images, seed: int = 0) -> Itera
                 yield made
 
 
-def training_curves(rows: list[dict[str, Any]], monitor: str) -> list[Picture]:
-    """Loss and squared error against epochs, for training and held-out images (figure 5)."""
-    made: list[Picture] = []
-    wanted = {monitor: ("loss", "loss"), "squared_error": ("squared_error", "squared error")}
-    for column, (name, label) in wanted.items():
-        lines = {
-            f"train_{column}": "training images, evaluation mode",
-            f"validation_{column}": "held-out images, evaluation mode",
-            f"running_{column}": "training images, while training",
-        }
-        present = {key: text for key, text in lines.items() if rows and key in rows[0]}
-        if present:
-            title = f"{label.capitalize()} against epochs"
-            caption = (
-                f"The {label} per image after each epoch. The curve 'while training' is a mean "
-                "over the epoch with batch statistics, so it lies apart from the two others, "
-                "which compare like with like."
-            )
-            made.append(
-                Picture(
-                    f"{name}_curve", title, caption, figures.curves(rows, present, title, label)
-                )
-            )
-    return made
+def training_curves(rows: list[dict[str, Any]]) -> list[Picture]:
+    """Every player's loss and the squared error against epochs, for training and held-out images.
+
+    The paper's figures 5 and 7.
+    """
+    prefix = "validation_"
+    columns = [name.removeprefix(prefix) for name in (rows[0] if rows else ())
+               if name.startswith((f"{prefix}loss_", f"{prefix}squared_error"))]  # fmt: skip
+    return [_curve(rows, column) for column in columns]
+
+
+def _curve(rows: list[dict[str, Any]], column: str) -> Picture:
+    loss = column.startswith("loss_")
+    label = f"loss of the player {column[5:]}" if loss else column.replace("_", " ")
+    title = f"{label[0].upper()}{label[1:]} against epochs"
+    lines = {
+        f"train_{column}": "training images, evaluation mode",
+        f"validation_{column}": "held-out images, evaluation mode",
+        f"running_{column}": "training images, while training",
+    }
+    caption = (
+        f"The {label}, mean per image, after each epoch. The curve 'while training' is a mean over "
+        "the epoch with batch statistics, so it lies apart from the two others, which compare like "
+        "with like."
+    )
+    return Picture(f"{column}_curve", title, caption, figures.curves(rows, lines, title, label))
 
 
 def save_pictures(pictures: Iterator[Picture] | list[Picture], folder: Path) -> list[Picture]:

@@ -76,7 +76,7 @@ def fit(
         ema_decay: where given, a moving average of the weights with this decay is what is
             evaluated and kept, for example 0.999.
         monitor: validation metric by which the best checkpoint is kept, lower is better;
-            default: the model's own.
+            default: the model's own, if it has one.
         patience: epochs without improvement of `monitor` after which training stops.
         seed: of everything random in training; weights are drawn before, when a model is made.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -147,7 +147,7 @@ class _Fitting:
             make_players(model, settings["learning_rate"], settings["betas"]),
             averaged_copy(model) if self.decay is not None else None,
         )
-        self.monitor: str = settings["monitor"] or model.monitor
+        self.monitor: str | None = settings["monitor"] or model.monitor
         per_epoch = batches_per_epoch(len(data.train), settings["batch_size"])
         self.total_steps = settings["epochs"] * per_epoch
         stride = max(1, len(data.train) // len(data.validation))
@@ -156,7 +156,9 @@ class _Fitting:
     def rehearse(self) -> None:
         """One batch in evaluation mode: what cannot work fails here, before a folder is made."""
         found = _mean_losses(self.state.model, self.data.validation[:2], self.device, self.dtype)
-        if self.monitor not in found:
+        if self.monitor is None and self.settings["patience"] is not None:
+            raise UsageError("patience needs a monitor, and this model has none of its own")
+        if self.monitor is not None and self.monitor not in found:
             raise UsageError(f"monitor {self.monitor!r}: this model has {', '.join(found)}")
 
     def go(self, run: Run, resume: bool) -> None:
@@ -253,11 +255,15 @@ class _Fitting:
         }  # fmt: skip
         log.write(row)
         self._announce(row)
-        value = measured[f"validation_{self.monitor}"]
+        if self.monitor is not None:
+            self._keep_if_best(run, measured[f"validation_{self.monitor}"])
+        self._save(run)
+
+    def _keep_if_best(self, run: Run, value: float) -> None:
+        counters = self.state.counters
         if value < counters.best_value:
             counters.best_value, counters.best_epoch = value, counters.epoch
             save_checkpoint(run.checkpoint("best"), self.state.weights(), self.state.description())
-        self._save(run)
 
     def _announce(self, row: Row) -> None:
         shown = {k: v for k, v in row.items() if k.startswith("validation_")}

@@ -1,0 +1,91 @@
+"""Adversarial losses by name, and penalties on the discriminator: one value per example."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Adversarial = Literal["non_saturating", "saturating", "hinge", "wasserstein", "relativistic"]
+
+Score = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """Two losses of logits `[b]` of real and of generated images, each `[b]`; both are minimised.
+
+    Attributes:
+        discriminator: real, fake → what the discriminator minimises.
+        generator: real, fake → what the generator minimises.
+        source: where it comes from.
+    """
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor, Tensor], Tensor]
+    source: str
+
+
+def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
+    return F.softplus(-real) + F.softplus(fake)
+
+
+ADVERSARIAL: dict[str, AdversarialLoss] = {
+    "non_saturating": AdversarialLoss(
+        _cross_entropy, lambda _, fake: F.softplus(-fake), "Goodfellow et al. 2014, section 3"
+    ),
+    "saturating": AdversarialLoss(
+        _cross_entropy, lambda _, fake: -F.softplus(fake), "Goodfellow et al. 2014, equation 1"
+    ),
+    "hinge": AdversarialLoss(
+        lambda real, fake: F.relu(1 - real) + F.relu(1 + fake),
+        lambda _, fake: -fake,
+        "Lim & Ye 2017; Miyato et al. 2018, equations 16 and 17",
+    ),
+    "wasserstein": AdversarialLoss(
+        lambda real, fake: fake - real, lambda _, fake: -fake, "Arjovsky et al. 2017"
+    ),
+    "relativistic": AdversarialLoss(
+        lambda real, fake: F.softplus(fake - real),
+        lambda real, fake: F.softplus(real - fake),
+        "Jolicoeur-Martineau 2019; Huang et al. 2024, equation 2",
+    ),
+}
+"""Every adversarial loss by name."""
+
+
+def gradient_penalty(score: Score, x: Tensor) -> Tensor:
+    """½‖∇ₓ score(x)‖², the zero-centred penalty: R1 on real images, R2 on generated ones: `[b]`.
+
+    Computed in float32, with a graph, so that a discriminator can be trained with it.
+
+    Args:
+        score: images → logits `[b]`; must treat each image alone (no batch normalisation).
+        x: `[b, ...]`.
+
+    Source: Mescheder et al. 2018, equation 9.
+
+    >>> gradient_penalty(lambda x: 3 * x.sum((1, 2, 3)), torch.zeros(2, 1, 1, 2))
+    tensor([9., 9.])
+    """
+    return 0.5 * _gradient(score, x).square().sum(1)
+
+
+def unit_gradient_penalty(score: Score, real: Tensor, fake: Tensor) -> Tensor:
+    """(‖∇ score(x̂)‖ − 1)² at random points x̂ between real and generated images: `[b]`.
+
+    Source: Gulrajani et al. 2017, equation 3.
+    """
+    shape = (len(real), *[1] * (real.dim() - 1))
+    between = torch.lerp(real, fake, torch.rand(shape, device=real.device))
+    return (_gradient(score, between).norm(dim=1) - 1).square()
+
+
+def _gradient(score: Score, x: Tensor) -> Tensor:
+    """The gradient of each image's logit by the image, `[b, pixels]`."""
+    x = x.detach().float().requires_grad_()
+    with torch.autocast(x.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
+    return gradient.flatten(1)

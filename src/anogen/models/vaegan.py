@@ -1,0 +1,230 @@
+"""The VAE-GAN: a VAE whose reconstruction error is measured in a discriminator's features."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from anogen.errors import UsageError
+from anogen.models.adversarial import ADVERSARIAL, Adversarial, gradient_penalty
+from anogen.models.base import GenerativeModel, Losses, Shape
+from anogen.models.gan import logit_terms, refuse_adversarial_contradictions
+from anogen.models.terms import kl_standard_normal, squared_error
+from anogen.nets.conv import Activation, ConvDecoder, ConvEncoder
+
+VAEGANLoss = Literal["non_saturating", "saturating", "hinge"]
+
+
+class VAEGAN(GenerativeModel):
+    """VAE-GAN of Larsen et al. 2016: encoder, decoder and discriminator, each with its own loss.
+
+    With f the discriminator's features at one layer, x̃ the reconstruction and x_p a sample from the
+    prior, in this model, per image:
+
+    - the encoder minimises KL(q(z|x) ‖ p(z)) + ½‖f(x) − f(x̃)‖² (nats; summed over features);
+    - the decoder minimises γ · ½‖f(x) − f(x̃)‖² + the adversarial loss on x̃ and on x_p;
+    - the discriminator minimises the adversarial loss alone, on x, x̃ and x_p.
+
+    No adversarial gradient reaches the encoder and no reconstruction gradient the discriminator,
+    because the training step differentiates each loss by its own player's parameters only.
+
+    Args:
+        shape: channels, height and width of the images.
+        latent: number of latent variables.
+        gamma: weight of the feature error in the decoder's loss, for an error *averaged* over
+            features and multiplied by the number of pixels, so that it means the same at every
+            layer; Larsen's γ, for the sum, is `gamma * pixels / features` (`larsen_gamma`).
+        beta: weight of the KL term in the encoder's loss.
+        pixel_weight: weight of the squared error of pixels in the losses of encoder and decoder; 0
+            is Larsen's model, more is the paper's reading of "reconstruction loss".
+        feature_layer: which convolutional layer of the discriminator the features are of, 0 the
+            first, −1 the last.
+        loss: `non_saturating`, `saturating` (Larsen's) or `hinge`.
+        r1: weight of the gradient penalty on real images; needs `discriminator_batch_norm` false.
+        penalty_every: steps between penalties.
+        gate: Larsen's equilibrium: with the discriminator's cross-entropy on real or on generated
+            images below 0.68 − `gate` it rests, above 0.68 + `gate` the decoder does, and if both
+            would, none does; None: nobody rests.
+        discriminator_batch_norm: normalisation in the discriminator, as in the paper's.
+        batch_norm: normalisation in encoder and decoder.
+        width: filters of the layers at full size; see `anogen.nets.conv.ConvEncoder`.
+        depth: how often the image size is halved.
+        activation: `leaky_relu`, `relu`, `silu` or `elu`.
+
+    Raises:
+        UsageError: options that contradict one another, a feature layer that does not exist, or
+            images too small.
+
+    Source: Larsen et al. 2016, algorithm 1; the paper, sections 3.3 and 4.2.2.
+
+    Example:
+        >>> import torch
+        >>> model = VAEGAN((1, 28, 28), latent=2)
+        >>> sorted(model.losses(torch.rand(4, 1, 28, 28), step=0).players)
+        ['decoder', 'discriminator', 'encoder']
+    """
+
+    monitor = "squared_error"
+
+    EQUILIBRIUM = 0.68
+    """Larsen's target for the discriminator's cross-entropy; log 2 ≈ 0.69 is a fair guess."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        latent: int = 16,
+        *,
+        gamma: float = 1.0,
+        beta: float = 1.0,
+        pixel_weight: float = 0.0,
+        feature_layer: int = 2,
+        loss: VAEGANLoss = "non_saturating",
+        r1: float = 1.0,
+        penalty_every: int = 8,
+        gate: float | None = None,
+        discriminator_batch_norm: bool = False,
+        batch_norm: bool = True,
+        width: int = 32,
+        depth: int = 2,
+        activation: Activation = "leaky_relu",
+    ) -> None:
+        super().__init__()
+        refuse_adversarial_contradictions(
+            loss, r1=r1, r2=0.0, penalty_every=penalty_every, batch_norm=discriminator_batch_norm
+        )
+        _refuse_contradictions(loss, gamma, beta, pixel_weight, feature_layer, gate, depth)
+        self.shape: Shape = (shape[0], shape[1], shape[2])
+        self.latent, self.gamma, self.beta, self.pixel_weight = latent, gamma, beta, pixel_weight
+        self.feature_layer, self.r1, self.penalty_every = feature_layer, r1, penalty_every
+        self.loss: Adversarial = loss
+        self.gate = gate
+        self.encoder = ConvEncoder(
+            shape, 2 * latent, width=width, depth=depth, batch_norm=batch_norm,
+            activation=activation,
+        )  # fmt: skip
+        self.decoder = ConvDecoder(
+            shape, latent, width=width, depth=depth, batch_norm=batch_norm, activation=activation
+        )
+        self.discriminator = ConvEncoder(
+            shape, 1, width=width, depth=depth, batch_norm=discriminator_batch_norm,
+            activation=activation,
+        )  # fmt: skip
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """Encoder, decoder and discriminator."""
+        return {
+            "encoder": [self.encoder],
+            "decoder": [self.decoder],
+            "discriminator": [self.discriminator],
+        }
+
+    def losses(self, x: Tensor, step: int | None = None) -> Losses:
+        """Three losses from one pass; per example: errors, KL in nats, logits."""
+        mu, logvar = self.posterior(x)
+        z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
+        rebuilt, drawn = self.decode(torch.cat([z, torch.randn_like(z)])).chunk(2)
+        features, logits = self._judge(torch.cat([x, rebuilt, drawn]))
+        error = 0.5 * squared_error(*features.float().chunk(3)[:2])
+        pixels = squared_error(x, rebuilt)
+        kl = kl_standard_normal(mu, logvar).sum(1)
+        real, of_rebuilt, of_drawn = logits.chunk(3)
+        fool, judge = self._adversarial(real, of_rebuilt, of_drawn)
+        if step is not None and self.r1 and step % self.penalty_every == 0:
+            judge = judge + self.penalty_every * self.r1 * gradient_penalty(self.logit, x).mean()
+        players = {
+            "encoder": (self.beta * kl + error + self.pixel_weight * pixels).mean(),
+            "decoder": (self._gamma_per_feature(features) * error).mean()
+            + self.pixel_weight * pixels.mean()
+            + fool,
+            "discriminator": judge,
+        }
+        terms = {"squared_error": pixels, "feature_error": error, "kl_nats": kl}
+        if step is not None:
+            self._rest(players, real, torch.cat([of_rebuilt, of_drawn]))
+        return Losses(players, terms | logit_terms(real, of_drawn))
+
+    def sample(self, count: int, generator: Generator | None = None) -> Tensor:
+        """Images decoded from the prior: float32 `[count, c, h, w]` in [0, 1]."""
+        device = self.decoder.stem.weight.device
+        return self.decode(torch.randn(count, self.latent, generator=generator).to(device))
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|x), each float32 `[b, latent]`."""
+        mu, logvar = self.encoder(x).float().chunk(2, 1)
+        return mu, logvar
+
+    def posterior_mean(self, x: Tensor) -> Tensor:
+        """Mean of q(z|x), float32 `[b, latent]`."""
+        return self.posterior(x)[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The image of a latent vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""
+        return torch.sigmoid(self.decoder(z).float())
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The image decoded from the posterior's mean: float32 `[b, c, h, w]` in [0, 1]."""
+        return self.decode(self.posterior_mean(x))
+
+    def logit(self, x: Tensor) -> Tensor:
+        """How real an image seems, as a logit: float32 `[b]`."""
+        return self.discriminator(x).float()[:, 0]
+
+    def larsen_gamma(self) -> float:
+        """γ as Larsen et al. write it, for a feature error summed over features."""
+        device = self.decoder.stem.weight.device
+        with torch.no_grad():
+            features = self.discriminator.features(torch.zeros(2, *self.shape, device=device))
+        return self._gamma_per_feature(features[self.feature_layer])
+
+    def _gamma_per_feature(self, features: Tensor) -> float:
+        return self.gamma * math.prod(self.shape) / features[0].numel()
+
+    def _judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features at the chosen layer, and logits `[b]`."""
+        features = self.discriminator.features(x)
+        logits = self.discriminator.head(features[-1].flatten(1)).float()[:, 0]
+        return features[self.feature_layer], logits
+
+    def _adversarial(self, real: Tensor, rebuilt: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """The decoder's and the discriminator's adversarial loss, mean over x̃ and x_p."""
+        kind = ADVERSARIAL[self.loss]
+        fool = kind.generator(real, rebuilt) + kind.generator(real, drawn)
+        judge = kind.discriminator(real, rebuilt) + kind.discriminator(real, drawn)
+        return 0.5 * fool.mean(), 0.5 * judge.mean()
+
+    def _rest(self, players: dict[str, Tensor], real: Tensor, fake: Tensor) -> None:
+        """Larsen's equilibrium gate: who is too far ahead rests, unless both would."""
+        if self.gate is None:
+            return
+        soft = nn.functional.softplus
+        errors = soft(-real.detach()).mean().item(), soft(fake.detach()).mean().item()
+        discriminator_rests = min(errors) < self.EQUILIBRIUM - self.gate
+        decoder_rests = max(errors) > self.EQUILIBRIUM + self.gate
+        if discriminator_rests and not decoder_rests:
+            del players["discriminator"]
+        if decoder_rests and not discriminator_rests:
+            del players["decoder"]
+
+
+def _refuse_contradictions(
+    loss: str,
+    gamma: float,
+    beta: float,
+    pixel_weight: float,
+    feature_layer: int,
+    gate: float | None,
+    depth: int,
+) -> None:
+    if loss in ("wasserstein", "relativistic"):
+        raise UsageError(f"VAEGAN has no loss {loss}; choose non_saturating, saturating or hinge")
+    if min(gamma, beta, pixel_weight) < 0:
+        raise UsageError("gamma, beta and pixel_weight must not be negative")
+    layers = depth + 2
+    if not -layers <= feature_layer < layers:
+        raise UsageError(
+            f"feature_layer {feature_layer}: the discriminator of depth {depth} has layers 0 to "
+            f"{layers - 1}"
+        )
+    if gate is not None and not 0 < gate < VAEGAN.EQUILIBRIUM:
+        raise UsageError(f"gate must lie between 0 and {VAEGAN.EQUILIBRIUM}, found {gate}")
