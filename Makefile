@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but Python 3.11 or later; they set up .venv themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-RUN ?= runs/demo
+DEMO := runs/demo
 
 .PHONY: demo test check bench clean
 .DEFAULT_GOAL := help
@@ -19,9 +19,9 @@ help:
 	@touch $@
 
 demo: .venv/installed
-	rm -rf $(RUN)
-	$(BIN)/anogen train --preset demo --run $(RUN)
-	$(BIN)/anogen evaluate $(RUN)
+	rm -rf $(DEMO)
+	$(BIN)/anogen train --preset demo --run $(DEMO)
+	$(BIN)/anogen evaluate $(DEMO)
 
 test: .venv/installed
 	$(BIN)/pytest -n 2
@@ -41,4 +41,4 @@ bench: .venv/peers
 	$(BIN)/python benchmarks/training.py
 
 clean:
-	rm -rf .venv $(RUN)
+	rm -rf .venv $(DEMO)

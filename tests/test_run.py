@@ -8,14 +8,36 @@ from anogen.errors import DataError, MachineError, UsageError
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300, "é" * 200])
 def test_impossible_names(tmp_path, name):
-    for make in (Run.create, Run.vacant, Run.open):
+    for make in (Run.vacant, Run.open):
         with pytest.raises(UsageError, match="the name of a run"):
             make(f"{tmp_path}/{name}")
+    with pytest.raises(UsageError, match="the name of a run"), Run.creating(tmp_path / name):
+        pass
     assert not list(tmp_path.iterdir())
 
 
 def test_spaces_and_other_alphabets(tmp_path):
-    assert Run.create(tmp_path / "mein Lauf № 1 数字").path.is_dir()
+    path = tmp_path / "mein Lauf № 1 数字"
+    with Run.creating(path) as run:
+        (run.path / "x").touch()
+        assert not path.exists()
+    assert [entry.name for entry in path.iterdir()] == ["x"]
+
+
+def test_of_two_that_make_one_run_the_first_wins_and_nothing_is_left(tmp_path):
+    late = Run.creating(tmp_path / "run")
+    (late.__enter__().path / "mine").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "theirs").touch()
+    with pytest.raises(UsageError, match="exists already"):
+        late.__exit__(None, None, None)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+    assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["theirs"]
+
+
+def test_a_metrics_line_that_a_crash_cut_short_is_no_row(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2, "lo')
+    assert Run(tmp_path).metrics == [{"epoch": 1}]
 
 
 def test_a_missing_checkpoint_is_found_under_its_old_name(noise, vae, tmp_path):
@@ -45,7 +67,7 @@ def test_the_loaded_model_is_the_trained_one(noise, vae, tmp_path):
 
 
 def test_data_comes_back_or_the_reason_why_not(trained, digits, noise, vae, tmp_path):
-    with pytest.raises(DataError, match="differs from that of the run"):
+    with pytest.raises(DataError, match="the train images differ from those of the run"):
         trained.load_data()  # the fixture took 300 of the digits
     run = fit(vae(noise.shape), noise, tmp_path / "run", epochs=1)
     with pytest.raises(DataError, match="arrays in memory"):

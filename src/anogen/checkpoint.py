@@ -41,7 +41,7 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensors], state: Mapping
         MachineError: the disk is full or refuses; the old checkpoint is untouched.
     """
     files = {f"{stem}.safetensors": _to_bytes(named) for stem, named in tensors.items()}
-    files[STATE] = json.dumps(dict(state), indent=1).encode()
+    files[STATE] = json.dumps(dict(state), indent=1, allow_nan=False).encode()
     manifest = {
         "format": FORMAT,
         "files": {name: _fingerprint(content) for name, content in files.items()},
@@ -60,7 +60,7 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensors], state: Mapping
         needed = sum(map(len, files.values()))
         raise MachineError(
             f"{folder}: cannot save the checkpoint ({error.strerror}; {needed:,} bytes needed); "
-            "free some space, then resume"
+            "free some space, then go on"
         ) from error
 
 
@@ -75,7 +75,7 @@ def load_checkpoint(
         MachineError: missing, damaged, or not a checkpoint; the message names the file.
     """
     recorded = _read_manifest(folder)
-    wanted = [name for name in recorded if name.endswith(".safetensors")]
+    wanted = [name for name in recorded if name != STATE]
     if stems is not None:
         wanted = [f"{stem}.safetensors" for stem in stems]
     contents = {name: _read_checked(folder, name, recorded) for name in (*wanted, STATE)}
@@ -100,6 +100,7 @@ def replace_durably(path: Path, content: bytes) -> None:
     try:
         write_durably(aside, content)
         aside.replace(path)
+        _flush(path.parent)
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise MachineError(f"{path}: cannot be written ({error.strerror})") from error
@@ -141,24 +142,28 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         raise MachineError(f"{folder}: there is no checkpoint")
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        if manifest["format"] != FORMAT:
-            raise MachineError(
-                f"{folder}: format {manifest['format']}, this version reads {FORMAT}"
-            )
-        return dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, MachineError):
-            raise
-        raise MachineError(f"{folder / MANIFEST}: missing or damaged ({error!r})") from error
+        version, files = manifest["format"], manifest["files"]
+        whole = all(
+            set(entry) == {"bytes", "sha256"} and type(entry["bytes"]) is int
+            for entry in files.values()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MachineError(f"{folder / MANIFEST}: missing or damaged") from error
+    if version != FORMAT:
+        raise MachineError(f"{folder}: format {version}, this version reads {FORMAT}")
+    present = {path.name for path in folder.iterdir()} - {MANIFEST}
+    if not whole or present != set(files):
+        raise MachineError(f"{folder / MANIFEST}: damaged, or it does not name the files beside it")
+    return files
 
 
 def _read_checked(folder: Path, name: str, recorded: dict[str, dict[str, Any]]) -> bytes:
     path = folder / name
     if name not in recorded:
-        raise MachineError(f"{path}: not in the manifest; this is not a checkpoint of anogen")
+        raise MachineError(f"{path}: is missing from the checkpoint")
     expected = recorded[name]
-    if not path.is_file() or path.stat().st_size != expected["bytes"]:
-        found = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
+    if path.stat().st_size != expected["bytes"]:
+        found = path.stat().st_size
         raise MachineError(f"{path}: {expected['bytes']} bytes expected, {found} found")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != expected["sha256"]:

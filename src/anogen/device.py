@@ -1,10 +1,12 @@
 """Which device computes, and in which precision."""
 
-from typing import Literal
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Literal, get_args
 
 import torch
 
-from anogen.errors import MachineError, UsageError
+from anogen.errors import MachineError, TrainingError, UsageError, unknown_name
 
 Precision = Literal["auto", "bfloat16", "float32"]
 
@@ -37,6 +39,8 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
 
     Weights, optimiser state, losses and normalisation statistics stay float32 either way.
     """
+    if precision not in get_args(Precision):
+        raise unknown_name("precision", precision, get_args(Precision))
     if precision == "auto":
         return torch.bfloat16 if fast_bfloat16(device) else torch.float32
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[precision]
@@ -48,3 +52,15 @@ def fast_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     abilities = torch.cpu.get_capabilities()
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+
+
+@contextmanager
+def memory_advice(advice: str) -> Generator[None]:
+    """Turn a lack of memory, which PyTorch reports in three ways, into one line with advice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        starved = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if starved or "allocate memory" in str(error):
+            raise TrainingError(f"out of memory; {advice}") from error
+        raise

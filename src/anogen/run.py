@@ -12,6 +12,7 @@
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ from anogen.models import find_model
 from anogen.models.base import GenerativeModel
 
 MAX_NAME_BYTES = 255
+DATA_OPTIONS = ("data", "data_dir", "image_size", "resize", "channels")
+"""The keys of `config.yaml` that are arguments of `load_data`."""
 
 
 @dataclass(frozen=True)
@@ -45,23 +48,34 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, path: str | Path) -> "Run":
-        """A new folder; of two processes that ask for one name, one gets it.
+    @contextmanager
+    def creating(cls, path: str | Path) -> Generator["Run"]:
+        """A new folder, filled in the block, which gets its name, complete, at the block's end.
+
+        A crash in the block leaves no run behind; of two processes that ask for one name, one
+        gets it.
 
         Raises:
             UsageError: it exists already, or the name cannot be a folder's.
             MachineError: the folder cannot be written.
         """
-        run = cls(_checked(path))
+        run = cls.vacant(path)
+        aside = run.path.with_name(f".{run.path.name[:200]}.{os.getpid()}.new")
         try:
-            run.path.parent.mkdir(parents=True, exist_ok=True)
-            run.path.mkdir()
-        except FileExistsError:
+            try:
+                aside.mkdir(parents=True)
+            except OSError as error:
+                raise MachineError(f"{run.path}: cannot be made ({error.strerror})") from error
+            yield cls(aside)
             run.refuse_existing()
-            raise MachineError(f"{run.path}: a file stands in the way") from None
+            aside.rename(run.path)
         except OSError as error:
+            if isinstance(error, MachineError):
+                raise
+            run.refuse_existing()
             raise MachineError(f"{run.path}: cannot be made ({error.strerror})") from error
-        return run
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
     @classmethod
     def vacant(cls, path: str | Path) -> "Run":
@@ -123,13 +137,18 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """One row per finished epoch, first to last."""
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        rows = [_row(line) for line in lines]
+        return [row for row in rows if row is not None]
 
     @property
     def figures(self) -> Path:
         """The folder of pictures, made where it is missing."""
         folder = self.path / "figures"
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise MachineError(f"{folder}: cannot be made ({error.strerror})") from error
         return folder
 
     def checkpoint(self, which: str) -> Path:
@@ -158,7 +177,8 @@ class Run:
         """The trained model in evaluation mode, on the processor.
 
         Args:
-            checkpoint: `best` or `last`; default: the best one where there is one.
+            checkpoint: `best` or `last`, or `last.previous` for the one before it; default: the
+                best one where there is one.
 
         Raises:
             MachineError: no checkpoint yet, or a damaged one.
@@ -171,7 +191,7 @@ class Run:
         return model.eval()
 
     def load_data(self, data_dir: str | Path | None = None) -> Splits:
-        """The data that the run was trained on.
+        """The data that the run was trained on, sought where the run found it or in `data_dir`.
 
         Raises:
             DataError: it came from arrays in memory, or has changed since.
@@ -179,23 +199,28 @@ class Run:
         config = self.config
         if not config["data"]:
             raise DataError(f"{self.path}: was trained on arrays in memory; give them again")
-        keys = ("data", "image_size", "resize", "channels")
-        splits = load_data(**{key: config[key] for key in keys if key in config}, data_dir=data_dir)
+        source: dict[str, Any] = {key: config[key] for key in DATA_OPTIONS if key in config}
+        if data_dir is not None:
+            source["data_dir"] = data_dir
+        splits = load_data(**source)
         self.check_data(splits)
         return splits
 
     def check_data(self, splits: Splits) -> None:
         """Refuse data other than the run's own."""
-        recorded = self.environment["data"]["train_sha256"]
-        if splits.train.sha256 != recorded:
-            raise DataError(
-                f"{self.path}: the training data differs from that of the run "
-                f"(SHA-256 {splits.train.sha256[:12]}, recorded {recorded[:12]})"
-            )
+        recorded = self.environment["data"]
+        parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+        for name, images in parts.items():
+            if images.sha256 != recorded[f"{name}_sha256"]:
+                raise DataError(
+                    f"{self.path}: the {name} images differ from those of the run (SHA-256 "
+                    f"{images.sha256[:12]}, recorded {recorded[f'{name}_sha256'][:12]})"
+                )
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Put a JSON file into the run's folder, whole or not at all."""
-        replace_durably(self.path / name, (json.dumps(content, indent=1) + "\n").encode())
+        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        replace_durably(self.path / name, text.encode())
 
     @contextmanager
     def locked(self) -> Generator[None]:
@@ -214,11 +239,20 @@ class Run:
             os.close(handle)
 
     def _advice(self, damaged: Path) -> str:
-        for which in ("last", "last.previous", "best"):
+        for which in ("last", "last.previous", "best", "best.previous"):
             folder = self.checkpoint(which)
             if folder != damaged and folder.exists():
                 return f"; use --checkpoint {which}, or train again"
         return "; train again"
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """A row of `metrics.jsonl`; None for one that a crash cut short."""
+    try:
+        row = json.loads(line)
+        return row if "epoch" in row else None
+    except (ValueError, TypeError):
+        return None
 
 
 def _checked(path: str | Path) -> Path:

@@ -86,8 +86,23 @@ def test_the_variable_and_the_argument_name_the_folder(mirror, tmp_path, monkeyp
     assert load_data("auto").name == "mnist"
     (folder / "t10k-images-idx3-ubyte.gz").write_bytes(b"damaged")
     assert catalog.damaged_files("mnist", folder) == ["t10k-images-idx3-ubyte.gz"]
-    with pytest.raises(DataError, match="no such folder"):
-        load_data("mnist", data_dir=tmp_path / "absent")
+    with pytest.raises(DataError, match="is not the published file of mnist"):
+        load_data("mnist")
+    for name in ("auto", "mnist", "digits"):
+        with pytest.raises(DataError, match="there is no such folder"):
+            load_data(name, data_dir=tmp_path / "absent")
+
+
+def test_unzipped_files_serve_as_well(mirror, tmp_path):
+    folder = tmp_path / "mine" / "mnist"
+    folder.mkdir(parents=True)
+    for name, content in mirror.items():
+        (folder / name.removesuffix(".gz")).write_bytes(gzip.decompress(content))
+    mirror.clear()
+    data = load_data("mnist", data_dir=tmp_path / "mine")
+    assert len(data.test) == 20
+    assert data.test.labels is not None
+    assert load_data(**data.source).train.sha256 == data.train.sha256
 
 
 def test_mnist_itself():

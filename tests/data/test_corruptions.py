@@ -50,5 +50,9 @@ def test_rotation_is_counter_clockwise():
 
 
 def test_bad_strength():
+    images = Images(np.zeros((1, 1, 16, 16), np.uint8), "x")
     with pytest.raises(UsageError, match="'much' is not a number"):
-        corrupt(Images(np.zeros((1, 1, 16, 16), np.uint8), "x"), "blur=much")
+        corrupt(images, "blur=much")
+    for text in ("constant=2", "rotation=nan", "salt_and_pepper=7", "horizontal_flip=3"):
+        with pytest.raises(UsageError, match="must lie between"):
+            corrupt(images, text)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from anogen import load_data
 from anogen.data.files import load_path
+from anogen.data.images import Selection
 from anogen.errors import DataError, UsageError
 
 
@@ -97,6 +98,15 @@ def test_damaged_and_disguised_pictures_are_named(tmp_path):
         load_path(tmp_path)
 
 
+def test_16_bit_grey_keeps_its_upper_byte(tmp_path):
+    ramp = (np.arange(20 * 20, dtype=np.uint16) * 160).reshape(20, 20)
+    for index in range(10):
+        Image.fromarray(ramp).save(tmp_path / f"{index}.png")
+    data = load_path(tmp_path)
+    assert data.shape == (1, 20, 20)
+    assert np.array_equal(data.train.pixels[0, 0], ramp >> 8)
+
+
 def test_empty_folder_and_unknown_file(tmp_path):
     with pytest.raises(DataError, match="no PNG or JPEG"):
         load_path(tmp_path)
@@ -110,9 +120,14 @@ def test_empty_folder_and_unknown_file(tmp_path):
 
 def test_npy_is_mapped_and_object_arrays_are_refused(tmp_path):
     path = tmp_path / "own images.npy"
-    np.save(path, np.zeros((40, 16, 16), np.uint8))
-    assert len(load_data(path).train) == 32
-    assert load_data(path).name == "own images"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16), np.uint8)
+    np.save(path, pixels)
+    data = load_data(path)
+    assert (len(data.train), data.name) == (32, "own images")
+    for part in (data.train, data.validation, data.test[2:], data.train[np.array([3, 1])]):
+        assert isinstance(part.pixels, Selection)
+    seen = np.concatenate([p.pixels[:] for p in (data.train, data.validation, data.test)])
+    assert sorted(map(bytes, seen)) == sorted(map(bytes, pixels))
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="not a readable"):
         load_data(path)
@@ -130,6 +145,11 @@ def test_npz_layouts(tmp_path):
     data = load_data(path)
     assert len(data.test) == 4
     assert data.train.classes == ("0", "1")
+    np.savez(path, x_train=images, y_train=np.arange(20) % 3, x_test=images[:2], y_test=[2, 0])
+    data = load_data(path)
+    assert data.test.classes == ("0", "1", "2")
+    assert data.test.labels is not None
+    assert data.test.labels.tolist() == [2, 0]
     np.savez(path, images)
     assert len(load_data(path).train) == 16
     np.savez(path, a=images, b=images)
@@ -140,3 +160,9 @@ def test_npz_layouts(tmp_path):
         load_data(path)
     with pytest.raises(UsageError, match="folders of pictures only"):
         load_data(path, image_size=16)
+    for options, message in (
+        ({"image_size": 0}, "positive"),
+        ({"resize": "pad"}, "unknown resize"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            load_path(tmp_path, **options)

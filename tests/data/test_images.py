@@ -96,4 +96,5 @@ def test_the_hash_tells_pixels_and_shapes_apart():
     other = Images(np.zeros((10, 1, 2, 8), np.uint8), "a")
     ones = Images(np.ones((10, 1, 4, 4), np.uint8), "a")
     assert zeros.sha256 == Images(zeros.pixels.copy(), "b").sha256
-    assert len({zeros.sha256, other.sha256, ones.sha256}) == 3
+    labelled = Images(zeros.pixels, "a", np.zeros(10, np.int64))
+    assert len({zeros.sha256, other.sha256, ones.sha256, labelled.sha256}) == 4

@@ -35,7 +35,9 @@ def test_beta_weighs_the_kl_and_nothing_else(likelihood):
 
 def test_the_paper_s_loss_is_the_sum_of_squares_plus_kl():
     loss, terms = losses(model())
-    assert_close(loss, (terms["squared_error"] + terms["kl_nats"]).mean(), rtol=1e-5, atol=1e-3)
+    assert_close(
+        loss, (terms["sampled_squared_error"] + terms["kl_nats"]).mean(), rtol=1e-5, atol=1e-3
+    )
 
 
 def test_squared_error_is_a_gaussian_of_sigma_root_half():
@@ -117,8 +119,16 @@ def test_only_learned_sigma_is_learned():
 def test_output_leaky_relu_is_unbounded_but_decode_is_clipped():
     vae = model(output="leaky_relu")
     nn.init.constant_(vae.decoder.layers[-1].bias, 3.0)
-    assert losses(vae)[1]["squared_error"].mean() > 3 * 256
+    assert losses(vae)[1]["sampled_squared_error"].mean() > 3 * 256
     assert vae.decode(torch.zeros(1, 3)).max() == 1
+
+
+def test_a_subclass_may_have_arguments_of_its_own():
+    class Fixed(VAE):
+        def __init__(self, shape: tuple[int, int, int], size: int = 3) -> None:
+            super().__init__(shape, size, width=4)
+
+    assert Fixed(SHAPE).arguments == {"shape": SHAPE, "size": 3}
 
 
 def test_interpolation_starts_and_ends_at_the_reconstructions():

@@ -1,12 +1,14 @@
+import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from anogen import Images, Run, evaluate, fit, images_from_array, split
-from anogen.errors import UsageError
+from anogen import GAN, VAEGAN, Images, Run, evaluate, fit, images_from_array, split
+from anogen.errors import MachineError, UsageError
 from anogen.report import figures
 from anogen.report.page import write_page
 from anogen.report.pictures import PICTURES, all_pictures, picture, save_pictures, training_curves
@@ -69,9 +71,9 @@ def test_a_mosaic_shows_every_pixel(tmp_path):
 
 def test_curves_compare_train_and_held_out(trained):
     made = training_curves(trained.metrics)
-    assert [entry.name for entry in made] == ["loss_vae_curve", "squared_error_curve"]
+    assert [entry.name for entry in made] == ["loss_vae_curve", "sampled_squared_error_curve"]
     lines = made[1].figure.axes[0].lines
-    expected = [row["validation_squared_error"] for row in trained.metrics]
+    expected = [row["validation_sampled_squared_error"] for row in trained.metrics]
     assert list(lines[1].get_ydata()) == expected
 
 
@@ -94,8 +96,42 @@ def test_the_page_stands_alone_and_escapes_what_users_name(vae, digits, tmp_path
     assert not re.search(r"https?://", re.sub(r"base64,[^\"]+", "", html))
 
 
-def test_the_paper_is_shown_beside_mnist_only(trained: Run, digits):
+@pytest.mark.parametrize(("name", "shown"), [("mnist", True), ("digits", False)])
+@pytest.mark.parametrize("rows", ["", '{"epoch": 7, "step": 70, "elapsed_s": 3.0}\n'])
+def test_the_paper_is_shown_beside_mnist_only(trained, digits, tmp_path, name, shown, rows):
+    run = Run(tmp_path / "run")
+    shutil.copytree(trained.path, run.path)
+    (run.path / "metrics.jsonl").write_text(rows)  # also a run that was stopped in its first epoch
+    environment = trained.environment
+    environment["data"]["name"] = name
+    run.write_json("environment.json", environment)
     result = evaluate(trained.load_model(), digits.test, likelihood_images=0)
-    from anogen.report.page import _paper_row
+    html = write_page(run, result, []).read_text("utf-8")
+    assert ("73.08 %" in html) == shown
 
-    assert _paper_row(trained, result) is None
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_very_few_test_images(vae, noise, count):
+    model = vae(noise.shape, latent=3)
+    assert "samples" in {made.name for made in all_pictures(model, noise.test[:count])}
+    result = evaluate(model, noise.test[:count], samples=1, importance_samples=1)
+    json.dumps(result, allow_nan=False)
+
+
+def test_a_model_without_likelihood_or_encoder_has_its_page_too(noise, tmp_path):
+    for model in (GAN(noise.shape, 4, width=4), VAEGAN(noise.shape, 4, width=4)):
+        run = fit(model, noise, tmp_path / type(model).__name__, epochs=1, batch_size=16)
+        result = evaluate(model, noise.test, samples=5)
+        pictures = [*training_curves(run.metrics), *all_pictures(model, noise.test)]
+        html = write_page(run, result, pictures).read_text("utf-8")
+        assert "loss_discriminator_curve" in {made.name for made in pictures}
+        assert "sharpness of samples" in html
+
+
+def test_a_figure_that_cannot_be_written_is_one_clear_error(trained, digits, tmp_path):
+    (tmp_path / "figures").touch()
+    with pytest.raises(MachineError, match="figures: cannot be made"):
+        _ = Run(tmp_path).figures
+    made = picture("samples", trained.load_model(), digits.test)
+    with pytest.raises(MachineError, match="cannot be written"):
+        save_pictures([made], tmp_path / "absent")

@@ -3,11 +3,12 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from anogen import Run, fit
-from anogen.errors import Interrupted, MachineError, TrainingError, UsageError
+from anogen import GAN, VAE, Losses, Run, fit
+from anogen.errors import DataError, Interrupted, MachineError, TrainingError, UsageError
 from anogen.training import fit as fit_module
 from anogen.training.signals import StopRequest
 
@@ -58,7 +59,7 @@ def test_the_run_folder_explains_itself(noise, vae, tmp_path):
     assert run.config["batch_size"] == 16
     assert run.environment["data"]["train"] == 96
     assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
-    assert {"running_loss_vae", "train_kl_nats", "validation_squared_error"} <= run.metrics[
+    assert {"running_loss_vae", "train_kl_nats", "validation_sampled_squared_error"} <= run.metrics[
         0
     ].keys()
     files = [path.suffix for path in run.path.rglob("*") if path.is_file()]
@@ -67,18 +68,19 @@ def test_the_run_folder_explains_itself(noise, vae, tmp_path):
 
 def test_training_learns(digits, trained):
     rows = trained.metrics
-    assert rows[-1]["validation_squared_error"] < 0.8 * rows[0]["validation_squared_error"]
+    name = "validation_sampled_squared_error"
+    assert rows[-1][name] < 0.8 * rows[0][name]
 
 
 def test_the_same_seed_gives_the_same_run_and_leaves_torch_s_alone(noise, vae, tmp_path):
-    torch.manual_seed(123)
-    before = torch.get_rng_state()
     runs = [fit(vae(noise.shape, dropout=0.2), noise, tmp_path / name, **OPTIONS) for name in "ab"]
+    model = vae(noise.shape)
+    before = torch.get_rng_state()
+    fit(model, noise, tmp_path / "d", **OPTIONS)
+    assert torch.equal(torch.get_rng_state(), before)
     other = fit(vae(noise.shape, dropout=0.2), noise, tmp_path / "c", seed=1, **OPTIONS)
     assert_same_end(*runs)
-    assert other.metrics[-1] != runs[0].metrics[-1]
-    torch.manual_seed(123)
-    assert torch.equal(torch.get_rng_state(), before)
+    assert other.metrics[-1]["running_loss_vae"] != runs[0].metrics[-1]["running_loss_vae"]
 
 
 @pytest.mark.parametrize("options", [{}, RICH], ids=["plain", "rich"])
@@ -116,8 +118,90 @@ def test_resuming_with_other_settings_or_data_is_refused(noise, vae, tmp_path):
     with pytest.raises(UsageError, match="begun with model"):
         fit(vae(noise.shape, latent=3), noise, tmp_path / "run", **OPTIONS, resume=True)
     other = type(noise)(noise.train[1:], noise.validation, noise.test)
-    with pytest.raises(ValueError, match="training data differs"):
+    with pytest.raises(DataError, match="the train images differ"):
         fit(vae(noise.shape), other, tmp_path / "run", **OPTIONS, resume=True)
+    other = type(noise)(noise.train, noise.validation[1:], noise.test)
+    with pytest.raises(DataError, match="the validation images differ"):
+        fit(vae(noise.shape), other, tmp_path / "run", **OPTIONS, resume=True)
+
+
+def test_a_damaged_last_checkpoint_is_stepped_over(noise, vae, tmp_path, capsys):
+    whole = fit(vae(noise.shape), noise, tmp_path / "whole", **OPTIONS)
+    run = fit(vae(noise.shape), noise, tmp_path / "run", **(OPTIONS | {"epochs": 2}))
+    (run.checkpoint("last") / "training.safetensors").write_bytes(b"damaged")
+    fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS, resume=True)
+    assert "going on with the checkpoint before it" in capsys.readouterr().err
+    assert_same_end(whole, run)
+
+
+def test_a_run_appears_whole_or_not_at_all(noise, vae, tmp_path, monkeypatch):
+    def fail(*_):
+        raise MachineError("the disk is full")
+
+    monkeypatch.setattr(fit_module, "save_checkpoint", fail)
+    with pytest.raises(MachineError, match="disk is full"):
+        fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numpy_numbers_are_numbers(noise, vae, tmp_path):
+    model = vae(noise.shape, latent=np.int64(3), beta=np.float64(2))
+    run = fit(model, noise, tmp_path / "run", epochs=1, learning_rate=np.float32(1e-3))
+    assert run.config["model"]["init_args"]["latent"] == 3
+    assert run.load_model().latent == 3
+
+
+def test_a_signal_during_the_last_validation_is_not_lost(noise, vae, tmp_path, monkeypatch):
+    original = fit_module._Fitting._announce
+
+    def signalled(self, row):
+        if row["epoch"] == OPTIONS["epochs"]:
+            signal.raise_signal(signal.SIGTERM)
+        original(self, row)
+
+    monkeypatch.setattr(fit_module._Fitting, "_announce", signalled)
+    with pytest.raises(Interrupted) as stopped:
+        fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
+    assert stopped.value.exit_code == 143
+
+
+class Resting(VAE):
+    """A model whose one player rests at every other step, beginning with the first."""
+
+    def losses(self, x, step=None):
+        found = super().losses(x, step)
+        return found if step is None or step % 2 else Losses({}, found.terms)
+
+
+def test_a_player_that_rests_is_averaged_over_the_steps_it_played(
+    noise, tmp_path, stop_at, monkeypatch
+):
+    def model():
+        torch.manual_seed(0)
+        return Resting(noise.shape, 2, width=4)
+
+    whole = fit(model(), noise, tmp_path / "whole", **OPTIONS)
+    terms = whole.metrics[0]["running_reconstruction_nats"] + whole.metrics[0]["running_kl_nats"]
+    constant = 0.5 * np.log(np.pi) * 256
+    assert whole.metrics[0]["running_loss_vae"] == pytest.approx(terms - constant, rel=0.2)
+    stop_at(7)
+    with pytest.raises(Interrupted):
+        fit(model(), noise, tmp_path / "cut", **OPTIONS)
+    monkeypatch.undo()
+    cut = fit(model(), noise, tmp_path / "cut", **OPTIONS, resume=True)
+    assert_same_end(whole, cut)
+
+
+def test_each_player_may_have_its_own_learning_rate(noise, tmp_path):
+    torch.manual_seed(0)
+    model = GAN(noise.shape, 4, width=4)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    rates = {"generator": 1e-30, "discriminator": 1e-2}
+    fit(model, noise, tmp_path / "run", epochs=1, learning_rate=rates)
+    after = model.state_dict()
+    assert torch.equal(after["generator.stem.weight"], before["generator.stem.weight"])
+    name = "discriminator.head.weight"
+    assert not torch.equal(after[name], before[name])
 
 
 def test_averaged_weights_are_what_is_kept(noise, vae, tmp_path):
@@ -131,8 +215,8 @@ def test_averaged_weights_are_what_is_kept(noise, vae, tmp_path):
 
 def test_best_is_the_epoch_with_the_lowest_monitor_and_patience_stops(noise, vae, tmp_path):
     run = fit(vae(noise.shape), noise, tmp_path / "run", epochs=200, batch_size=16, patience=3,
-              learning_rate=0.03, monitor="squared_error")  # fmt: skip
-    values = [row["validation_squared_error"] for row in run.metrics]
+              learning_rate=0.03, monitor="sampled_squared_error")  # fmt: skip
+    values = [row["validation_sampled_squared_error"] for row in run.metrics]
     counters = run.load_state("best", ("weights",))[1]["counters"]
     assert counters["epoch"] == values.index(min(values)) + 1
     assert len(values) == counters["epoch"] + 3 < 200
@@ -150,7 +234,7 @@ def test_lack_of_memory_names_a_batch_size(noise, vae, tmp_path, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate ...")
 
     monkeypatch.setattr(fit_module, "train_step", starve)
-    with pytest.raises(TrainingError, match="batch_size 16; try batch_size 8"):
+    with pytest.raises(TrainingError, match="try batch_size 8 instead of 16"):
         fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
 
 
@@ -169,10 +253,19 @@ def test_other_errors_of_torch_are_not_hidden(noise, vae, tmp_path, monkeypatch)
         ({"epochs": 0}, "epochs must be positive"),
         ({"batch_size": 1}, "at least 2"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
+        ({"learning_rate": {"vae": 0.0}}, "learning_rate must be positive"),
+        ({"learning_rate": {"encoder": 0.1}}, "learning_rate is for encoder; players are vae"),
+        ({"betas": (1.5, 0.9)}, "betas must be two numbers"),
+        ({"schedule": "linear"}, "unknown schedule 'linear'"),
+        ({"precision": "fp16"}, "unknown precision 'fp16'"),
+        ({"warmup_steps": -5}, "warmup_steps must not be negative"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"patience": 0}, "patience must be positive"),
         ({"seed": -1}, "seed must not be negative"),
-        ({"monitor": "accuracy"}, "monitor 'accuracy': this model has loss_vae, squared_error"),
+        (
+            {"monitor": "accuracy"},
+            "monitor 'accuracy': this model has loss_vae, sampled_squared_error",
+        ),
         ({"device": "gpu"}, "use auto, cpu, cuda"),
     ],
 )
@@ -211,6 +304,11 @@ def test_tensorboard_gets_the_rows(noise, vae, tmp_path):
     events = EventAccumulator(str(run.path / "tensorboard")).Reload()
     values = [event.value for event in events.Scalars("kl_nats/validation")]
     assert values == pytest.approx([row["validation_kl_nats"] for row in run.metrics])
+    more = OPTIONS | {"epochs": 5, "tensorboard": True}
+    fit(vae(noise.shape), noise, run.path, **more, resume=True)
+    events = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    steps = [event.step for event in events.Scalars("kl_nats/validation")]
+    assert steps == [row["step"] for row in run.metrics]
 
 
 def test_a_missing_tensorboard_is_named_before_training(noise, vae, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from anogen.errors import DataError, UsageError, unknown_name
+from anogen.errors import DataError, UsageError
 
 DESCRIPTION = """List data sets, where they lie and whether their checksums hold; fetch them.
 
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     """List or fetch; 3 where a listed file is damaged."""
     parser = _Parser("anogen data", description=DESCRIPTION,
                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("name", nargs="?", help="one data set; default: all")
+    parser.add_argument("name", nargs="?", help="one data set, or a path; default: all")
     parser.add_argument("--fetch", action="store_true", help="download what is missing or damaged")
     parser.add_argument("--data_dir", "--data-dir", help="where data sets lie, one folder each; "
                         "default: $ANOGEN_DATA_DIR, else the cache")  # fmt: skip
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     from anogen.data.catalog import DATASETS, fetch
 
     if options.name is not None and options.name not in DATASETS:
-        raise unknown_name("data set", options.name, DATASETS)
+        return _show_path(options.name, options.json)
     names = [options.name] if options.name else list(DATASETS)
     if options.fetch:
         for name in names:
@@ -49,6 +49,22 @@ def main(arguments: list[str]) -> int:
     damaged = [file for row in rows for file in row["damaged"]]
     if damaged:
         raise DataError(f"damaged: {', '.join(damaged)}; repair with anogen data --fetch")
+    return 0
+
+
+def _show_path(path: str, as_json: bool) -> int:
+    """What `load_data` makes of a path, or of a name with transformations."""
+    from anogen.data.catalog import load_data
+
+    data = load_data(path)
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    found = {
+        "name": data.name,
+        "shape": list(data.shape),
+        "classes": list(data.train.classes),
+        **{part: len(images) for part, images in parts.items()},
+    }
+    print(json.dumps(found) if as_json else "\n".join(f"{k:<11} {v}" for k, v in found.items()))
     return 0
 
 
@@ -71,7 +87,7 @@ def _transformations() -> dict[str, str]:
     from anogen.data.corruptions import CORRUPTIONS
 
     return {
-        name: f"strength {entry.strength:g} ({entry.meaning})" if entry.meaning != "none" else ""
+        name: f"strength {entry.strength:g} ({entry.meaning})" if entry.meaning else ""
         for name, entry in CORRUPTIONS.items()
     }
 

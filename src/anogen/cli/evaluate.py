@@ -1,9 +1,14 @@
 """`anogen evaluate`: a run → numbers, pictures and its page."""
 
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anogen.cli.options import new_parser, print_result, table
+
+if TYPE_CHECKING:
+    from anogen.data.images import Splits
+    from anogen.run import Run
 
 DESCRIPTION = """Measure a run on test images; write evaluation.json, figures/ and report.html.
 
@@ -32,7 +37,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
-    from anogen.data.catalog import load_data
     from anogen.evaluation.evaluate import evaluate
     from anogen.progress import stage
     from anogen.run import Run
@@ -41,9 +45,9 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     model = run.load_model(options["checkpoint"])
     other = options["data"] is not None
     data_dir = options["data_dir"]
-    data = load_data(options["data"], data_dir=data_dir) if other else run.load_data(data_dir)
-    keys = ("samples", "importance_samples", "likelihood_images", "seed", "device")
-    result = evaluate(model, data.test, **{key: options[key] for key in keys})
+    data = _other_data(run, options) if other else run.load_data(data_dir)
+    names = list(signature(evaluate).parameters)[2:]
+    result = evaluate(model, data.test, **{name: options[name] for name in names})
     if other or not options["page"]:
         return result, None
     run.write_json("evaluation.json", result)
@@ -54,6 +58,17 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
         curves = training_curves(run.metrics)
         pictures = save_pictures([*curves, *all_pictures(model.cpu(), data.test)], run.figures)
         return result, write_page(run, result, pictures)
+
+
+def _other_data(run: "Run", options: dict[str, Any]) -> "Splits":
+    """Other data, with pictures brought to the run's size and colours."""
+    from anogen.data.catalog import DATASETS, load_data
+
+    name = options["data"].split("+")[0]
+    plain = name in (*DATASETS, "auto") or Path(name).is_file()
+    names = () if plain else ("image_size", "resize", "channels")
+    source = {key: run.config[key] for key in names if key in run.config}
+    return load_data(options["data"], data_dir=options["data_dir"], **source)
 
 
 def _lines(result: dict[str, Any]) -> list[list[str]]:

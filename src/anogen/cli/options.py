@@ -20,7 +20,8 @@ class Parser(jsonargparse.ArgumentParser):
     """jsonargparse's parser, with mistakes as `UsageError`, "did you mean" and bare flags."""
 
     def parse(self, arguments: list[str]) -> dict[str, Any]:
-        """The settings; `--flag` alone is `--flag=true` where the option is a yes or no."""
+        """The settings; `--flag` alone is `--flag=true`, and dashes in names are underscores."""
+        arguments = [underscored(argument) for argument in arguments]
         complete: list[str] = []
         for index, argument in enumerate(arguments):
             following = arguments[index + 1] if index + 1 < len(arguments) else "--"
@@ -63,9 +64,17 @@ def new_parser(command: str, description: str) -> Parser:
     return Parser(prog=f"anogen {command}", description=description, formatter_class=_HelpFormatter)
 
 
+def underscored(argument: str) -> str:
+    """`--data-dir=x-y` as `--data_dir=x-y`; anything but an option as it is."""
+    if not argument.startswith("--"):
+        return argument
+    name, mark, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + mark + value
+
+
 def print_result(result: Mapping[str, Any], as_json: bool, text: str) -> None:
     """One JSON object, or text for people, on standard output."""
-    print(json.dumps(dict(result)) if as_json else text)
+    print(json.dumps(dict(result), allow_nan=False) if as_json else text)
 
 
 def table(rows: list[list[str]]) -> str:

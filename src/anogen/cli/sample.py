@@ -1,9 +1,10 @@
 """`anogen sample`: new images of a run, as a picture or as an array."""
 
+import io
 from pathlib import Path
 
 from anogen.cli.options import new_parser
-from anogen.errors import MachineError, UsageError, unknown_name
+from anogen.errors import UsageError, unknown_name
 
 DESCRIPTION = """Draw from a trained run.
 
@@ -43,6 +44,9 @@ def _array(run: str, checkpoint: str | None, count: int, seed: int, out: Path) -
     import numpy as np
     import torch
 
+    from anogen.checkpoint import replace_durably
+    from anogen.data.batches import evaluation_batch
+    from anogen.models.base import draw
     from anogen.progress import Progress
     from anogen.report.pictures import to_bytes
     from anogen.run import Run
@@ -51,13 +55,12 @@ def _array(run: str, checkpoint: str | None, count: int, seed: int, out: Path) -
     generator = torch.Generator().manual_seed(seed)
     parts: list[np.ndarray] = []
     with torch.inference_mode(), Progress("sampling", count) as bar:
-        while bar.done < count:
-            parts.append(to_bytes(model.sample(min(500, count - bar.done), generator)))
-            bar.advance(len(parts[-1]))
-    try:
-        np.save(out, np.concatenate(parts))
-    except OSError as error:
-        raise MachineError(f"{out}: cannot be written ({error.strerror})") from error
+        for images in draw(model, count, generator, evaluation_batch(model.shape)):
+            parts.append(to_bytes(images))
+            bar.advance(len(images))
+    buffer = io.BytesIO()
+    np.save(buffer, np.concatenate(parts))
+    replace_durably(out, buffer.getvalue())
     return out
 
 
@@ -65,16 +68,17 @@ def _picture(
     run: str, checkpoint: str | None, kind: str, data_dir: str | None, seed: int, out: Path | None
 ) -> Path:
     from anogen.report.figures import save
-    from anogen.report.pictures import PICTURES, picture
+    from anogen.report.pictures import PICTURES, picture, samples_picture
     from anogen.run import Run
 
     if kind not in PICTURES:
         raise unknown_name("picture", kind, PICTURES)
     opened = Run.open(run)
-    made = picture(kind, opened.load_model(checkpoint), opened.load_data(data_dir).test, seed)
+    model = opened.load_model(checkpoint)
+    if kind == "samples":
+        made = samples_picture(model, seed)
+    else:
+        made = picture(kind, model, opened.load_data(data_dir).test, seed)
     target = out or opened.figures / f"{made.name}.png"
-    try:
-        save(made.figure, target)
-    except OSError as error:
-        raise MachineError(f"{target}: cannot be written ({error.strerror})") from error
+    save(made.figure, target)
     return target

@@ -1,6 +1,7 @@
 """`anogen train`: data, a model and settings → a run folder."""
 
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 from anogen.cli.options import Parser, new_parser
@@ -8,7 +9,7 @@ from anogen.errors import UsageError, unknown_name
 
 DESCRIPTION = """Train a model into a run folder.
 
-Settings come, later ones winning, from a preset, a YAML file and options:
+Settings come from a preset, then YAML files and options in their order, later ones winning:
   anogen train --preset paper --data mnist --run runs/paper
   anogen train --model VAE --model.latent 16 --data my/pictures --epochs 5 --run runs/mine
   anogen train --run runs/mine --resume
@@ -24,8 +25,14 @@ def main(arguments: list[str]) -> int:
     from anogen.models import find_model
     from anogen.training.fit import fit
 
-    for key in ("config", "preset"):
-        options.pop(key, None)
+    options.pop("config", None)
+    if options.pop("preset", None) is not None:
+        raise UsageError("preset belongs on the command line: anogen train --preset NAME")
+    if options["data"] is None:
+        raise UsageError(
+            f"{options['run']} was trained on arrays in memory; go on from Python with "
+            "anogen.fit(..., resume=True)"
+        )
     chosen = options.pop("model")
     keys = ("data", "data_dir", "image_size", "resize", "channels")
     data = load_data(**{key: options.pop(key) for key in keys})
@@ -62,29 +69,46 @@ def _parser() -> Parser:
 def _expand(arguments: list[str]) -> list[str]:
     """`--preset NAME` becomes its file; `--resume` brings the run's own configuration."""
     expanded: list[str] = []
+    first: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         if argument == "--preset" or argument.startswith("--preset="):
             name = argument.partition("=")[2] or next(rest, "")
             if name not in presets():
                 raise unknown_name("preset", name, presets())
-            expanded += ["--config", str(presets()[name])]
+            first += ["--config", str(presets()[name])]
         else:
-            expanded.append(argument)
-        _refuse_unknown_model(expanded)
+            expanded += argument.split("=", 1) if argument.startswith("--config=") else [argument]
+    for option, value in pairwise(expanded):
+        _refuse_unknown_model(option, value)
+        _refuse_aliases(option, value)
     if "--resume" in arguments or "--resume=true" in arguments:
-        expanded = ["--config", str(_config_of(arguments)), *expanded]
-    return expanded
+        first += ["--config", str(_config_of(arguments))]
+    return first + expanded
 
 
-def _refuse_unknown_model(arguments: list[str]) -> None:
+def _refuse_unknown_model(option: str, value: str) -> None:
     """A plain name must be in the table; import paths and configurations are the parser's."""
     from anogen.models import find_model
 
-    before, last = ["", *arguments][-2:]
-    name = last.partition("=")[2] if last.startswith("--model=") else last
-    if (before == "--model" or last.startswith("--model=")) and name.isidentifier():
-        find_model(name)
+    if option == "--model" and value.isidentifier():
+        find_model(value)
+
+
+def _refuse_aliases(option: str, value: str) -> None:
+    """A configuration needs no YAML aliases, and a few lines of them can stand for gigabytes."""
+    import yaml
+
+    if option != "--config" or not Path(value).is_file():
+        return
+    try:
+        events = yaml.parse(Path(value).read_text("utf-8"), yaml.SafeLoader)
+        alias = next((event for event in events if isinstance(event, yaml.AliasEvent)), None)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{value}: not valid YAML: {' '.join(str(error).split())}") from error
+    if alias is not None:
+        line = alias.start_mark.line + 1
+        raise UsageError(f"{value}: line {line} has a YAML alias; write the value out")
 
 
 def _config_of(arguments: list[str]) -> Path:

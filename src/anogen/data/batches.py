@@ -1,5 +1,6 @@
 """Batches as a pure function of (seed, epoch, position), scaled to [0, 1] on the device."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,6 +8,9 @@ import torch
 from torch import Tensor
 
 from anogen.data.images import Images
+
+EVALUATION_VALUES = 500_000
+"""Values of pixels and channels in a pass outside training."""
 
 
 def to_unit(pixels: Tensor) -> Tensor:
@@ -26,8 +30,18 @@ def to_unit(pixels: Tensor) -> Tensor:
     return pixels.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
-def in_order(images: Images, size: int, device: torch.device) -> Iterator[Tensor]:
-    """All images, first to last: float32 `[≤ size, c, h, w]` in [0, 1]."""
+def evaluation_batch(shape: tuple[int, int, int]) -> int:
+    """Images per pass outside training: a fixed number of pixels, so that memory is bounded.
+
+    >>> evaluation_batch((1, 28, 28)), evaluation_batch((3, 256, 256))
+    (250, 2)
+    """
+    return min(250, max(2, EVALUATION_VALUES // math.prod(shape)))
+
+
+def in_order(images: Images, device: torch.device) -> Iterator[Tensor]:
+    """All images, first to last, in passes of bounded size: float32 `[b, c, h, w]` in [0, 1]."""
+    size = evaluation_batch(images.shape)
     for start in range(0, len(images), size):
         chunk = np.array(images.pixels[start : start + size])
         yield to_unit(torch.from_numpy(chunk).to(device))
@@ -82,4 +96,6 @@ def _resident(images: Images, device: torch.device) -> Tensor | None:
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
-    return torch.tensor(images.pixels, device=device) if images.pixels.nbytes < free / 4 else None
+    return (
+        torch.tensor(images.pixels[:], device=device) if images.pixels.nbytes < free / 4 else None
+    )

@@ -120,7 +120,10 @@ def load_data(
         "image_size": image_size,
         "resize": resize,
         "channels": channels,
+        "data_dir": None if data_dir is None else str(Path(data_dir).resolve()),
     }
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise DataError(f"{data_dir}: there is no such folder, named as data_dir")
     name, corruptions = _parse(str(data))
     if name == "auto":
         splits = _load_best(data_dir)
@@ -151,16 +154,17 @@ def find(name: str, data_dir: str | Path | None = None) -> Path | None:
     source = DATASETS[name]
     assert isinstance(source, IdxSource)
     for folder in _places(data_dir):
-        if all((folder / name / file).is_file() for file in source.md5):
+        if all(_stored(folder / name, file).is_file() for file in source.md5):
             return folder / name
     return None
 
 
 def damaged_files(name: str, folder: Path) -> list[str]:
-    """Names of the files whose MD5 sum is not the published one."""
+    """Names of the files whose MD5 sum is not the published one; unzipped ones have none."""
     source = DATASETS[name]
     assert isinstance(source, IdxSource)
-    return [file for file, md5 in source.md5.items() if _md5(folder / file) != md5]
+    zipped = {file: md5 for file, md5 in source.md5.items() if (folder / file).is_file()}
+    return [file for file, md5 in zipped.items() if _md5(folder / file) != md5]
 
 
 def fetch(name: str, data_dir: str | Path | None = None, tries: int = 3) -> Path:
@@ -213,11 +217,15 @@ def _load_named(name: str, data_dir: str | Path | None, tries: int = 3) -> Split
     source = DATASETS[name]
     if isinstance(source, Digits):
         return split(_load_digits())
-    if data_dir is not None and not Path(data_dir).is_dir():
-        raise DataError(f"{data_dir}: no such folder; data_dir must hold {name}/")
     folder = find(name, data_dir) or fetch(name, data_dir, tries)
+    damaged = damaged_files(name, folder)
+    if damaged:
+        raise DataError(
+            f"{folder / damaged[0]}: is not the published file of {name} (MD5); repair it with "
+            f"anogen data {name} --fetch, or give the folder's path to use it as it is"
+        )
     train, test = (
-        read_idx_images(folder / f"{part}-images-idx3-ubyte.gz", name, source.classes)
+        read_idx_images(_stored(folder, f"{part}-images-idx3-ubyte.gz"), name, source.classes)
         for part in ("train", "t10k")
     )
     return split(train, test, held_out=1 / 12)
@@ -230,6 +238,12 @@ def _load_digits() -> Images:
     pixels = np.rint(np.asarray(values) * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
     enlarged = resize_pictures(pixels, 28)[:, None]
     return Images(enlarged, "digits", np.asarray(labels, np.int64), tuple("0123456789"))
+
+
+def _stored(folder: Path, file: str) -> Path:
+    """The file, or the same unzipped where only that is there."""
+    unzipped = folder / file.removesuffix(".gz")
+    return unzipped if unzipped.is_file() and not (folder / file).is_file() else folder / file
 
 
 def _md5(path: Path) -> str:

@@ -18,12 +18,16 @@ class Corruption:
     Attributes:
         apply: pixels, strength, random generator → pixels of the same shape.
         strength: the default strength.
-        meaning: what the strength is, with its unit and range.
+        meaning: what the strength is, with its unit; empty where there is none to choose.
+        low: the least strength.
+        high: the greatest strength.
     """
 
     apply: Transform
     strength: float
     meaning: str
+    low: float
+    high: float
 
 
 def corrupt(images: Images, corruption: str, seed: int = 0) -> Images:
@@ -53,8 +57,11 @@ def corrupt(images: Images, corruption: str, seed: int = 0) -> Images:
         strength = float(number) if number else entry.strength
     except ValueError:
         raise UsageError(f"{corruption!r}: the strength {number!r} is not a number") from None
-    rng = np.random.default_rng(seed)
-    pixels = entry.apply(images.pixels, strength, rng)
+    if not entry.low <= strength <= entry.high:
+        raise UsageError(
+            f"{corruption!r}: the strength must lie between {entry.low:g} and {entry.high:g}"
+        )
+    pixels = entry.apply(images.pixels[:], strength, np.random.default_rng(seed))
     return replace(images, pixels=pixels, name=f"{images.name}+{corruption}")
 
 
@@ -115,15 +122,15 @@ def _uniform_noise(pixels: Pixels, strength: float, rng: np.random.Generator) ->
 
 
 CORRUPTIONS: dict[str, Corruption] = {
-    "gaussian_noise": Corruption(_gaussian_noise, 0.2, "standard deviation, full range 1"),
-    "salt_and_pepper": Corruption(_salt_and_pepper, 0.1, "share of the pixels, 0 to 1"),
-    "blur": Corruption(_blur, 1.5, "standard deviation in pixels"),
-    "inversion": Corruption(_inversion, 1.0, "0 leaves the image, 1 inverts it"),
-    "rotation": Corruption(_rotation, 90.0, "degrees, counter-clockwise"),
-    "horizontal_flip": Corruption(_horizontal_flip, 1.0, "none"),
-    "vertical_flip": Corruption(_vertical_flip, 1.0, "none"),
-    "contrast": Corruption(_contrast, 0.3, "factor about the image's mean"),
-    "constant": Corruption(_constant, -1.0, "grey value 0 to 1; -1 draws one per image"),
-    "uniform_noise": Corruption(_uniform_noise, 1.0, "none"),
+    "gaussian_noise": Corruption(_gaussian_noise, 0.2, "standard deviation, full range 1", 0, 10),
+    "salt_and_pepper": Corruption(_salt_and_pepper, 0.1, "share of the pixels", 0, 1),
+    "blur": Corruption(_blur, 1.5, "standard deviation in pixels", 0, 100),
+    "inversion": Corruption(_inversion, 1.0, "0 leaves the image, 1 inverts it", 0, 1),
+    "rotation": Corruption(_rotation, 90.0, "degrees, counter-clockwise", -360, 360),
+    "horizontal_flip": Corruption(_horizontal_flip, 1.0, "", 1, 1),
+    "vertical_flip": Corruption(_vertical_flip, 1.0, "", 1, 1),
+    "contrast": Corruption(_contrast, 0.3, "factor about the image's mean", 0, 100),
+    "constant": Corruption(_constant, -1.0, "grey value; -1 draws one per image", -1, 1),
+    "uniform_noise": Corruption(_uniform_noise, 1.0, "", 1, 1),
 }
 """Every transformation by name."""

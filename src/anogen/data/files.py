@@ -1,15 +1,18 @@
 """Image files of the user's own: a folder of pictures, NumPy arrays, raw IDX files."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anogen.data.idx import is_idx, read_idx
-from anogen.data.images import Images, Pixels, Splits, images_from_array, split
-from anogen.errors import DataError, UsageError
+from anogen.data.images import Images, Pixels, Splits, images_from_array, label, split
+from anogen.errors import DataError, UsageError, unknown_name
 from anogen.progress import Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Resize = Literal["stretch", "crop"]
 
@@ -38,6 +41,10 @@ def load_path(
     Raises:
         DataError: nothing usable is there; the message says what is wrong with which file.
     """
+    if resize not in get_args(Resize):
+        raise unknown_name("resize", resize, get_args(Resize))
+    if image_size is not None and image_size < 1:
+        raise UsageError(f"image_size must be positive, found {image_size}")
     if path.is_dir():
         return _load_folder(path, image_size, resize, channels)
     if image_size is not None or channels is not None:
@@ -160,8 +167,9 @@ def _read_picture(
                     f"{path}: {picture.width}×{picture.height} pixels; pictures over "
                     f"{MAX_PICTURE_PIXELS // 1_000_000} megapixels are refused, make it smaller"
                 )
+            picture = _to_8_bit(ImageOps.exif_transpose(picture))
             grey = channels == 1 or (channels is None and picture.mode in ("1", "L", "LA"))
-            image = ImageOps.exif_transpose(picture).convert("L" if grey else "RGB")
+            image = picture.convert("L" if grey else "RGB")
             if image_size is not None:
                 size = (image_size, image_size)
                 image = ImageOps.fit(image, size) if resize == "crop" else image.resize(size)
@@ -175,6 +183,15 @@ def _read_picture(
     finally:
         Image.MAX_IMAGE_PIXELS = limit
     return array[:, :, None] if array.ndim == 2 else array
+
+
+def _to_8_bit(picture: "Image.Image") -> "Image.Image":
+    """16-bit grey pictures by their upper byte; Pillow's own conversion would clip them."""
+    from PIL import Image
+
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
 
 
 def _open_npy(path: Path) -> NDArray[Any]:
@@ -193,12 +210,20 @@ def _load_npz(path: Path) -> Splits:
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged archive
         raise DataError(f"{path}: not a readable .npz archive ({error})") from error
     if "x_train" in arrays:
-        train = images_from_array(arrays["x_train"], path.stem, arrays.get("y_train"))
-        if "x_test" not in arrays:
-            return split(train)
-        return split(train, images_from_array(arrays["x_test"], path.stem, arrays.get("y_test")))
+        return _keras_splits(arrays, path.stem)
     key = next(iter(arrays)) if len(arrays) == 1 else "images"
     if key not in arrays:
         found = ", ".join(arrays) or "nothing"
         raise DataError(f"{path}: expected x_train/x_test or images, found {found}")
     return split(images_from_array(arrays[key], path.stem, arrays.get("labels")))
+
+
+def _keras_splits(arrays: dict[str, NDArray[Any]], name: str) -> Splits:
+    """`x_train` and, where they are there, `x_test` and the labels, numbered alike in both."""
+    parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
+    images = [images_from_array(arrays[f"x_{part}"], name) for part in parts]
+    if all(f"y_{part}" in arrays for part in parts):
+        labels = [arrays[f"y_{part}"].ravel() for part in parts]
+        classes = np.unique(np.concatenate(labels))
+        images = [label(*pair, classes) for pair in zip(images, labels, strict=True)]
+    return split(images[0], images[1] if len(images) > 1 else None)

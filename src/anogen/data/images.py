@@ -14,6 +14,31 @@ from anogen.errors import DataError, UsageError
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
+
+class Selection:
+    """Rows of a memory-mapped array, read from the file when they are asked for.
+
+    Stands in for an array in `Images.pixels`, so that splitting a large file copies nothing.
+    """
+
+    def __init__(self, base: Pixels, rows: NDArray[np.int64]) -> None:
+        self._base, self._rows = base, rows
+        self.shape = (len(rows), *base.shape[1:])
+        self.dtype, self.ndim = base.dtype, base.ndim
+        self.nbytes = int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: slice | NDArray[Any]) -> Pixels:
+        """The chosen rows, in memory."""
+        return np.array(self._base[self._rows[index]])
+
+    def select(self, index: slice | NDArray[Any]) -> "Selection":
+        """The chosen rows, still in the file."""
+        return Selection(self._base, self._rows[index])
+
+
 SPLIT_SEED = 0
 """All runs share one split, whatever their own seed, so that their numbers compare."""
 
@@ -23,7 +48,8 @@ class Images:
     """Images in memory or mapped from a file.
 
     Attributes:
-        pixels: uint8 `[n, c, h, w]`, 0 to 255, `c` 1 (grey) or 3 (RGB); may be a memory map.
+        pixels: uint8 `[n, c, h, w]`, 0 to 255, `c` 1 (grey) or 3 (RGB); may be a memory map, or a
+            selection of one, which gives an array when it is indexed.
         name: what the report calls them.
         labels: int64 `[n]`, indices into `classes`, or None.
         classes: the names of the labels; empty where there are none.
@@ -38,7 +64,7 @@ class Images:
         (5, (1, 28, 28), 'black')
     """
 
-    pixels: Pixels
+    pixels: Pixels | Selection
     name: str
     labels: Labels | None = None
     classes: tuple[str, ...] = ()
@@ -62,7 +88,11 @@ class Images:
     def __getitem__(self, index: slice | NDArray[Any]) -> "Images":
         """The chosen images, in the order of `index`."""
         labels = None if self.labels is None else self.labels[index]
-        return replace(self, pixels=self.pixels[index], labels=labels)
+        pixels = self.pixels
+        if isinstance(pixels, np.memmap):
+            pixels = Selection(pixels, np.arange(len(pixels)))
+        chosen = pixels.select(index) if isinstance(pixels, Selection) else pixels[index]
+        return replace(self, pixels=chosen, labels=labels)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -72,10 +102,12 @@ class Images:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of shape and pixels: equal hashes mean equal data."""
+        """Hash of shape, pixels and labels: equal hashes mean equal data."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         for start in range(0, len(self), 4096):
             digest.update(np.ascontiguousarray(self.pixels[start : start + 4096]).data)
+        if self.labels is not None:
+            digest.update(self.labels.astype(np.int64).data)
         return digest.hexdigest()
 
 
@@ -87,7 +119,8 @@ class Splits:
         train: what a model is fitted to.
         validation: held out of training; early stopping and calibration use it.
         test: touched only by evaluation.
-        source: the arguments of `anogen.load_data` that make these splits again.
+        source: the arguments of `anogen.load_data` that make these splits again; empty for images
+            that come from memory.
     """
 
     train: Images
@@ -136,7 +169,7 @@ def split(images: Images, test: Images | None = None, held_out: float = 0.1) -> 
     validation, rest = np.sort(order[:share]), order[share:]
     if test is None:
         test, rest = images[np.sort(rest[:share])], rest[share:]
-    return Splits(images[np.sort(rest)], images[validation], test, {"data": images.name})
+    return Splits(images[np.sort(rest)], images[validation], test)
 
 
 def images_from_array(array: NDArray[Any], name: str = "array", labels: Any = None) -> Images:
@@ -159,8 +192,15 @@ def images_from_array(array: NDArray[Any], name: str = "array", labels: Any = No
     pixels = _to_uint8(_to_nchw(np.asanyarray(array), name), name)
     if labels is None:
         return Images(pixels, name)
-    classes, indices = np.unique(np.asarray(labels), return_inverse=True)
-    return Images(pixels, name, indices.astype(np.int64), tuple(str(entry) for entry in classes))
+    return label(Images(pixels, name), labels)
+
+
+def label(images: Images, labels: Any, classes: NDArray[Any] | None = None) -> Images:
+    """The images with labels, integers or strings `[n]`; `classes` (sorted) fixes their indices."""
+    values = np.asarray(labels)
+    known = np.unique(values) if classes is None else classes
+    indices = np.searchsorted(known, values).astype(np.int64)
+    return replace(images, labels=indices, classes=tuple(str(entry) for entry in known))
 
 
 def _to_nchw(array: NDArray[Any], name: str) -> NDArray[Any]:

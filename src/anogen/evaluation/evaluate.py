@@ -8,15 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anogen.data.batches import in_order
+from anogen.data.batches import evaluation_batch, in_order
 from anogen.data.images import Images
-from anogen.device import choose_device
+from anogen.device import choose_device, memory_advice
 from anogen.errors import UsageError
 from anogen.evaluation.reconstruction import METRICS, sharpness
-from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, Reconstructs
+from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, Reconstructs, draw
 from anogen.progress import Progress
 
-BATCH = 250
 ACTIVE_VARIANCE = 0.01
 """A latent is active where the variance of its posterior mean over images exceeds this
 (Burda et al. 2016, section 5.2)."""
@@ -47,7 +46,8 @@ def evaluate(
 
     Returns:
         Flat: a mean over images under each name, with the bounds of its 95 % interval over images
-        under `name_low` and `name_high` (normal approximation, 1.96 standard errors).
+        under `name_low` and `name_high` (normal approximation, 1.96 standard errors; None for a
+        single image).
 
         Reconstruction, decoded from the posterior's mean: `squared_error` (summed over pixels,
         [0, 1] scale), `mean_squared_error`, `cosine_similarity`, `psnr_db`,
@@ -56,7 +56,8 @@ def evaluate(
         `active_units` of `latent`. Samples: `sharpness_samples`. And `images`, the count.
 
     Raises:
-        UsageError: images of another shape than the model's.
+        UsageError: images of another shape than the model's, or a negative count.
+        TrainingError: memory ran out.
 
     Example:
         >>> import torch, anogen
@@ -67,15 +68,20 @@ def evaluate(
     """
     if images.shape != model.shape:
         raise UsageError(f"{images.name}: images of {images.shape}, the model has {model.shape}")
+    if min(samples, importance_samples, likelihood_images, seed) < 0:
+        raise UsageError("samples, importance_samples, likelihood_images, seed: none is negative")
     target = choose_device(device)
     model = model.eval().to(target)
     result: Result = {"images": len(images), "data": images.name}
-    with torch.inference_mode(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with (
+        torch.inference_mode(),
+        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+        memory_advice("evaluate smaller images, or a narrower model"),
+    ):
         for part in _per_image(model, images, target, seed):
             result |= part
         result |= _likelihood(model, images, target, seed, importance_samples, likelihood_images)
-        drawn = model.sample(samples, torch.Generator().manual_seed(seed))
-        result |= mean_with_interval("sharpness_samples", sharpness(drawn).cpu().numpy())
+        result |= _samples(model, samples, seed)
     return result
 
 
@@ -86,8 +92,9 @@ def mean_with_interval(name: str, values: NDArray[Any]) -> Result:
     {'x': 1.0, 'x_low': 1.0, 'x_high': 1.0}
     """
     mean = float(values.mean(dtype=np.float64))
-    spread = float(values.std(dtype=np.float64, ddof=1)) if len(values) > 1 else float("nan")
-    half = 1.96 * spread / len(values) ** 0.5
+    if len(values) < 2:
+        return {name: mean, f"{name}_low": None, f"{name}_high": None}
+    half = 1.96 * float(values.std(dtype=np.float64, ddof=1)) / len(values) ** 0.5
     return {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
 
 
@@ -97,7 +104,7 @@ def _per_image(
     """One pass over the images for all that is measured on each of them."""
     columns: dict[str, list[NDArray[Any]]] = {}
     with Progress("evaluating", len(images)) as bar:
-        for index, x in enumerate(in_order(images, BATCH, device)):
+        for index, x in enumerate(in_order(images, device)):
             torch.manual_seed(seed + index)
             for name, values in _measure(model, x).items():
                 columns.setdefault(name, []).append(values.cpu().numpy())
@@ -131,6 +138,15 @@ def _measure(model: GenerativeModel, x: Tensor) -> dict[str, Tensor]:
     return found
 
 
+def _samples(model: GenerativeModel, count: int, seed: int) -> Result:
+    if not count:
+        return {}
+    generator = torch.Generator().manual_seed(seed)
+    drawn = draw(model, count, generator, evaluation_batch(model.shape))
+    values = [sharpness(images).cpu().numpy() for images in drawn]
+    return mean_with_interval("sharpness_samples", np.concatenate(values))
+
+
 def _likelihood(
     model: GenerativeModel,
     images: Images,
@@ -144,7 +160,7 @@ def _likelihood(
     chosen = images[:count]
     values: list[NDArray[Any]] = []
     with Progress("importance-weighted likelihood", len(chosen)) as bar:
-        for index, x in enumerate(in_order(chosen, BATCH, device)):
+        for index, x in enumerate(in_order(chosen, device)):
             torch.manual_seed(seed + index)
             values.append(model.log_likelihood(x, samples).cpu().numpy())
             bar.advance(len(x))

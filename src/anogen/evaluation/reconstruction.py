@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anogen.models.terms import squared_error
+
 MIN_MSE = 1e-10
 """A mean squared error below this counts as 100 dB, so that a perfect image stays finite."""
 
@@ -16,29 +18,17 @@ class Metric:
     """A comparison of images `[b, c, h, w]` in [0, 1] with reconstructions.
 
     Attributes:
-        function: images, reconstructions → `[b]`.
-        unit: of the value.
-        title: what the page calls it.
+        function: images, reconstructions → `[b]`; the name and the docstring have the unit.
         higher_is_better: the direction.
     """
 
     function: Callable[[Tensor, Tensor], Tensor]
-    unit: str
-    title: str
     higher_is_better: bool
-
-
-def squared_error(x: Tensor, y: Tensor) -> Tensor:
-    """Squared error summed over channels and pixels, [0, 1] scale: `[b]`.
-
-    The reading of "loss" in the paper's Table 1.
-    """
-    return (x - y).square().flatten(1).sum(1)
 
 
 def mean_squared_error(x: Tensor, y: Tensor) -> Tensor:
     """Squared error averaged over channels and pixels, [0, 1] scale: `[b]`."""
-    return (x - y).square().flatten(1).mean(1)
+    return squared_error(x, y) / x[0].numel()
 
 
 def cosine_similarity(x: Tensor, y: Tensor) -> Tensor:
@@ -77,15 +67,9 @@ def sharpness(x: Tensor) -> Tensor:
 
 
 METRICS: dict[str, Metric] = {
-    "squared_error": Metric(
-        squared_error, "squared pixels", "squared error per image", higher_is_better=False
-    ),
-    "mean_squared_error": Metric(
-        mean_squared_error, "squared pixels", "mean squared error per pixel", higher_is_better=False
-    ),
-    "cosine_similarity": Metric(
-        cosine_similarity, "", "cosine similarity", higher_is_better=True
-    ),
-    "psnr_db": Metric(psnr_db, "dB", "peak signal-to-noise ratio", higher_is_better=True),
-}  # fmt: skip
+    "squared_error": Metric(squared_error, higher_is_better=False),
+    "mean_squared_error": Metric(mean_squared_error, higher_is_better=False),
+    "cosine_similarity": Metric(cosine_similarity, higher_is_better=True),
+    "psnr_db": Metric(psnr_db, higher_is_better=True),
+}
 """Every reconstruction metric by name."""

@@ -2,13 +2,13 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from torch import Generator, Tensor, nn
 
-Shape = tuple[int, int, int]
+from anogen.nets.conv import Shape
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,19 @@ class GenerativeModel(nn.Module, ABC):
 
         Args:
             x: float `[b, c, h, w]` in [0, 1].
-            step: optimiser steps done so far, for schedules; None is their end, as in evaluation.
+            step: optimiser steps done so far, for schedules; None in evaluation: schedules are at
+                their end and there are no gradients, so gradient penalties are left out.
         """
 
     @abstractmethod
     def sample(self, count: int, generator: Generator | None = None) -> Tensor:
         """New images, float `[count, c, h, w]` in [0, 1], drawn with `generator`."""
+
+
+def draw(model: GenerativeModel, count: int, generator: Generator, size: int) -> Iterator[Tensor]:
+    """`count` new images, at most `size` at a time: float `[≤ size, c, h, w]` in [0, 1]."""
+    for start in range(0, count, size):
+        yield model.sample(min(size, count - start), generator)
 
 
 @runtime_checkable

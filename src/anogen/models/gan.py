@@ -12,8 +12,8 @@ from anogen.models.adversarial import (
     gradient_penalty,
     unit_gradient_penalty,
 )
-from anogen.models.base import GenerativeModel, Losses, Shape
-from anogen.nets.conv import Activation, ConvDecoder, ConvEncoder
+from anogen.models.base import GenerativeModel, Losses
+from anogen.nets.conv import Activation, ConvDecoder, ConvEncoder, Shape
 
 
 class GAN(GenerativeModel):

@@ -10,7 +10,9 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def squared_error(x: Tensor, y: Tensor) -> Tensor:
-    """Squared error summed over pixels, on the [0, 1] scale (squared pixels): `[b]`.
+    """Squared error summed over channels and pixels, on the [0, 1] scale (squared pixels): `[b]`.
+
+    The reading of "loss" in the paper's Table 1.
 
     >>> squared_error(torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2))
     tensor([4., 4.])

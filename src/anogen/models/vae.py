@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from anogen.errors import UsageError, unknown_name
-from anogen.models.base import GenerativeModel, Losses, Shape
+from anogen.models.base import GenerativeModel, Losses
 from anogen.models.terms import (
     bernoulli_nll,
     gaussian_nll,
@@ -15,7 +15,7 @@ from anogen.models.terms import (
     normal_log_density,
     squared_error,
 )
-from anogen.nets.conv import Activation, ConvDecoder, ConvEncoder
+from anogen.nets.conv import Activation, ConvDecoder, ConvEncoder, Shape
 
 Likelihood = Literal["squared_error", "gaussian", "learned_sigma", "bernoulli"]
 Output = Literal["sigmoid", "leaky_relu"]
@@ -29,7 +29,7 @@ class VAE(GenerativeModel):
 
     The player `vae` minimises, in nats per image, −log p(x|z) + β·KL(q(z|x) ‖ p(z)), averaged
     over the batch; the options below change the second term. The evidence lower bound that is
-    reported is −log p(x|z) + KL with its constants, whatever they are.
+    reported is log p(x|z) − KL with its constants, whatever they are.
 
     Args:
         shape: channels, height and width of the images.
@@ -93,7 +93,18 @@ class VAE(GenerativeModel):
             raise unknown_name("likelihood", likelihood, get_args(Likelihood))
         if output not in get_args(Output):
             raise unknown_name("output", output, get_args(Output))
-        _refuse_contradictions(self.arguments)
+        _refuse_negative(beta=beta, free_nats=free_nats, capacity=capacity or 0.0)
+        _refuse_negative(capacity_steps=capacity_steps, kl_warmup_steps=kl_warmup_steps)
+        if sigma < MIN_SIGMA:
+            raise UsageError(
+                f"sigma must be at least {MIN_SIGMA:.4f} (half a grey level), found {sigma}"
+            )
+        if likelihood == "bernoulli" and output != "sigmoid":
+            raise UsageError(
+                "likelihood bernoulli reads the decoder's output as logits; set output sigmoid"
+            )
+        if capacity is not None and free_nats:
+            raise UsageError("capacity and free_nats both set how much KL is free; choose one")
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.beta, self.free_nats = latent, beta, free_nats
         self.capacity, self.capacity_steps = capacity, capacity_steps
@@ -116,14 +127,18 @@ class VAE(GenerativeModel):
         return {"vae": [self]}
 
     def losses(self, x: Tensor, step: int | None = None) -> Losses:
-        """The player's loss in nats, and per example: squared error, −log p(x|z), KL, −ELBO."""
+        """The player's loss in nats; per example, of one posterior sample: squared error, −ELBO, …
+
+        `sampled_squared_error` is larger than the squared error of `reconstruct`, which decodes the
+        posterior's mean.
+        """
         mu, logvar = self.posterior(x)
         raw = self._decode_raw(self._draw(mu, logvar))
         kl = kl_standard_normal(mu, logvar)
         nll = self._nll(x, raw)
         constant = self._constant(x) if self.likelihood == "squared_error" else 0.0
         terms = {
-            "squared_error": squared_error(x, self._bound(raw)),
+            "sampled_squared_error": squared_error(x, self._bound(raw)),
             "reconstruction_nats": nll,
             "kl_nats": kl.sum(1),
             "negative_elbo_nats": nll + kl.sum(1),
@@ -220,18 +235,7 @@ def _progress(step: int | None, steps: int) -> float:
     return 1.0 if step is None or steps <= 0 else min(1.0, step / steps)
 
 
-def _refuse_contradictions(arguments: dict[str, object]) -> None:
-    for name in ("beta", "free_nats", "capacity", "kl_warmup_steps", "capacity_steps"):
-        value = arguments[name]
-        if isinstance(value, int | float) and value < 0:
+def _refuse_negative(**values: float) -> None:
+    for name, value in values.items():
+        if value < 0:
             raise UsageError(f"{name} must not be negative, found {value}")
-    if isinstance(sigma := arguments["sigma"], int | float) and sigma < MIN_SIGMA:
-        raise UsageError(
-            f"sigma must be at least {MIN_SIGMA:.4f} (half a grey level), found {sigma}"
-        )
-    if arguments["likelihood"] == "bernoulli" and arguments["output"] != "sigmoid":
-        raise UsageError(
-            "likelihood bernoulli reads the decoder's output as logits; set output sigmoid"
-        )
-    if arguments["capacity"] is not None and arguments["free_nats"]:
-        raise UsageError("capacity and free_nats both set how much KL is free; choose one")

@@ -8,10 +8,10 @@ from torch import Generator, Tensor, nn
 
 from anogen.errors import UsageError
 from anogen.models.adversarial import ADVERSARIAL, Adversarial, gradient_penalty
-from anogen.models.base import GenerativeModel, Losses, Shape
+from anogen.models.base import GenerativeModel, Losses
 from anogen.models.gan import logit_terms, refuse_adversarial_contradictions
 from anogen.models.terms import kl_standard_normal, squared_error
-from anogen.nets.conv import Activation, ConvDecoder, ConvEncoder
+from anogen.nets.conv import Activation, ConvDecoder, ConvEncoder, Shape
 
 VAEGANLoss = Literal["non_saturating", "saturating", "hinge"]
 
@@ -65,7 +65,7 @@ class VAEGAN(GenerativeModel):
         ['decoder', 'discriminator', 'encoder']
     """
 
-    monitor = "squared_error"
+    monitor = "sampled_squared_error"
 
     EQUILIBRIUM = 0.68
     """Larsen's target for the discriminator's cross-entropy; log 2 ≈ 0.69 is a fair guess."""
@@ -139,7 +139,7 @@ class VAEGAN(GenerativeModel):
             + fool,
             "discriminator": judge,
         }
-        terms = {"squared_error": pixels, "feature_error": error, "kl_nats": kl}
+        terms = {"sampled_squared_error": pixels, "feature_error": error, "kl_nats": kl}
         if step is not None:
             self._rest(players, real, torch.cat([of_rebuilt, of_drawn]))
         return Losses(players, terms | logit_terms(real, of_drawn))

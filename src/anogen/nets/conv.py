@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -170,7 +170,7 @@ def check_options(
     shape: Shape, vector: int, width: int, depth: int, dropout: float, activation: str
 ) -> None:
     """Refuse what cannot be built, before anything is built."""
-    if activation not in get_args(Activation):
+    if activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
     for name, value in (("width", width), ("depth", depth), ("latent size", vector)):
         if value < 1:

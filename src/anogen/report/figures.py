@@ -1,14 +1,16 @@
 """Figures from arrays: they know no model and no file format but PNG."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from anogen.checkpoint import replace_durably
 from anogen.data.images import Pixels
 
 DOTS_PER_INCH = 130
@@ -25,10 +27,12 @@ def mosaic(images: Pixels, scale: int = 2, labels: Sequence[str] = ()) -> Figure
     """Images in rows, pixel by pixel.
 
     Args:
-        images: uint8 `[rows, columns, c, h, w]`.
+        images: uint8 `[rows, columns, c, h, w]`; of 2 or 4 channels, the mean.
         scale: screen pixels per pixel.
         labels: what stands at the left of each row.
     """
+    if images.shape[2] not in (1, 3):
+        images = images.mean(2, keepdims=True).astype(np.uint8)
     rows, columns, channels, height, width = images.shape
     cell = (height + GAP, width + GAP)
     sheet = np.full((rows * cell[0] + GAP, columns * cell[1] + GAP, channels), 128, np.uint8)
@@ -59,7 +63,7 @@ def curves(rows: Sequence[dict[str, Any]], lines: dict[str, str], title: str, la
     epochs = [row["epoch"] for row in rows]
     styles = ("-", "--", ":")
     for (column, name), colour, style in zip(lines.items(), COLOURS, styles, strict=False):
-        values = [row[column] for row in rows]
+        values = [row.get(column, np.nan) for row in rows]
         marker = "o" if len(rows) < 3 else None
         axes.plot(epochs, values, style, color=colour, label=name, lw=1.6, marker=marker)
     axes.set(xlabel="epoch", ylabel=label, title=title)
@@ -105,6 +109,13 @@ def bars(values: Sequence[float], title: str, label: str, axis: str) -> Figure:
     return figure
 
 
-def save(figure: Figure, target: Path | BinaryIO) -> None:
-    """Write a PNG, the same bytes for the same figure."""
-    figure.savefig(target, format="png", metadata={"Software": None})
+def to_png(figure: Figure) -> bytes:
+    """The figure as a PNG, the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    replace_durably(path, to_png(figure))

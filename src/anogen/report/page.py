@@ -1,7 +1,6 @@
 """The page of one run: a single HTML file that needs nothing else."""
 
 import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,7 +11,7 @@ from typing import Any
 import jinja2
 
 from anogen.checkpoint import replace_durably
-from anogen.report.figures import save
+from anogen.report.figures import to_png
 from anogen.report.pictures import Picture
 from anogen.run import Run
 
@@ -86,12 +85,16 @@ def result_rows(result: dict[str, Any]) -> list[Row]:
             key,
             name,
             f"{result[key]:#.4g}",
-            f"{result[f'{key}_low']:#.4g} to {result[f'{key}_high']:#.4g}",
+            _interval(result[f"{key}_low"], result[f"{key}_high"]),
             meaning,
         )
         for key, (name, meaning) in MEANINGS.items()
         if key in result
     ]
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:#.4g} to {high:#.4g}"
 
 
 def _paper_row(run: Run, result: dict[str, Any]) -> dict[str, Any] | None:
@@ -100,10 +103,13 @@ def _paper_row(run: Run, result: dict[str, Any]) -> dict[str, Any] | None:
     if run.environment["data"]["name"] != "mnist" or model not in PAPER_TABLE_1:
         return None
     loss, similarity = PAPER_TABLE_1[model]
-    return {"model": model, "loss": loss, "similarity": similarity}
+    return {
+        "model": model,
+        "loss": loss,
+        "similarity": similarity,
+        "epoch": run.metrics[-1]["epoch"] if run.metrics else 0,
+    }
 
 
 def _data_uri(made: Picture) -> str:
-    buffer = io.BytesIO()
-    save(made.figure, buffer)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(to_png(made.figure)).decode()

@@ -11,10 +11,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anogen.data.batches import in_order, to_unit
+from anogen.data.batches import evaluation_batch, in_order, to_unit
 from anogen.data.images import Images, Pixels
 from anogen.errors import UsageError
-from anogen.models.base import Decodes, Encodes, GenerativeModel, HasLikelihood, Reconstructs
+from anogen.models.base import (
+    Decodes,
+    Encodes,
+    GenerativeModel,
+    HasLikelihood,
+    Reconstructs,
+    draw,
+)
 from anogen.report import figures
 
 MAP_POINTS = 3000
@@ -72,13 +79,14 @@ def training_curves(rows: list[dict[str, Any]]) -> list[Picture]:
     """
     prefix = "validation_"
     columns = [name.removeprefix(prefix) for name in (rows[0] if rows else ())
-               if name.startswith((f"{prefix}loss_", f"{prefix}squared_error"))]  # fmt: skip
-    return [_curve(rows, column) for column in columns]
+               if name.startswith(prefix)]  # fmt: skip
+    shown = [c for c in columns if c.startswith("loss_") or c.endswith("squared_error")]
+    return [_curve(rows, column) for column in shown]
 
 
 def _curve(rows: list[dict[str, Any]], column: str) -> Picture:
     loss = column.startswith("loss_")
-    label = f"loss of the player {column[5:]}" if loss else column.replace("_", " ")
+    label = f"loss of the player {column[5:]}" if loss else "squared error of a posterior sample"
     title = f"{label[0].upper()}{label[1:]} against epochs"
     lines = {
         f"train_{column}": "training images, evaluation mode",
@@ -125,7 +133,14 @@ def _reconstructions(model: GenerativeModel, images: Images, seed: int) -> Pictu
 
 
 def _samples(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
-    drawn = model.sample(100, torch.Generator().manual_seed(seed))
+    return samples_picture(model, seed)
+
+
+def samples_picture(model: GenerativeModel, seed: int = 0) -> Picture:
+    """A hundred samples from the prior; the one picture that needs no images."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.inference_mode():
+        drawn = torch.cat(list(draw(model.eval(), 100, generator, evaluation_batch(model.shape))))
     return Picture(
         "samples",
         "Samples from the prior",
@@ -138,7 +153,9 @@ def _latent_map(model: GenerativeModel, images: Images, seed: int) -> Picture | 
     if not isinstance(model, Encodes):
         return None
     chosen = _some(images, MAP_POINTS, seed)
-    means = _posterior_means(model, chosen)
+    means = _posterior_tensor(model, chosen).numpy()
+    if len(means) < 3:
+        return None
     if means.shape[1] == 2:
         points, axes = means, ("latent 1", "latent 2")
     elif means.shape[1] > 2:
@@ -148,8 +165,9 @@ def _latent_map(model: GenerativeModel, images: Images, seed: int) -> Picture | 
     return Picture(
         "latent_map",
         "Map of the latent space",
-        f"Posterior means of {len(chosen)} test images; colour and shape show the label. "
-        f"Axes: {axes[0]} and {axes[1]}.",
+        f"Posterior means of {len(chosen)} test images"
+        + ("; colour and shape show the label" if chosen.labels is not None else "")
+        + f". Axes: {axes[0]} and {axes[1]}.",
         figures.scatter(points, chosen.labels, chosen.classes, "posterior means", axes),
     )
 
@@ -157,12 +175,12 @@ def _latent_map(model: GenerativeModel, images: Images, seed: int) -> Picture | 
 def _latent_grid(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
     if not isinstance(model, Decodes) or model.latent < 2:
         return None
-    first, second = _most_active(model, images, 2, seed)
+    first, second = sorted(_most_active(model, images, 2, seed))
     steps = torch.special.ndtri(torch.linspace(0.03, 0.97, 15))
     z = torch.zeros(15, 15, model.latent)
     z[:, :, first] = steps[None, :]
     z[:, :, second] = -steps[:, None]
-    decoded = model.decode(z.flatten(0, 1)).unflatten(0, (15, 15))
+    decoded = _decode(model, z.flatten(0, 1)).unflatten(0, (15, 15))
     rest = "" if model.latent == 2 else " All other latents are 0."
     return Picture(
         "latent_grid",
@@ -179,12 +197,13 @@ def _interpolation(model: GenerativeModel, images: Images, seed: int) -> Picture
     ends = _different_ends(images, 8, seed)
     start, end = (_posterior_tensor(model, images[side]) for side in ends)
     weights = torch.linspace(0, 1, 11)
-    rows = torch.stack([model.decode(torch.lerp(start, end, float(w))) for w in weights], 1)
+    rows = torch.stack([_decode(model, torch.lerp(start, end, w)) for w in weights], 1)
+    other = "another of a different label" if images.labels is not None else "another"
     return Picture(
         "interpolation",
         "Interpolation between images",
         "Each row goes along a straight line in latent space from one test image, reconstructed "
-        "at the left, to another of a different label at the right.",
+        f"at the left, to {other} at the right.",
         figures.mosaic(to_bytes(rows)),
     )
 
@@ -198,7 +217,7 @@ def _traversal(model: GenerativeModel, images: Images, seed: int) -> Picture | N
     z = start.repeat(len(chosen) * len(steps), 1).unflatten(0, (len(chosen), len(steps)))
     for row, latent in enumerate(chosen):
         z[row, :, latent] = steps
-    decoded = model.decode(z.flatten(0, 1)).unflatten(0, (len(chosen), len(steps)))
+    decoded = _decode(model, z.flatten(0, 1)).unflatten(0, (len(chosen), len(steps)))
     return Picture(
         "traversal",
         "Traversal of single latents",
@@ -239,16 +258,19 @@ def _some(images: Images, count: int, seed: int) -> Images:
 
 
 def _tensor(images: Images) -> Tensor:
-    return to_unit(torch.from_numpy(np.array(images.pixels)))
-
-
-def _posterior_means(model: Encodes, images: Images) -> NDArray[Any]:
-    parts = [model.posterior_mean(x) for x in in_order(images, 500, torch.device("cpu"))]
-    return torch.cat(parts).numpy()
+    return to_unit(torch.from_numpy(np.array(images.pixels[:])))
 
 
 def _posterior_tensor(model: Encodes, images: Images) -> Tensor:
-    return model.posterior_mean(_tensor(images))
+    """Posterior means `[n, latent]`."""
+    return torch.cat([model.posterior_mean(x) for x in in_order(images, torch.device("cpu"))])
+
+
+def _decode(model: Decodes, z: Tensor) -> Tensor:
+    """Decoded images `[n, c, h, w]`, in passes of bounded size."""
+    first = model.decode(z[:1])
+    size = evaluation_batch((first.shape[1], first.shape[2], first.shape[3]))
+    return torch.cat([model.decode(part) for part in z.split(size)])
 
 
 def _principal_plane(means: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, str]]:
@@ -262,15 +284,15 @@ def _principal_plane(means: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, str]
 
 
 def _kl_per_latent(model: HasLikelihood, images: Images, seed: int) -> NDArray[Any]:
-    return model.kl(_tensor(_some(images, 500, seed))).mean(0).numpy()
+    chosen = in_order(_some(images, 500, seed), torch.device("cpu"))
+    return torch.cat([model.kl(x) for x in chosen]).mean(0).numpy()
 
 
 def _most_active(model: Any, images: Images, count: int, seed: int) -> list[int]:
     """Indices of the latents with the largest KL, largest first; the first ones without a KL."""
     if not isinstance(model, HasLikelihood):
         return list(range(count))
-    order = np.argsort(-_kl_per_latent(model, images, seed), kind="stable")[:count]
-    return [int(index) for index in (sorted(order) if count == 2 else order)]
+    return np.argsort(-_kl_per_latent(model, images, seed), kind="stable")[:count].tolist()
 
 
 def _different_ends(

@@ -4,11 +4,9 @@ import math
 import os
 import platform
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -17,20 +15,19 @@ import yaml
 from anogen.checkpoint import replace_durably, save_checkpoint
 from anogen.data.batches import Shuffled, batches_per_epoch, in_order
 from anogen.data.images import Images, Splits
-from anogen.device import Precision, choose_device, choose_precision
-from anogen.errors import Interrupted, TrainingError, UsageError
+from anogen.device import Precision, choose_device, choose_precision, memory_advice
+from anogen.errors import Interrupted, MachineError, TrainingError, UsageError, unknown_name
 from anogen.models.base import GenerativeModel, Losses
 from anogen.progress import Progress, say
 from anogen.run import Run
 from anogen.training.log import MetricsLog, Row, check_tensorboard
 from anogen.training.schedule import Schedule, learning_rate_factor
 from anogen.training.signals import StopRequest
-from anogen.training.state import TrainingState, averaged_copy, describe
-from anogen.training.step import make_players, train_step
+from anogen.training.state import TrainingState, averaged_copy, describe, plain
+from anogen.training.step import LearningRate, make_players, train_step
 
 MAY_CHANGE = {"epochs", "device", "patience", "checkpoint_every_s", "tensorboard"}
 """Settings that a resumed run may have other values of."""
-EVALUATION_BATCH = 256
 
 
 def fit(
@@ -40,7 +37,7 @@ def fit(
     *,
     epochs: int = 10,
     batch_size: int = 128,
-    learning_rate: float = 1e-3,
+    learning_rate: LearningRate = 1e-3,
     schedule: Schedule = "constant",
     warmup_steps: int = 0,
     betas: tuple[float, float] = (0.9, 0.999),
@@ -68,7 +65,7 @@ def fit(
         run: a new folder, or with `resume` the one to go on with.
         epochs: passes over the training images, in all.
         batch_size: images per step; those left over at the end of an epoch wait for another one.
-        learning_rate: Adam's, for every player.
+        learning_rate: Adam's; one number, or one for each player by name.
         schedule: `constant`, or `cosine` down to 0 at the last step.
         warmup_steps: steps over which the learning rate grows from 0.
         betas: Adam's decay rates.
@@ -101,11 +98,13 @@ def fit(
         >>> _ = torch.manual_seed(0)
         >>> folder = tempfile.mkdtemp() + "/run"
         >>> run = anogen.fit(anogen.VAE(digits.shape, latent=2), digits, folder, epochs=1)
-        >>> run.metrics[0]["validation_squared_error"] < 100
+        >>> run.metrics[0]["validation_sampled_squared_error"] < 100
         True
     """
-    settings = {k: v for k, v in locals().items() if k not in ("model", "data", "run", "resume")}
-    settings["betas"] = list(betas)
+    given = dict(locals())
+    settings = {
+        k: plain(v) for k, v in given.items() if k not in ("model", "data", "run", "resume")
+    }
     _check_settings(settings, model, data)
     target = choose_device(device)
     dtype = choose_precision(precision, target)
@@ -115,16 +114,24 @@ def fit(
         _refuse_changes(folder, config)
         folder.check_data(data)
         dtype = getattr(torch, folder.environment["precision"])
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        _warn_of_differences(folder, target)
+    with (
+        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+        memory_advice(f"try batch_size {max(2, batch_size // 2)} instead of {batch_size}"),
+        StopRequest() as request,
+    ):
         model.to(target, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         fitting = _Fitting(model, data, target, dtype, settings)
         fitting.rehearse()
         if not resume:
-            Run.create(run)
-        with folder.locked(), _readable_errors(batch_size):
-            if not resume:
-                _write_start(folder, config, _environment(data, target, dtype))
-            fitting.go(folder, resume)
+            with Run.creating(run) as new:
+                _write_start(new, config, _environment(data, target, dtype))
+                fitting.save(new)
+        with folder.locked():
+            if resume:
+                fitting.restore(folder)
+            fitting.go(folder, request)
     model.eval()
     return folder
 
@@ -161,24 +168,29 @@ class _Fitting:
         if self.monitor is not None and self.monitor not in found:
             raise UsageError(f"monitor {self.monitor!r}: this model has {', '.join(found)}")
 
-    def go(self, run: Run, resume: bool) -> None:
+    def restore(self, run: Run) -> None:
+        """Take the place of the last checkpoint, or of the one before where that is damaged."""
+        try:
+            tensors, state = run.load_state("last")
+        except MachineError as error:
+            tensors, state = run.load_state("last.previous")
+            say(f"{error}; going on with the checkpoint before it")
+        self.state.restore(tensors, state)
+        counters = self.state.counters
+        say(f"{run.path}: going on after epoch {counters.epoch}, step {counters.step}")
+
+    def go(self, run: Run, request: StopRequest) -> None:
         """Train until the epochs are done, patience ends, or a signal comes."""
         counters = self.state.counters
-        if resume:
-            self.state.restore(*run.load_state("last"))
-            counters = self.state.counters
-            say(f"{run.path}: going on after epoch {counters.epoch}, step {counters.step}")
-        else:
-            self._save(run)
         batches = Shuffled(
             self.data.train, self.settings["batch_size"], self.settings["seed"], self.device
         )
-        log = MetricsLog(run.path, counters.epoch, self.settings["tensorboard"])
+        log = MetricsLog(run, counters.epoch, counters.step, self.settings["tensorboard"])
         try:
-            with StopRequest() as request:
-                while counters.epoch < self.settings["epochs"] and not self._out_of_patience():
-                    self._epoch(run, batches, request)
-                    self._finish_epoch(run, log, len(batches))
+            while counters.epoch < self.settings["epochs"] and not self._out_of_patience():
+                self._epoch(run, batches, request)
+                self._finish_epoch(run, log)
+                self._leave_if_asked(run, request)
         finally:
             log.close()
 
@@ -195,23 +207,26 @@ class _Fitting:
                 sums.add(losses)
                 if self.device.type == "cpu" or counters.step % 50 == 0:
                     self._refuse_divergence(run, losses)
-                bar.advance(len(x), sums.note(counters.batch))
+                bar.advance(len(x), sums.note())
                 now = time.monotonic()
                 counters.elapsed_s += now - last_time
                 last_time = now
-                if request.signal_number is not None:
-                    counters.sums = sums.values()
-                    self._save(run)
-                    raise Interrupted(
-                        f"stopped by a signal at step {counters.step}, saved; go on with "
-                        f"anogen train --run {run.path} --resume",
-                        request.signal_number,
-                    )
-                if now - last_save > self.settings["checkpoint_every_s"]:
+                stop = request.signal_number is not None
+                if stop or now - last_save > self.settings["checkpoint_every_s"]:
                     last_save = now
                     counters.sums = sums.values()
-                    self._save(run)
+                    self.save(run)
+                self._leave_if_asked(run, request)
         counters.sums = sums.values()
+
+    def _leave_if_asked(self, run: Run, request: StopRequest) -> None:
+        """After a signal, with the state saved just before."""
+        if request.signal_number is not None:
+            raise Interrupted(
+                f"stopped by a signal at step {self.state.counters.step}, saved; go on with "
+                f"anogen train --run {run.path} --resume",
+                request.signal_number,
+            )
 
     def _step(self, x: torch.Tensor) -> Losses:
         counters, settings = self.state.counters, self.settings
@@ -219,7 +234,7 @@ class _Fitting:
             counters.step, self.total_steps, settings["schedule"], settings["warmup_steps"]
         )
         for player in self.state.players:
-            player.optimizer.param_groups[0]["lr"] = settings["learning_rate"] * factor
+            player.optimizer.param_groups[0]["lr"] = player.learning_rate * factor
         torch.manual_seed(_noise_seed(settings["seed"], counters.step))
         losses = train_step(
             self.state.model, self.state.players, x, counters.step, self.dtype,
@@ -231,9 +246,9 @@ class _Fitting:
             self.state.average(self.decay)
         return losses
 
-    def _finish_epoch(self, run: Run, log: MetricsLog, batches: int) -> None:
+    def _finish_epoch(self, run: Run, log: MetricsLog) -> None:
         counters = self.state.counters
-        running = {f"running_{k}": v / batches for k, v in counters.sums.items()}
+        running = {f"running_{k}": total / n for k, (total, n) in counters.sums.items()}
         parts = {"train": self.train_part, "validation": self.data.validation}
         measured = {
             f"{part}_{name}": value
@@ -253,15 +268,18 @@ class _Fitting:
             **running,
             **measured,
         }  # fmt: skip
+        unfit = [name for name, value in row.items() if not math.isfinite(value)]
+        if unfit:
+            raise self._divergence(run, unfit[0])
         log.write(row)
         self._announce(row)
         if self.monitor is not None:
             self._keep_if_best(run, measured[f"validation_{self.monitor}"])
-        self._save(run)
+        self.save(run)
 
     def _keep_if_best(self, run: Run, value: float) -> None:
         counters = self.state.counters
-        if value < counters.best_value:
+        if counters.best_value is None or value < counters.best_value:
             counters.best_value, counters.best_epoch = value, counters.epoch
             save_checkpoint(run.checkpoint("best"), self.state.weights(), self.state.description())
 
@@ -281,7 +299,8 @@ class _Fitting:
             say(f"stopped: no better {self.monitor} since epoch {counters.best_epoch}")
         return bool(stop and counters.epoch)
 
-    def _save(self, run: Run) -> None:
+    def save(self, run: Run) -> None:
+        """Write the checkpoint `last`, if everything in it is finite."""
         if not self.state.is_finite():
             raise self._divergence(run, "a weight")
         save_checkpoint(run.checkpoint("last"), self.state.tensors(), self.state.description())
@@ -295,34 +314,38 @@ class _Fitting:
         return TrainingError(
             f"{what} is no longer finite at step {self.state.counters.step}; "
             f"{run.checkpoint('last')} keeps the last finite state. Try a smaller learning_rate "
-            f"(now {self.settings['learning_rate']:g}), clip_gradient 1, or precision float32"
+            f"(now {self.settings['learning_rate']}), clip_gradient 1, or precision float32"
         )
 
 
 class _Sums:
     """Sums over an epoch of the batch means of losses and terms, kept on the device."""
 
-    def __init__(self, start: dict[str, float], device: torch.device) -> None:
-        self._names = list(start)
-        self._sums = torch.tensor(list(start.values()), dtype=torch.float64, device=device)
-        self._count = 0
+    def __init__(self, start: dict[str, tuple[float, int]], device: torch.device) -> None:
+        self._sums = {
+            name: torch.tensor(total, dtype=torch.float64, device=device)
+            for name, (total, _) in start.items()
+        }
+        self._counts = {name: count for name, (_, count) in start.items()}
+        self._added = 0
         self._note = ""
 
     def add(self, losses: Losses) -> None:
         means = {f"loss_{name}": value for name, value in losses.players.items()}
         means |= {name: value.mean() for name, value in losses.terms.items()}
-        if not self._names:
-            self._names = list(means)
-            self._sums = self._sums.new_zeros(len(means))
-        self._sums += torch.stack([means[name].double() for name in self._names])
+        for name, value in means.items():
+            before = self._sums.get(name)
+            self._sums[name] = value.double() if before is None else before + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+        self._added += 1
 
-    def values(self) -> dict[str, float]:
-        return dict(zip(self._names, self._sums.tolist(), strict=True))
+    def values(self) -> dict[str, tuple[float, int]]:
+        return {name: (total.item(), self._counts[name]) for name, total in self._sums.items()}
 
-    def note(self, batches: int) -> str:
+    def note(self) -> str:
         """The means so far, made anew every 20 batches because reading them waits for a GPU."""
-        if batches % 20 == 1:
-            means = ((name, value / batches) for name, value in self.values().items())
+        if self._added % 20 == 1:
+            means = ((name, total / count) for name, (total, count) in self.values().items())
             self._note = "  ".join(f"{name} {value:.3g}" for name, value in means)
         return self._note
 
@@ -334,7 +357,7 @@ def _mean_losses(
     """Means over images, in evaluation mode, schedules at their end, with fixed noise."""
     model.eval()
     sums: dict[str, float] = {}
-    for index, x in enumerate(in_order(images, EVALUATION_BATCH, device)):
+    for index, x in enumerate(in_order(images, device)):
         torch.manual_seed(_noise_seed(0, index))
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             losses = model.losses(x)
@@ -350,9 +373,23 @@ def _noise_seed(seed: int, step: int) -> int:
 
 
 def _check_settings(settings: dict[str, Any], model: GenerativeModel, data: Splits) -> None:
-    for name in ("epochs", "batch_size", "learning_rate", "checkpoint_every_s"):
-        if not settings[name] > 0 or not math.isfinite(settings[name]):
-            raise UsageError(f"{name} must be positive, found {settings[name]}")
+    rate = settings["learning_rate"]
+    positive = {name: settings[name] for name in ("epochs", "batch_size", "checkpoint_every_s")}
+    for name, value in [
+        *positive.items(),
+        *(
+            ("learning_rate", value)
+            for value in (rate.values() if isinstance(rate, dict) else [rate])
+        ),
+    ]:
+        if not (value > 0 and math.isfinite(value)):
+            raise UsageError(f"{name} must be positive, found {value}")
+    if settings["schedule"] not in get_args(Schedule):
+        raise unknown_name("schedule", settings["schedule"], get_args(Schedule))
+    if not all(0 <= beta < 1 for beta in settings["betas"]) or len(settings["betas"]) != 2:
+        raise UsageError(f"betas must be two numbers in [0, 1), found {settings['betas']}")
+    if settings["warmup_steps"] < 0:
+        raise UsageError(f"warmup_steps must not be negative, found {settings['warmup_steps']}")
     if settings["batch_size"] < 2:
         raise UsageError("batch_size must be at least 2, because normalisation needs two images")
     for name in ("clip_gradient", "patience"):
@@ -377,7 +414,7 @@ def _recipe(model: GenerativeModel) -> dict[str, Any]:
 
 
 def _source(data: Splits) -> dict[str, Any]:
-    return dict(data.source) if len(data.source) > 1 else {"data": None}
+    return dict(data.source) or {"data": None}
 
 
 def _refuse_changes(run: Run, config: dict[str, Any]) -> None:
@@ -390,6 +427,19 @@ def _refuse_changes(run: Run, config: dict[str, Any]) -> None:
             )
 
 
+def _warn_of_differences(run: Run, device: torch.device) -> None:
+    """Say what keeps a resumed run from being equal to the uninterrupted one, bit for bit."""
+    before = run.environment
+    now = {"threads": torch.get_num_threads(), "device": str(device), "versions": _versions()}
+    for name, value in now.items():
+        if before[name] != value:
+            say(f"{run.path}: {name} was {before[name]}, is {value}; last bits will differ")
+
+
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in ("anogen", "torch", "numpy")}
+
+
 def _write_start(run: Run, config: dict[str, Any], environment: dict[str, Any]) -> None:
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     replace_durably(run.path / "config.yaml", text.encode())
@@ -398,14 +448,13 @@ def _write_start(run: Run, config: dict[str, Any], environment: dict[str, Any]) 
 
 def _environment(data: Splits, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """Where a run ran; with config.yaml, all that its result depends on."""
-    packages = ("anogen", "torch", "numpy")
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {package: version(package) for package in packages},
+        "versions": _versions(),
         "device": str(device),
         "device_name": name,
         "precision": str(dtype).removeprefix("torch."),
@@ -415,17 +464,3 @@ def _environment(data: Splits, device: torch.device, dtype: torch.dtype) -> dict
         | {part: len(images) for part, images in parts.items()}
         | {f"{part}_sha256": images.sha256 for part, images in parts.items()},
     }
-
-
-@contextmanager
-def _readable_errors(batch_size: int) -> Generator[None]:
-    """Turn a lack of memory into one clear line."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        starved = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if isinstance(error, TrainingError) or not (starved or "allocate memory" in str(error)):
-            raise
-        raise TrainingError(
-            f"out of memory with batch_size {batch_size}; try batch_size {max(2, batch_size // 2)}"
-        ) from error

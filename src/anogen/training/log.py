@@ -6,6 +6,7 @@ from typing import Any
 
 from anogen.checkpoint import replace_durably
 from anogen.errors import MachineError
+from anogen.run import Run
 
 Row = dict[str, Any]
 
@@ -14,28 +15,26 @@ class MetricsLog:
     """Appends one row per epoch; on resuming, rows after the checkpoint are dropped first.
 
     Args:
-        folder: the run's folder.
+        run: the run.
         epoch: epochs that the checkpoint has finished.
+        step: optimiser steps that the checkpoint has done.
         tensorboard: also write event files to `folder/tensorboard`.
 
     Raises:
         MachineError: TensorBoard was asked for and is not installed.
     """
 
-    def __init__(self, folder: Path, epoch: int, tensorboard: bool) -> None:
-        self._path = folder / "metrics.jsonl"
-        kept: list[str] = []
-        if self._path.exists():
-            lines = self._path.read_text("utf-8").splitlines()
-            kept = [line for line in lines if _epoch(line) <= epoch]
+    def __init__(self, run: Run, epoch: int, step: int, tensorboard: bool) -> None:
+        self._path = run.path / "metrics.jsonl"
+        kept = [json.dumps(row) for row in run.metrics if row["epoch"] <= epoch]
         replace_durably(self._path, "".join(f"{line}\n" for line in kept).encode())
-        self._tensorboard = _open_tensorboard(folder, epoch) if tensorboard else None
+        self._tensorboard = _open_tensorboard(run.path, step) if tensorboard else None
 
     def write(self, row: Row) -> None:
         """Append a row."""
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(row, allow_nan=False) + "\n")
         except OSError as error:
             raise MachineError(f"{self._path}: cannot be written ({error.strerror})") from error
         if self._tensorboard is not None:
@@ -50,19 +49,11 @@ class MetricsLog:
             self._tensorboard.close()
 
 
-def _epoch(line: str) -> float:
-    """The epoch of a row; a line that a crash cut short belongs to no epoch that was kept."""
-    try:
-        return json.loads(line)["epoch"]
-    except (ValueError, KeyError):
-        return float("inf")
-
-
-def _open_tensorboard(folder: Path, epoch: int) -> Any:
+def _open_tensorboard(folder: Path, step: int) -> Any:
     check_tensorboard()
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=epoch)
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
 
 def check_tensorboard() -> None:

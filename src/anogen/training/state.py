@@ -1,10 +1,10 @@
 """All that a training run is at a moment, and how it becomes a checkpoint and comes back."""
 
 import copy
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,8 +22,9 @@ class Counters:
         step: optimiser steps done.
         epoch: epochs finished.
         batch: batches done of the epoch under way.
-        sums: loss or term → sum over those batches of its batch mean, in training mode.
-        best_value: lowest value of the monitored metric.
+        sums: loss or term → sum of its batch means over those batches, in training mode, and how
+            many batches had it (a player that rests has no loss).
+        best_value: lowest value of the monitored metric, None before there is one.
         best_epoch: the epoch that had it.
         elapsed_s: seconds of training, without interruptions.
     """
@@ -31,8 +32,8 @@ class Counters:
     step: int = 0
     epoch: int = 0
     batch: int = 0
-    sums: dict[str, float] = field(default_factory=dict[str, float])
-    best_value: float = math.inf
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict[str, tuple[float, int]])
+    best_value: float | None = None
     best_epoch: int = 0
     elapsed_s: float = 0.0
 
@@ -70,8 +71,9 @@ class TrainingState:
             kept.copy_(new)
 
     def is_finite(self) -> bool:
-        """Whether every weight is finite."""
-        return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
+        """Whether every weight and every statistic is finite."""
+        values = [*self.model.state_dict().values(), *self.evaluated.state_dict().values()]
+        return all(bool(torch.isfinite(value).all()) for value in values)
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """What evaluation needs, for `save_checkpoint`."""
@@ -101,7 +103,9 @@ class TrainingState:
         """
         if state["model"] != describe(self.model):
             raise MachineError("the checkpoint is of another model, or of one with other arguments")
-        training = tensors["training"]
+        training = tensors.get("training")
+        if training is None:
+            raise MachineError("the checkpoint holds weights only and cannot be trained on")
         self.evaluated.load_state_dict(tensors["weights"])
         if self.averaged is not None:
             prefix = "model."
@@ -120,8 +124,19 @@ class TrainingState:
 
 def describe(model: GenerativeModel) -> dict[str, Any]:
     """How to build the model again, as JSON knows it (tuples are lists)."""
-    arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in model.arguments.items()}
+    arguments = {name: plain(value) for name, value in model.arguments.items()}
     return {"class_path": model_name(model), "init_args": arguments}
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON and YAML know it: no tuples, no NumPy scalars."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: plain(entry) for name, entry in value.items()}
+    return value
 
 
 def averaged_copy(model: GenerativeModel) -> GenerativeModel:

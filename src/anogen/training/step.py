@@ -17,16 +17,28 @@ class Player:
     name: str
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Adam
+    learning_rate: float
+
+
+LearningRate = float | dict[str, float]
+"""One for all players, or one for each by name."""
 
 
 def make_players(
-    model: GenerativeModel, learning_rate: float, betas: tuple[float, float]
+    model: GenerativeModel, learning_rate: LearningRate, betas: tuple[float, float]
 ) -> list[Player]:
     """One Adam for each player of the model (Kingma & Ba 2015).
 
     Raises:
-        UsageError: a parameter belongs to two players or to none: a mistake in the model.
+        UsageError: a parameter belongs to two players or to none (a mistake in the model), or
+            `learning_rate` names other players than the model has.
     """
+    names = list(model.players())
+    rates = (
+        learning_rate if isinstance(learning_rate, dict) else dict.fromkeys(names, learning_rate)
+    )
+    if set(rates) != set(names):
+        raise UsageError(f"learning_rate is for {', '.join(rates)}; players are {', '.join(names)}")
     owner: dict[nn.Parameter, str] = {}
     players: list[Player] = []
     for name, modules in model.players().items():
@@ -36,8 +48,8 @@ def make_players(
                 raise UsageError(
                     f"{type(model).__name__}: {owner[parameter]} and {name} share a weight"
                 )
-        optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True)
-        players.append(Player(name, parameters, optimizer))
+        optimizer = torch.optim.Adam(parameters, lr=rates[name], betas=betas, fused=True)
+        players.append(Player(name, parameters, optimizer, rates[name]))
     orphans = [n for n, p in model.named_parameters() if p.requires_grad and p not in owner]
     if orphans:
         raise UsageError(f"{type(model).__name__}: no player trains {', '.join(orphans)}")
