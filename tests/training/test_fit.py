@@ -9,7 +9,7 @@ import torch
 
 from anogen import GAN, VAE, Losses, Run, fit
 from anogen.errors import DataError, Interrupted, MachineError, TrainingError, UsageError
-from anogen.training import fit as fit_module
+from anogen.training import loop as loop_module
 from anogen.training.signals import StopRequest
 
 OPTIONS = {"epochs": 3, "batch_size": 16}
@@ -39,14 +39,14 @@ def stop_at(monkeypatch):
     """Let a signal arrive after the given number of steps."""
 
     def arm(step: int, number: int = signal.SIGINT) -> None:
-        original = fit_module.train_step
+        original = loop_module.train_step
 
         def counted(model, players, x, done, *rest):
             if done + 1 == step:
                 signal.raise_signal(number)
             return original(model, players, x, done, *rest)
 
-        monkeypatch.setattr(fit_module, "train_step", counted)
+        monkeypatch.setattr(loop_module, "train_step", counted)
 
     return arm
 
@@ -138,7 +138,7 @@ def test_a_run_appears_whole_or_not_at_all(noise, vae, tmp_path, monkeypatch):
     def fail(*_):
         raise MachineError("the disk is full")
 
-    monkeypatch.setattr(fit_module, "save_checkpoint", fail)
+    monkeypatch.setattr(loop_module, "save_checkpoint", fail)
     with pytest.raises(MachineError, match="disk is full"):
         fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
     assert list(tmp_path.iterdir()) == []
@@ -152,14 +152,14 @@ def test_numpy_numbers_are_numbers(noise, vae, tmp_path):
 
 
 def test_a_signal_during_the_last_validation_is_not_lost(noise, vae, tmp_path, monkeypatch):
-    original = fit_module._Fitting._announce
+    original = loop_module.Loop._announce
 
     def signalled(self, row):
         if row["epoch"] == OPTIONS["epochs"]:
             signal.raise_signal(signal.SIGTERM)
         original(self, row)
 
-    monkeypatch.setattr(fit_module._Fitting, "_announce", signalled)
+    monkeypatch.setattr(loop_module.Loop, "_announce", signalled)
     with pytest.raises(Interrupted) as stopped:
         fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
     assert stopped.value.exit_code == 143
@@ -233,7 +233,7 @@ def test_lack_of_memory_names_a_batch_size(noise, vae, tmp_path, monkeypatch):
     def starve(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate ...")
 
-    monkeypatch.setattr(fit_module, "train_step", starve)
+    monkeypatch.setattr(loop_module, "train_step", starve)
     with pytest.raises(TrainingError, match="try batch_size 8 instead of 16"):
         fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
 
@@ -242,7 +242,7 @@ def test_other_errors_of_torch_are_not_hidden(noise, vae, tmp_path, monkeypatch)
     def fail(*_):
         raise RuntimeError("a real mistake")
 
-    monkeypatch.setattr(fit_module, "train_step", fail)
+    monkeypatch.setattr(loop_module, "train_step", fail)
     with pytest.raises(RuntimeError, match="a real mistake"):
         fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
 

@@ -103,12 +103,11 @@ def _refuse_aliases(option: str, value: str) -> None:
         return
     try:
         events = yaml.parse(Path(value).read_text("utf-8"), yaml.SafeLoader)
-        alias = next((event for event in events if isinstance(event, yaml.AliasEvent)), None)
+        aliases = [event.anchor for event in events if isinstance(event, yaml.AliasEvent)]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{value}: not valid YAML: {' '.join(str(error).split())}") from error
-    if alias is not None:
-        line = alias.start_mark.line + 1
-        raise UsageError(f"{value}: line {line} has a YAML alias; write the value out")
+    if aliases:
+        raise UsageError(f"{value}: has the YAML alias *{aliases[0]}; write its value out instead")
 
 
 def _config_of(arguments: list[str]) -> Path:

@@ -47,11 +47,6 @@ def in_order(images: Images, device: torch.device) -> Iterator[Tensor]:
         yield to_unit(torch.from_numpy(chunk).to(device))
 
 
-def batches_per_epoch(count: int, size: int) -> int:
-    """Full batches in an epoch; what is left over is left out, another part in each epoch."""
-    return max(1, count // size)
-
-
 class Shuffled:
     """Random batches of a data set, the same whenever asked for the same place.
 
@@ -60,7 +55,8 @@ class Shuffled:
 
     Args:
         images: what to draw from.
-        size: images per batch; a data set that is smaller is one batch.
+        size: images per batch; a data set that is smaller is one batch. What is left over at the
+            end of an epoch is left out, another part in each epoch.
         seed: of the order.
         device: where the batches go.
 
@@ -75,11 +71,12 @@ class Shuffled:
     """
 
     def __init__(self, images: Images, size: int, seed: int, device: torch.device) -> None:
-        self.images, self.size, self.seed, self.device = images, size, seed, device
+        self.images, self.seed, self.device = images, seed, device
+        self.size = min(size, len(images))
         self._resident = _resident(images, device)
 
     def __len__(self) -> int:
-        return batches_per_epoch(len(self.images), self.size)
+        return len(self.images) // self.size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
         """The batches of an epoch from position `start` on: float32 `[size, c, h, w]`."""

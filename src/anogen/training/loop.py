@@ -1,0 +1,255 @@
+"""The loop over epochs and steps: training, validation, checkpoints, and leaving in good order."""
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from anogen.checkpoint import save_checkpoint
+from anogen.data.batches import Shuffled, in_order
+from anogen.data.images import Images, Splits
+from anogen.errors import Interrupted, MachineError, TrainingError, UsageError
+from anogen.models.base import GenerativeModel, Losses
+from anogen.progress import Progress, say
+from anogen.run import Run
+from anogen.training.log import MetricsLog, Row
+from anogen.training.schedule import learning_rate_factor
+from anogen.training.signals import StopRequest
+from anogen.training.state import TrainingState, averaged_copy
+from anogen.training.step import make_players, train_step
+
+
+class Loop:
+    """A model in training: its state, its data and its settings (the arguments of `fit`)."""
+
+    def __init__(
+        self,
+        model: GenerativeModel,
+        data: Splits,
+        device: torch.device,
+        dtype: torch.dtype,
+        settings: dict[str, Any],
+    ) -> None:
+        self.data, self.device, self.dtype, self.settings = data, device, dtype, settings
+        self.decay: float | None = settings["ema_decay"]
+        self.state = TrainingState(
+            model,
+            make_players(model, settings["learning_rate"], settings["betas"]),
+            averaged_copy(model) if self.decay is not None else None,
+        )
+        self.batches = Shuffled(data.train, settings["batch_size"], settings["seed"], device)
+        self.total_steps = settings["epochs"] * len(self.batches)
+        self.monitor: str | None = settings["monitor"] or model.monitor
+        stride = max(1, len(data.train) // len(data.validation))
+        self.train_part = data.train[::stride][: len(data.validation)]
+
+    def rehearse(self) -> None:
+        """One batch in evaluation mode: what cannot work fails here, before a folder is made."""
+        found = _mean_losses(self.state.model, self.data.validation[:2], self.device, self.dtype)
+        if self.monitor is None and self.settings["patience"] is not None:
+            raise UsageError("patience needs a monitor, and this model has none of its own")
+        if self.monitor is not None and self.monitor not in found:
+            raise UsageError(f"monitor {self.monitor!r}: this model has {', '.join(found)}")
+
+    def restore(self, run: Run) -> None:
+        """Take the place of the last checkpoint, or of the one before where that is damaged."""
+        try:
+            tensors, state = run.load_state("last")
+        except MachineError as error:
+            tensors, state = run.load_state("last.previous")
+            say(f"{error}; going on with the checkpoint before it")
+        self.state.restore(tensors, state)
+        counters = self.state.counters
+        say(f"{run.path}: going on after epoch {counters.epoch}, step {counters.step}")
+
+    def go(self, run: Run, request: StopRequest) -> None:
+        """Train until the epochs are done, patience ends, or a signal comes."""
+        counters = self.state.counters
+        log = MetricsLog(run, counters.epoch, counters.step, self.settings["tensorboard"])
+        try:
+            while counters.epoch < self.settings["epochs"] and not self._out_of_patience():
+                self._epoch(run, request)
+                self._finish_epoch(run, log)
+                self._leave_if_asked(run, request)
+        finally:
+            log.close()
+
+    def _epoch(self, run: Run, request: StopRequest) -> None:
+        counters, size = self.state.counters, self.batches.size
+        title = f"epoch {counters.epoch + 1}/{self.settings['epochs']}"
+        total, done = len(self.batches) * size, counters.batch * size
+        last_save = last_time = time.monotonic()
+        self.state.model.train()
+        sums = _Sums(counters.sums, self.device)
+        with Progress(title, total, done=done) as bar:
+            for x in self.batches.epoch(counters.epoch, counters.batch):
+                losses = self._step(x)
+                sums.add(losses)
+                if self.device.type == "cpu" or counters.step % 50 == 0:
+                    self._refuse_divergence(run, losses)
+                bar.advance(len(x), sums.note())
+                now = time.monotonic()
+                counters.elapsed_s += now - last_time
+                last_time = now
+                stop = request.signal_number is not None
+                if stop or now - last_save > self.settings["checkpoint_every_s"]:
+                    last_save = now
+                    counters.sums = sums.values()
+                    self.save(run)
+                if stop:
+                    self._leave_if_asked(run, request)
+        counters.sums = sums.values()
+
+    def _leave_if_asked(self, run: Run, request: StopRequest) -> None:
+        """After a signal, with the state saved just before."""
+        if request.signal_number is not None:
+            raise Interrupted(
+                f"stopped by a signal at step {self.state.counters.step}, saved; go on with "
+                f"anogen train --run {run.path} --resume",
+                request.signal_number,
+            )
+
+    def _step(self, x: torch.Tensor) -> Losses:
+        counters, settings = self.state.counters, self.settings
+        factor = learning_rate_factor(
+            counters.step, self.total_steps, settings["schedule"], settings["warmup_steps"]
+        )
+        for player in self.state.players:
+            player.optimizer.param_groups[0]["lr"] = player.learning_rate * factor
+        torch.manual_seed(_noise_seed(settings["seed"], counters.step))
+        losses = train_step(
+            self.state.model, self.state.players, x, counters.step, self.dtype,
+            settings["clip_gradient"],
+        )  # fmt: skip
+        counters.step += 1
+        counters.batch += 1
+        if self.decay is not None:
+            self.state.average(self.decay)
+        return losses
+
+    def _finish_epoch(self, run: Run, log: MetricsLog) -> None:
+        counters = self.state.counters
+        running = {f"running_{k}": total / n for k, (total, n) in counters.sums.items()}
+        parts = {"train": self.train_part, "validation": self.data.validation}
+        measured = {
+            f"{part}_{name}": value
+            for part, images in parts.items()
+            for name, value in _mean_losses(
+                self.state.evaluated, images, self.device, self.dtype
+            ).items()
+        }
+        self.state.model.train()
+        counters.epoch, counters.batch, counters.sums = counters.epoch + 1, 0, {}
+        row = {
+            "epoch": counters.epoch,
+            "step": counters.step,
+            "elapsed_s": round(counters.elapsed_s, 3),
+            "images_per_s": round(counters.step * self.batches.size
+                                  / max(counters.elapsed_s, 1e-9), 1),
+            **running,
+            **measured,
+        }  # fmt: skip
+        unfit = [name for name, value in row.items() if not math.isfinite(value)]
+        if unfit:
+            raise self._divergence(run, unfit[0])
+        log.write(row)
+        self._announce(row)
+        if self.monitor is not None:
+            self._keep_if_best(run, measured[f"validation_{self.monitor}"])
+        self.save(run)
+
+    def _keep_if_best(self, run: Run, value: float) -> None:
+        counters = self.state.counters
+        if counters.best_value is None or value < counters.best_value:
+            counters.best_value, counters.best_epoch = value, counters.epoch
+            save_checkpoint(run.checkpoint("best"), self.state.weights(), self.state.description())
+
+    def _announce(self, row: Row) -> None:
+        shown = {k: v for k, v in row.items() if k.startswith("validation_")}
+        terms = "  ".join(f"{k.removeprefix('validation_')} {v:.3f}" for k, v in shown.items())
+        left = (self.settings["epochs"] - row["epoch"]) * row["elapsed_s"] / row["epoch"]
+        say(
+            f"epoch {row['epoch']}/{self.settings['epochs']}  validation: {terms}  "
+            f"({row['images_per_s']:,.0f} images/s, {left:.0f} s left)"
+        )
+
+    def _out_of_patience(self) -> bool:
+        patience, counters = self.settings["patience"], self.state.counters
+        stop = patience is not None and counters.epoch - counters.best_epoch >= patience
+        if stop and counters.epoch:
+            say(f"stopped: no better {self.monitor} since epoch {counters.best_epoch}")
+        return bool(stop and counters.epoch)
+
+    def save(self, run: Run) -> None:
+        """Write the checkpoint `last`, if everything in it is finite."""
+        if not self.state.is_finite():
+            raise self._divergence(run, "a weight")
+        save_checkpoint(run.checkpoint("last"), self.state.tensors(), self.state.description())
+
+    def _refuse_divergence(self, run: Run, losses: Losses) -> None:
+        for name, value in losses.players.items():
+            if not math.isfinite(value.item()):
+                raise self._divergence(run, f"the loss of {name}")
+
+    def _divergence(self, run: Run, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what} is no longer finite at step {self.state.counters.step}; "
+            f"{run.checkpoint('last')} keeps the last finite state. Try a smaller learning_rate "
+            f"(now {self.settings['learning_rate']}), clip_gradient 1, or precision float32"
+        )
+
+
+class _Sums:
+    """Sums over an epoch of the batch means of losses and terms, kept on the device."""
+
+    def __init__(self, start: dict[str, tuple[float, int]], device: torch.device) -> None:
+        self._sums = {
+            name: torch.tensor(total, dtype=torch.float64, device=device)
+            for name, (total, _) in start.items()
+        }
+        self._counts = {name: count for name, (_, count) in start.items()}
+        self._added = 0
+        self._note = ""
+
+    def add(self, losses: Losses) -> None:
+        means = {f"loss_{name}": value for name, value in losses.players.items()}
+        means |= {name: value.mean() for name, value in losses.terms.items()}
+        for name, value in means.items():
+            before = self._sums.get(name)
+            self._sums[name] = value.double() if before is None else before + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+        self._added += 1
+
+    def values(self) -> dict[str, tuple[float, int]]:
+        return {name: (total.item(), self._counts[name]) for name, total in self._sums.items()}
+
+    def note(self) -> str:
+        """The means so far, made anew every 20 batches because reading them waits for a GPU."""
+        if self._added % 20 == 1:
+            means = ((name, total / count) for name, (total, count) in self.values().items())
+            self._note = "  ".join(f"{name} {value:.3g}" for name, value in means)
+        return self._note
+
+
+@torch.no_grad()
+def _mean_losses(
+    model: GenerativeModel, images: Images, device: torch.device, dtype: torch.dtype
+) -> dict[str, float]:
+    """Means over images, in evaluation mode, schedules at their end, with fixed noise."""
+    model.eval()
+    sums: dict[str, float] = {}
+    for index, x in enumerate(in_order(images, device)):
+        torch.manual_seed(_noise_seed(0, index))
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            losses = model.losses(x)
+        found = {f"loss_{name}": value * len(x) for name, value in losses.players.items()}
+        found |= {name: value.sum() for name, value in losses.terms.items()}
+        for name, value in found.items():
+            sums[name] = sums.get(name, 0.0) + value.item()
+    return {name: value / len(images) for name, value in sums.items()}
+
+
+def _noise_seed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence((seed, step)).generate_state(1)[0])

@@ -1,0 +1,84 @@
+"""What a run writes about itself at its start, and what a resumed run is held to."""
+
+import os
+import platform
+import time
+from importlib.metadata import version
+from typing import Any
+
+import torch
+import yaml
+
+from anogen.checkpoint import replace_durably
+from anogen.data.images import Splits
+from anogen.errors import UsageError
+from anogen.models.base import GenerativeModel
+from anogen.progress import say
+from anogen.run import Run
+from anogen.training.state import describe
+
+MAY_CHANGE = {"epochs", "device", "patience", "checkpoint_every_s", "tensorboard"}
+"""Settings that a resumed run may have other values of."""
+
+
+def recipe(model: GenerativeModel) -> dict[str, Any]:
+    """The model as a configuration; the shape comes from the data."""
+    recipe = describe(model)
+    recipe["init_args"] = {k: v for k, v in recipe["init_args"].items() if k != "shape"}
+    return recipe
+
+
+def source(data: Splits) -> dict[str, Any]:
+    """How to load the data again; `data: null` for arrays in memory."""
+    return dict(data.source) or {"data": None}
+
+
+def refuse_changes(run: Run, config: dict[str, Any]) -> None:
+    """Raise a `UsageError` if a resumed run has other settings than it began with."""
+    before = run.config
+    for key in sorted(set(config) - MAY_CHANGE):
+        if before.get(key) != config[key]:
+            raise UsageError(
+                f"{run.path} was begun with {key} {before.get(key)}, now {config[key]}; a resumed "
+                f"run may change only {', '.join(sorted(MAY_CHANGE))}"
+            )
+
+
+def warn_of_differences(run: Run, device: torch.device) -> None:
+    """Say what keeps a resumed run from being equal to the uninterrupted one, bit for bit."""
+    before = run.environment
+    now = {"threads": torch.get_num_threads(), "device": str(device), "versions": _versions()}
+    for name, value in now.items():
+        if before[name] != value:
+            say(f"{run.path}: {name} was {before[name]}, is {value}; last bits will differ")
+
+
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in ("anogen", "torch", "numpy")}
+
+
+def write_start(run: Run, config: dict[str, Any], environment: dict[str, Any]) -> None:
+    """Write `config.yaml` and `environment.json`."""
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    replace_durably(run.path / "config.yaml", text.encode())
+    run.write_json("environment.json", environment)
+
+
+def environment(data: Splits, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Where a run ran; with config.yaml, all that its result depends on."""
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": _versions(),
+        "device": str(device),
+        "device_name": name,
+        "precision": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "data": {"name": data.name, "shape": list(data.shape)}
+        | {part: len(images) for part, images in parts.items()}
+        | {f"{part}_sha256": images.sha256 for part, images in parts.items()},
+    }
