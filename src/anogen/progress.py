@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 QUIET_S = 2.0
 """Work shorter than this shows nothing."""
@@ -57,9 +58,16 @@ class Progress:
 
     def _draw(self, note: str) -> None:
         if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                       TextColumn("{task.fields[note]}"), TimeRemainingColumn())  # fmt: skip
-            self._bar = RichProgress(*columns, console=Console(stderr=True), transient=True)
+            rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # what width is left
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(20),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}", table_column=rest),
+            )
+            console = Console(stderr=True)
+            self._bar = RichProgress(*columns, console=console, transient=True, expand=True)
             self._bar.add_task(self.title, total=self.total, note="")
             self._bar.start()
         note = f"{self.rate:,.0f} {self.unit}/s  {note}"

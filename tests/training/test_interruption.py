@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from anogen import Run
 
-from .test_fit import assert_same_end
+from .test_fit import assert_same_end, end_of
 
 
 def command(data: Path, run: Path, *more: object) -> list[str]:
@@ -74,6 +75,30 @@ def test_ten_kills_change_nothing(noise_file, tmp_path):
     assert kills == 10
     assert process.returncode == 0
     assert_same_end(Run.open(whole), Run.open(cut))
+
+
+def limited(arguments: list[str], limit: int) -> subprocess.CompletedProcess[str]:
+    """The command with files limited to so many bytes, as on a disk that is nearly full."""
+    return subprocess.run(
+        arguments, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+
+
+def test_a_full_disk_leaves_no_run_or_the_run_as_it_was(noise_file, tmp_path):
+    path = tmp_path / "run"
+    done = limited(command(noise_file, path), 5_000)
+    assert done.returncode == 5
+    assert "File too large" in done.stderr.strip().splitlines()[-1]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["noise.npz"]
+    subprocess.run(command(noise_file, path), check=True, capture_output=True)
+    before = end_of(Run.open(path))
+    done = limited([*command(noise_file, path), "--resume", "--epochs", "14"], 5_000)
+    assert done.returncode == 5
+    assert "Traceback" not in done.stderr
+    after = end_of(Run.open(path))
+    assert before[1] == after[1]
+    assert not list(path.rglob("*.writing"))
 
 
 def test_of_two_processes_with_one_name_one_wins(noise_file, tmp_path):

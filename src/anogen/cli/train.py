@@ -23,6 +23,7 @@ def main(arguments: list[str]) -> int:
 
     from anogen.data.catalog import load_data
     from anogen.models import find_model
+    from anogen.run import DATA_OPTIONS
     from anogen.training.fit import fit
 
     options.pop("config", None)
@@ -34,8 +35,7 @@ def main(arguments: list[str]) -> int:
             "anogen.fit(..., resume=True)"
         )
     chosen = options.pop("model")
-    keys = ("data", "data_dir", "image_size", "resize", "channels")
-    data = load_data(**{key: options.pop(key) for key in keys})
+    data = load_data(**{key: options.pop(key) for key in DATA_OPTIONS})
     torch.manual_seed(options["seed"])
     model = find_model(chosen["class_path"])(data.shape, **chosen.get("init_args", {}))
     run = fit(model, data, **options)
