@@ -27,11 +27,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--runs", type=Path, default=Path("runs/sweep"))
+    parser.add_argument("--latents", type=int, nargs="+", default=LATENTS)
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     data = load_data(options.data)
     results: list[dict[str, Any]] = []
-    for latent in LATENTS:
+    for latent in options.latents:
         path = options.runs / f"latent-{latent}"
         with stage(f"latent {latent}"):
             torch.manual_seed(0)

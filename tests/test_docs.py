@@ -49,3 +49,11 @@ def test_targets_of_make_that_pages_name_exist():
     for page in PAGES:
         for target in re.findall(r"`?make ([a-z]+)`", page.read_text("utf-8")):
             assert f"\n{target}:" in makefile, target
+
+
+def test_the_results_are_what_their_files_say(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from results_page import pages
+
+    for path, text in pages().items():
+        assert path.read_text("utf-8") == text, f"{path}: run python benchmarks/results_page.py"
