@@ -20,7 +20,9 @@ help:
 
 demo: .venv/installed
 	rm -rf $(DEMO)
-	$(BIN)/anogen train --preset demo --run $(DEMO)
+	if $(BIN)/anogen data mnist --fetch; \
+	then $(BIN)/anogen train --preset demo --data mnist --run $(DEMO); \
+	else $(BIN)/anogen train --preset demo --data digits --epochs 100 --run $(DEMO); fi
 	$(BIN)/anogen evaluate $(DEMO)
 
 test: .venv/installed

@@ -72,7 +72,7 @@ def test_a_wrong_download_leaves_no_file(mirror, tmp_path):
 def test_auto_falls_back_to_digits_and_says_so(mirror, capsys):
     mirror.clear()
     assert load_data("auto").name == "digits"
-    assert "using scikit-learn's bundled digits instead" in capsys.readouterr().err
+    assert "using scikit-learn's bundled digits instead of MNIST" in capsys.readouterr().err
 
 
 def test_the_variable_and_the_argument_name_the_folder(mirror, tmp_path, monkeypatch):

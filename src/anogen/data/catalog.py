@@ -15,7 +15,7 @@ from anogen.errors import DataError, MachineError, UsageError, unknown_name
 from anogen.progress import Progress, say
 
 DATA_DIR_VARIABLE = "ANOGEN_DATA_DIR"
-DOWNLOAD_TIMEOUT_S = 15
+DOWNLOAD_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,8 @@ def _load_best(data_dir: str | Path | None) -> Splits:
     try:
         return _load_named("mnist", data_dir, tries=1)
     except (DataError, MachineError) as error:
-        say(f"MNIST cannot be had ({error}); using scikit-learn's bundled digits instead")
+        reason = str(error).split(" Tried ")[0]
+        say(f"using scikit-learn's bundled digits instead of MNIST: {reason}")
         return _load_named("digits", data_dir)
 
 
