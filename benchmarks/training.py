@@ -6,6 +6,9 @@ Everybody trains the same nets on the same images. Measured is what an epoch of 
 fetching batches, forward, backward, optimiser; not validation, not checkpoints.
 """
 
+# pythae is installed by `make bench` only
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false
+
 import argparse
 import json
 import logging
