@@ -1,5 +1,6 @@
 """Which device computes, and in which precision."""
 
+import ctypes
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Literal, get_args
@@ -52,6 +53,22 @@ def fast_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     abilities = torch.cpu.get_capabilities()
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+
+
+def keep_freed_memory() -> None:
+    """Tell the C library to keep what is freed for the next step instead of giving it back.
+
+    Every training step frees and takes the same large blocks. By default each comes fresh from the
+    operating system, page by page, which costs more than the cheap operations that fill it. Where
+    the C library has no such setting (only GNU's has), nothing happens.
+    """
+    mmap_threshold, trim_threshold, largest = -3, -1, 2**30
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another C library, or another system
+        return
+    set_option(mmap_threshold, largest)
+    set_option(trim_threshold, largest)
 
 
 @contextmanager

@@ -7,7 +7,13 @@ from typing import Any, get_args
 import torch
 
 from anogen.data.images import Splits
-from anogen.device import Precision, choose_device, choose_precision, memory_advice
+from anogen.device import (
+    Precision,
+    choose_device,
+    choose_precision,
+    keep_freed_memory,
+    memory_advice,
+)
 from anogen.errors import UsageError, unknown_name
 from anogen.models.base import GenerativeModel
 from anogen.run import Run
@@ -105,6 +111,7 @@ def fit(
     _check_settings(settings, model, data)
     target = choose_device(device)
     dtype = choose_precision(precision, target)
+    keep_freed_memory()
     config = {"model": recipe(model), **source(data), **settings}
     folder = Run.open(run) if resume else Run.vacant(run)
     if resume:
