@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from anogen.models import MODELS
     from anogen.models.base import GenerativeModel, Losses
     from anogen.models.gan import GAN
+    from anogen.models.sampling import MixtureSampler
+    from anogen.models.stylegan import StyleGAN
     from anogen.models.vae import VAE
     from anogen.models.vaegan import VAEGAN
     from anogen.run import Run
@@ -32,6 +34,8 @@ _HOMES = {
     "GenerativeModel": "models.base",
     "Losses": "models.base",
     "GAN": "models.gan",
+    "MixtureSampler": "models.sampling",
+    "StyleGAN": "models.stylegan",
     "VAE": "models.vae",
     "VAEGAN": "models.vaegan",
     "Run": "run",
@@ -50,8 +54,10 @@ __all__ = [
     "GenerativeModel",
     "Images",
     "Losses",
+    "MixtureSampler",
     "Run",
     "Splits",
+    "StyleGAN",
     "corrupt",
     "evaluate",
     "fit",

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from anogen import Run, fit
+from anogen import MODELS, Run, fit
 from anogen.cli.main import COMMANDS
 from anogen.cli.train import presets
 
@@ -122,12 +122,18 @@ def test_print_config_shows_the_preset_with_overrides(anogen, tmp_path):
     assert (config["epochs"], config["batch_size"], config["learning_rate"]) == (50, 32, 5e-4)
 
 
-@pytest.mark.parametrize("name", ["paper", "recommended", "demo"])
-def test_every_preset_trains(anogen, noise_file, tmp_path, name):
-    assert name in presets()
-    outcome = anogen("train", "--preset", name, "--data", noise_file, "--epochs", 1,
-                     "--model.width", 4, "--run", tmp_path / "run")  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "name"), [(model, name) for model, own in presets().items() for name in own]
+)
+def test_every_preset_trains(anogen, noise_file, tmp_path, model, name):
+    outcome = anogen("train", "--model", model, "--preset", name, "--data", noise_file,
+                     "--epochs", 1, "--model.width", 4, "--run", tmp_path / "run")  # fmt: skip
     assert outcome.code == 0
+    assert Run.open(tmp_path / "run").load_model().__class__.__name__ == model
+
+
+def test_every_model_has_the_preset_recommended():
+    assert all("recommended" in presets()[model] for model in MODELS)
 
 
 def test_a_preset_comes_before_other_options_wherever_it_stands(anogen):

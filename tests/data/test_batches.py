@@ -10,7 +10,7 @@ NUMBERED = Images(np.arange(103, dtype=np.uint8).reshape(103, 1, 1, 1), "numbere
 
 
 def numbers(batches) -> list[list[int]]:
-    return [(x * 255).round().int().flatten().tolist() for x in batches]
+    return [(x * 255).round().int().flatten().tolist() for x, _ in batches]
 
 
 def test_an_epoch_has_full_batches_of_different_images():

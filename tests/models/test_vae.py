@@ -131,14 +131,6 @@ def test_a_subclass_may_have_arguments_of_its_own():
     assert Fixed(SHAPE).arguments == {"shape": SHAPE, "size": 3}
 
 
-def test_interpolation_starts_and_ends_at_the_reconstructions():
-    vae = model()
-    path = vae.interpolate(X[:2], X[2:4], 5)
-    assert path.shape == (5, 2, *SHAPE)
-    assert_close(path[0], vae.reconstruct(X[:2]))
-    assert_close(path[-1], vae.reconstruct(X[2:4]))
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -139,7 +139,7 @@ def test_it_trains_and_resumes(noise, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"feature_layer": 4}, "feature_layer 4: the discriminator of depth 2 has layers 0 to 3"),
+        ({"feature_layer": 4}, "feature_layer 4: the discriminator has layers 0 to 3"),
         ({"discriminator_batch_norm": True}, "judges each image alone"),
         ({"gamma": -1.0}, "must not be negative"),
         ({"gate": 0.9}, "gate must lie"),

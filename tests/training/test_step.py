@@ -19,21 +19,21 @@ class Game(GenerativeModel):
 
     def __init__(self, shape: tuple[int, int, int] = (1, 2, 2), rest: bool = False) -> None:
         super().__init__()
-        self.shape, self.rest = shape, rest
+        self.shape, self.rest, self.latent = shape, rest, 3
         self.left, self.right = nn.Linear(4, 3), nn.Linear(3, 1)
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"left": [self.left], "right": [self.right]}
 
-    def losses(self, x, step=None) -> Losses:
+    def losses(self, x, step=None, label=None) -> Losses:
         score = self.right(self.left(x.flatten(1)).tanh())[:, 0]
         players = {"left": score.mean(), "right": (-score + score**2).mean()}
         if self.rest:
             del players["right"]
         return Losses(players, {"score": score})
 
-    def sample(self, count, generator=None):
-        return torch.zeros(count, *self.shape)
+    def decode(self, z, label=None):
+        return torch.zeros(len(z), *self.shape)
 
 
 def game(**arguments) -> Game:
@@ -99,7 +99,7 @@ def test_gradients_are_clipped_per_player():
 
 def test_losses_come_back_detached_and_gradients_are_cleared():
     model = game()
-    losses = train_step(model, make_players(model, 0.1, BETAS), X, 0)
+    losses = train_step(model, make_players(model, 0.1, BETAS), X, 0).losses
     assert not losses.players["left"].requires_grad
     assert not losses.terms["score"].requires_grad
     assert all(p.grad is None for p in model.parameters())
@@ -123,7 +123,7 @@ def test_bfloat16_follows_float32(vae):
         x = torch.rand(16, 1, 16, 16, generator=torch.Generator().manual_seed(0))
         torch.manual_seed(0)
         results[precision] = [
-            float(train_step(model, players, x, step, precision).players["vae"])
+            float(train_step(model, players, x, step, precision).losses.players["vae"])
             for step in range(5)
         ]
     assert results[torch.bfloat16] == pytest.approx(results[torch.float32], rel=0.02)

@@ -46,7 +46,7 @@ def _array(run: str, checkpoint: str | None, count: int, seed: int, out: Path) -
 
     from anogen.checkpoint import replace_durably
     from anogen.data.batches import evaluation_batch
-    from anogen.models.base import draw
+    from anogen.models.sampling import draw
     from anogen.progress import Progress
     from anogen.report.pictures import to_bytes
     from anogen.run import Run

@@ -11,6 +11,7 @@ DESCRIPTION = """Train a model into a run folder.
 
 Settings come from a preset, then YAML files and options in their order, later ones winning:
   anogen train --preset paper --data mnist --run runs/paper
+  anogen train --model VAEGAN --preset recommended --run runs/vaegan
   anogen train --model VAE --model.latent 16 --data my/pictures --epochs 5 --run runs/mine
   anogen train --run runs/mine --resume
 The options of a model: anogen train --model.help VAE"""
@@ -43,10 +44,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def presets() -> dict[str, Path]:
-    """Name → file of every preset that comes with the package."""
+def presets() -> dict[str, dict[str, Path]]:
+    """Model → name → file of every preset that comes with the package."""
     folder = Path(str(files("anogen") / "presets"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    found: dict[str, dict[str, Path]] = {}
+    for path in sorted(folder.glob("*/*.yaml")):
+        found.setdefault(path.parent.name, {})[path.stem] = path
+    return found
 
 
 def _parser() -> Parser:
@@ -56,7 +60,9 @@ def _parser() -> Parser:
 
     parser = new_parser("train", DESCRIPTION)
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
-    parser.add_argument("--preset", help=f"settings that come with anogen: {', '.join(presets())}")
+    names = "; ".join(f"{model}: {', '.join(own)}" for model, own in presets().items())
+    parser.add_argument("--preset", help=f"settings that come with anogen, for the model that "
+                        f"--model names, by default VAE. {names}")  # fmt: skip
     parser.add_subclass_arguments(
         GenerativeModel, "model", skip={"shape"}, default={"class_path": "VAE"},
         instantiate=False, help="the model: a name or an import path",
@@ -71,12 +77,11 @@ def _expand(arguments: list[str]) -> list[str]:
     expanded: list[str] = []
     first: list[str] = []
     rest = iter(arguments)
+    model = _value_of("--model", arguments) or "VAE"
     for argument in rest:
         if argument == "--preset" or argument.startswith("--preset="):
             name = argument.partition("=")[2] or next(rest, "")
-            if name not in presets():
-                raise unknown_name("preset", name, presets())
-            first += ["--config", str(presets()[name])]
+            first += ["--config", str(_preset(model, name))]
         else:
             expanded += argument.split("=", 1) if argument.startswith("--config=") else [argument]
     for option, value in pairwise(expanded):
@@ -85,6 +90,26 @@ def _expand(arguments: list[str]) -> list[str]:
     if "--resume" in arguments or "--resume=true" in arguments:
         first += ["--config", str(_config_of(arguments))]
     return first + expanded
+
+
+def _preset(model: str, name: str) -> Path:
+    _refuse_unknown_model("--model", model)
+    own = presets().get(model, {})
+    if name in own:
+        return own[name]
+    others = [other for other, named in presets().items() if name in named]
+    if others:
+        raise UsageError(f"preset {name!r} is for the model {', '.join(others)}, not for {model}")
+    raise unknown_name(f"preset of {model}", name, own)
+
+
+def _value_of(option: str, arguments: list[str]) -> str:
+    """The value of `--option VALUE` or `--option=VALUE`; empty where it is not given."""
+    for index, argument in enumerate(arguments):
+        name, mark, value = argument.partition("=")
+        if name == option:
+            return value if mark else arguments[index + 1] if index + 1 < len(arguments) else ""
+    return ""
 
 
 def _refuse_unknown_model(option: str, value: str) -> None:
@@ -114,9 +139,7 @@ def _config_of(arguments: list[str]) -> Path:
     """The configuration of the run that is to be resumed."""
     from anogen.run import Run
 
-    for index, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name == "--run":
-            value = value or (arguments[index + 1] if index + 1 < len(arguments) else "")
-            return Run.open(value).path / "config.yaml"
-    raise UsageError("--resume needs --run, the folder of the run to go on with")
+    run = _value_of("--run", arguments)
+    if not run:
+        raise UsageError("--resume needs --run, the folder of the run to go on with")
+    return Run.open(run).path / "config.yaml"

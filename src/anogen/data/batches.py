@@ -2,15 +2,29 @@
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from anogen.data.images import Images
 
 EVALUATION_VALUES = 500_000
 """Values of pixels and channels in a pass outside training."""
+
+
+class Batch(NamedTuple):
+    """Images with their labels.
+
+    Attributes:
+        x: float32 `[b, c, h, w]` in [0, 1].
+        label: int64 `[b]`, or None where the data has no labels.
+    """
+
+    x: Tensor
+    label: Tensor | None
 
 
 def to_unit(pixels: Tensor) -> Tensor:
@@ -39,12 +53,13 @@ def evaluation_batch(shape: tuple[int, int, int]) -> int:
     return min(250, max(2, EVALUATION_VALUES // math.prod(shape)))
 
 
-def in_order(images: Images, device: torch.device) -> Iterator[Tensor]:
-    """All images, first to last, in passes of bounded size: float32 `[b, c, h, w]` in [0, 1]."""
+def in_order(images: Images, device: torch.device) -> Iterator[Batch]:
+    """All images, first to last, in passes of bounded size."""
     size = evaluation_batch(images.shape)
     for start in range(0, len(images), size):
         chunk = np.array(images.pixels[start : start + size])
-        yield to_unit(torch.from_numpy(chunk).to(device))
+        x = to_unit(torch.from_numpy(chunk).to(device))
+        yield Batch(x, _labels(images, slice(start, start + size), device))
 
 
 class Shuffled:
@@ -66,7 +81,7 @@ class Shuffled:
         >>> batches = Shuffled(images, 4, seed=0, device=torch.device("cpu"))
         >>> whole = list(batches.epoch(3))
         >>> rest = list(batches.epoch(3, start=1))
-        >>> len(whole), torch.equal(whole[1], rest[0])
+        >>> len(whole), torch.equal(whole[1].x, rest[0].x)
         (2, True)
     """
 
@@ -78,15 +93,22 @@ class Shuffled:
     def __len__(self) -> int:
         return len(self.images) // self.size
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
-        """The batches of an epoch from position `start` on: float32 `[size, c, h, w]`."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, of `size` images each, from position `start` on."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
         for position in range(start, len(self)):
             chosen = order[position * self.size : (position + 1) * self.size]
             if self._resident is None:
-                yield to_unit(torch.from_numpy(self.images.pixels[chosen]).to(self.device))
+                x = to_unit(torch.from_numpy(self.images.pixels[chosen]).to(self.device))
             else:
-                yield to_unit(self._resident[torch.from_numpy(chosen).to(self.device)])
+                x = to_unit(self._resident[torch.from_numpy(chosen).to(self.device)])
+            yield Batch(x, _labels(self.images, chosen, self.device))
+
+
+def _labels(
+    images: Images, index: slice | NDArray[np.int64], device: torch.device
+) -> Tensor | None:
+    return None if images.labels is None else torch.from_numpy(images.labels[index]).to(device)
 
 
 def _resident(images: Images, device: torch.device) -> Tensor | None:

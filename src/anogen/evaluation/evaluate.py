@@ -8,12 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anogen.data.batches import evaluation_batch, in_order
+from anogen.data.batches import Batch, evaluation_batch, in_order
 from anogen.data.images import Images
 from anogen.device import choose_device, memory_advice
 from anogen.errors import UsageError
 from anogen.evaluation.reconstruction import METRICS, sharpness
-from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, Reconstructs, draw
+from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, Reconstructs
+from anogen.models.sampling import draw
 from anogen.progress import Progress
 
 ACTIVE_VARIANCE = 0.01
@@ -104,11 +105,11 @@ def _per_image(
     """One pass over the images for all that is measured on each of them."""
     columns: dict[str, list[NDArray[Any]]] = {}
     with Progress("evaluating", len(images)) as bar:
-        for index, x in enumerate(in_order(images, device)):
+        for index, batch in enumerate(in_order(images, device)):
             torch.manual_seed(seed + index)
-            for name, values in _measure(model, x).items():
+            for name, values in _measure(model, batch).items():
                 columns.setdefault(name, []).append(values.cpu().numpy())
-            bar.advance(len(x))
+            bar.advance(len(batch.x))
     table = {name: np.concatenate(parts) for name, parts in columns.items()}
     means = table.pop("posterior_mean", None)
     if means is not None:
@@ -124,15 +125,16 @@ def _per_image(
         yield mean_with_interval(name, values)
 
 
-def _measure(model: GenerativeModel, x: Tensor) -> dict[str, Tensor]:
+def _measure(model: GenerativeModel, batch: Batch) -> dict[str, Tensor]:
+    x, label = batch
     found = {"sharpness_data": sharpness(x)}
     if isinstance(model, Reconstructs):
-        y = model.reconstruct(x)
+        y = model.reconstruct(x, label)
         found |= {name: metric.function(x, y) for name, metric in METRICS.items()}
         found["sharpness_reconstruction"] = sharpness(y)
     if isinstance(model, HasLikelihood):
         found["kl_per_latent_nats"] = model.kl(x)
-        found["elbo_nats"] = model.elbo(x)
+        found["elbo_nats"] = model.elbo(x, label)
     if isinstance(model, Encodes):
         found["posterior_mean"] = model.posterior_mean(x)
     return found
@@ -160,9 +162,9 @@ def _likelihood(
     chosen = images[:count]
     values: list[NDArray[Any]] = []
     with Progress("importance-weighted likelihood", len(chosen)) as bar:
-        for index, x in enumerate(in_order(chosen, device)):
+        for index, (x, label) in enumerate(in_order(chosen, device)):
             torch.manual_seed(seed + index)
-            values.append(model.log_likelihood(x, samples).cpu().numpy())
+            values.append(model.log_likelihood(x, samples, label).cpu().numpy())
             bar.advance(len(x))
     return {
         **mean_with_interval("log_likelihood_nats", np.concatenate(values)),

@@ -6,10 +6,16 @@ from typing import Any
 from anogen.errors import UsageError, unknown_name
 from anogen.models.base import GenerativeModel
 from anogen.models.gan import GAN
+from anogen.models.stylegan import StyleGAN
 from anogen.models.vae import VAE
 from anogen.models.vaegan import VAEGAN
 
-MODELS: dict[str, type[GenerativeModel]] = {"VAE": VAE, "GAN": GAN, "VAEGAN": VAEGAN}
+MODELS: dict[str, type[GenerativeModel]] = {
+    "VAE": VAE,
+    "GAN": GAN,
+    "VAEGAN": VAEGAN,
+    "StyleGAN": StyleGAN,
+}
 """Every model by name; one of your own is named by its import path, `package.module.Class`."""
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from anogen.errors import UsageError, unknown_name
 
 Adversarial = Literal["non_saturating", "saturating", "hinge", "wasserstein", "relativistic"]
 
@@ -81,6 +83,50 @@ def unit_gradient_penalty(score: Score, real: Tensor, fake: Tensor) -> Tensor:
     shape = (len(real), *[1] * (real.dim() - 1))
     between = torch.lerp(real, fake, torch.rand(shape, device=real.device))
     return (_gradient(score, between).norm(dim=1) - 1).square()
+
+
+def discriminator_penalty(
+    score: Score, real: Tensor, fake: Tensor, loss: str, *, r1: float = 0.0, r2: float = 0.0
+) -> Tensor:
+    """The weighted penalties on a discriminator's gradient, a scalar, mean over images.
+
+    R1 with weight `r1`, R2 with weight `r2`, and for the loss `wasserstein` its own with weight 10.
+    """
+    total = real.new_zeros(())
+    if r1:
+        total = total + r1 * gradient_penalty(score, real).mean()
+    if r2:
+        total = total + r2 * gradient_penalty(score, fake).mean()
+    if loss == "wasserstein":
+        total = total + 10 * unit_gradient_penalty(score, real, fake.detach()).mean()
+    return total
+
+
+def logit_terms(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """What to watch of a game, per example: logits, and whether the discriminator was right."""
+    return {
+        "real_logit": real,
+        "fake_logit": fake,
+        "accuracy_real": (real > 0).float(),
+        "accuracy_fake": (fake < 0).float(),
+    }
+
+
+def refuse_contradictions(
+    loss: str, *, r1: float, r2: float, penalty_every: int, batch_norm: bool
+) -> None:
+    """Refuse what cannot work, before training, with the remedy."""
+    if loss not in ADVERSARIAL:
+        raise unknown_name("loss", loss, get_args(Adversarial))
+    if min(r1, r2) < 0 or penalty_every < 1:
+        raise UsageError("r1 and r2 must not be negative, and penalty_every must be at least 1")
+    coupled = [name for name, weight in (("r1", r1), ("r2", r2)) if weight]
+    coupled += [loss] if loss in ("wasserstein", "relativistic") else []
+    if batch_norm and coupled:
+        raise UsageError(
+            f"{', '.join(coupled)} need a discriminator that judges each image alone; set "
+            "discriminator_batch_norm false, or r1 and r2 to 0 and another loss"
+        )
 
 
 def _gradient(score: Score, x: Tensor) -> Tensor:

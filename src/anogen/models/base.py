@@ -2,13 +2,16 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
+import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
-from anogen.nets.conv import Shape
+from anogen.errors import UsageError
+from anogen.nets import Shape
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,16 @@ class GenerativeModel(nn.Module, ABC):
 
     Attributes:
         shape: channels, height and width of the images.
+        latent: length of the latent vector, standard normal a priori.
+        classes: how many labels it is conditional on; 0: none, and labels are ignored.
         arguments: what the constructor was called with, defaults included.
         monitor: the validation metric by which the best checkpoint is chosen, lower is better;
             None where no single number says which epoch is best, as in a game.
     """
 
     shape: Shape
+    latent: int
+    classes: int = 0
     arguments: dict[str, Any]
     monitor: ClassVar[str | None]
 
@@ -57,24 +64,77 @@ class GenerativeModel(nn.Module, ABC):
         """Player → the modules that it trains; no parameter may have two players."""
 
     @abstractmethod
-    def losses(self, x: Tensor, step: int | None = None) -> Losses:
+    def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
         """Every player's loss for a batch.
 
         Args:
             x: float `[b, c, h, w]` in [0, 1].
             step: optimiser steps done so far, for schedules; None in evaluation: schedules are at
                 their end and there are no gradients, so gradient penalties are left out.
+            label: int64 `[b]` where the model is conditional.
         """
 
     @abstractmethod
-    def sample(self, count: int, generator: Generator | None = None) -> Tensor:
-        """New images, float `[count, c, h, w]` in [0, 1], drawn with `generator`."""
+    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """The images of latent vectors; deterministic in evaluation mode.
+
+        Args:
+            z: float `[b, latent]`.
+            label: int64 `[b]` where the model is conditional.
+
+        Returns:
+            float `[b, c, h, w]` in [0, 1].
+        """
+
+    def sample(
+        self, count: int, generator: Generator | None = None, label: Tensor | None = None
+    ) -> Tensor:
+        """New images: latents drawn from the prior, decoded.
+
+        Args:
+            count: how many.
+            generator: of the draws, on the processor.
+            label: int64 `[count]`; default, where the model is conditional: drawn uniformly.
+
+        Returns:
+            float `[count, c, h, w]` in [0, 1].
+        """
+        device = next(self.parameters()).device
+        z = torch.randn(count, self.latent, generator=generator)
+        if label is None and self.classes:
+            label = torch.randint(self.classes, (count,), generator=generator)
+        return self.decode(z.to(device), None if label is None else label.to(device))
 
 
-def draw(model: GenerativeModel, count: int, generator: Generator, size: int) -> Iterator[Tensor]:
-    """`count` new images, at most `size` at a time: float `[≤ size, c, h, w]` in [0, 1]."""
-    for start in range(0, count, size):
-        yield model.sample(min(size, count - start), generator)
+def with_label(z: Tensor, label: Tensor | None, classes: int) -> Tensor:
+    """Latents with the label appended, one-hot, `[b, latent + classes]`; without classes, alone.
+
+    Raises:
+        UsageError: the model is conditional and no label is given.
+
+    >>> with_label(torch.zeros(1, 2), torch.tensor([1]), classes=3)
+    tensor([[0., 0., 0., 1., 0.]])
+    """
+    if not classes:
+        return z
+    return torch.cat([z, F.one_hot(_given(label, classes), classes).to(z.dtype)], 1)
+
+
+def logit_for(logits: Tensor, label: Tensor | None, classes: int) -> Tensor:
+    """A discriminator's verdict, float32 `[b]`: of its outputs `[b, max(1, classes)]`, the label's.
+
+    A linear layer with one output per class is the projection discriminator with its class
+    embeddings as rows (Miyato & Koyama 2018, section 3).
+    """
+    if not classes:
+        return logits.float()[:, 0]
+    return logits.float().gather(1, _given(label, classes)[:, None])[:, 0]
+
+
+def _given(label: Tensor | None, classes: int) -> Tensor:
+    if label is None:
+        raise UsageError(f"this model is conditional (classes={classes}); give a label per image")
+    return label
 
 
 @runtime_checkable
@@ -87,21 +147,10 @@ class Encodes(Protocol):
 
 
 @runtime_checkable
-class Decodes(Protocol):
-    """A model that maps latent vectors, standard normal a priori, to images."""
-
-    latent: int
-
-    def decode(self, z: Tensor) -> Tensor:
-        """float `[b, latent]` → float `[b, c, h, w]` in [0, 1]."""
-        ...
-
-
-@runtime_checkable
 class Reconstructs(Protocol):
     """A model that gives back what it understood of an image."""
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """float `[b, c, h, w]` → float `[b, c, h, w]`; deterministic."""
         ...
 
@@ -110,7 +159,7 @@ class Reconstructs(Protocol):
 class HasLikelihood(Protocol):
     """A model with a bound on the likelihood of an image."""
 
-    def elbo(self, x: Tensor) -> Tensor:
+    def elbo(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Evidence lower bound in nats, float `[b]`, one posterior sample."""
         ...
 
@@ -118,6 +167,6 @@ class HasLikelihood(Protocol):
         """KL divergence of the posterior from the prior in nats, float `[b, latent]`."""
         ...
 
-    def log_likelihood(self, x: Tensor, samples: int) -> Tensor:
+    def log_likelihood(self, x: Tensor, samples: int, label: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x) in nats, float `[b]`."""
         ...

@@ -1,19 +1,18 @@
 """The generative adversarial network, on the shapes of the paper's decoder and encoder."""
 
-from typing import get_args
-
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
-from anogen.errors import UsageError, unknown_name
+from anogen import nets
 from anogen.models.adversarial import (
     ADVERSARIAL,
     Adversarial,
-    gradient_penalty,
-    unit_gradient_penalty,
+    discriminator_penalty,
+    logit_terms,
+    refuse_contradictions,
 )
-from anogen.models.base import GenerativeModel, Losses
-from anogen.nets.conv import Activation, ConvDecoder, ConvEncoder, Shape
+from anogen.models.base import GenerativeModel, Losses, logit_for, with_label
+from anogen.nets import Activation, Net, Shape
 
 
 class GAN(GenerativeModel):
@@ -37,6 +36,8 @@ class GAN(GenerativeModel):
         discriminator_batch_norm: the paper's discriminator has it; it couples the images of a
             batch, so it cannot go with penalties, `wasserstein` or `relativistic`.
         batch_norm: normalisation in the generator.
+        classes: how many labels both players are conditional on; 0: none.
+        net: backbone, `conv`, `mlp`, or `auto`: `conv` for images of 16×16 and more.
         width: filters of the layers at full size; see `anogen.nets.conv.ConvEncoder`.
         depth: how often the image size is halved.
         dropout: probability of dropping a channel of the discriminator.
@@ -68,90 +69,59 @@ class GAN(GenerativeModel):
         spectral_norm: bool = False,
         discriminator_batch_norm: bool = False,
         batch_norm: bool = True,
+        classes: int = 0,
+        net: Net = "auto",
         width: int = 32,
         depth: int = 2,
         dropout: float = 0.0,
         activation: Activation = "leaky_relu",
     ) -> None:
         super().__init__()
-        refuse_adversarial_contradictions(
+        refuse_contradictions(
             loss, r1=r1, r2=r2, penalty_every=penalty_every, batch_norm=discriminator_batch_norm
         )
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.r1, self.r2, self.penalty_every = latent, r1, r2, penalty_every
         self.loss: Adversarial = loss
-        self.generator = ConvDecoder(
-            shape, latent, width=width, depth=depth, batch_norm=batch_norm, activation=activation
-        )
-        self.discriminator = ConvEncoder(
-            shape, 1, width=width, depth=depth, dropout=dropout, activation=activation,
-            batch_norm=discriminator_batch_norm, spectral_norm=spectral_norm,
+        self.classes = classes
+        self.generator = nets.decoder(
+            net, shape, latent + classes, width=width, depth=depth, batch_norm=batch_norm,
+            activation=activation,
+        )  # fmt: skip
+        self.discriminator = nets.encoder(
+            net, shape, max(1, classes), width=width, depth=depth, dropout=dropout,
+            activation=activation, batch_norm=discriminator_batch_norm,
+            spectral_norm=spectral_norm,
         )  # fmt: skip
 
     def players(self) -> dict[str, list[nn.Module]]:
         """The generator and the discriminator."""
         return {"generator": [self.generator], "discriminator": [self.discriminator]}
 
-    def losses(self, x: Tensor, step: int | None = None) -> Losses:
-        """Both players' losses, and per example the logits of real and of generated images."""
-        fake = self.decode(torch.randn(len(x), self.latent, device=x.device))
-        real_logit, fake_logit = self.logit(torch.cat([x, fake])).chunk(2)
+    def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
+        """Both players' losses, and per example the logits of real and of generated images.
+
+        Where the model is conditional, the generated images have the labels of the real ones.
+        """
+        fake = self.decode(torch.randn(len(x), self.latent, device=x.device), label)
+        both = None if label is None else label.repeat(2)
+        real_logit, fake_logit = self.logit(torch.cat([x, fake]), both).chunk(2)
         kind = ADVERSARIAL[self.loss]
         discriminator = kind.discriminator(real_logit, fake_logit).mean()
         if step is not None and step % self.penalty_every == 0:
-            discriminator = discriminator + self.penalty_every * self._penalty(x, fake)
+            discriminator = discriminator + self.penalty_every * discriminator_penalty(
+                lambda image: self.logit(image, label), x, fake, self.loss, r1=self.r1, r2=self.r2
+            )
         generator = kind.generator(real_logit, fake_logit).mean()
         return Losses(
             {"generator": generator, "discriminator": discriminator},
             logit_terms(real_logit, fake_logit),
         )
 
-    def sample(self, count: int, generator: Generator | None = None) -> Tensor:
-        """Generated images: float32 `[count, c, h, w]` in [0, 1]."""
-        device = self.generator.stem.weight.device
-        return self.decode(torch.randn(count, self.latent, generator=generator).to(device))
-
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """The image of a noise vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""
-        return torch.sigmoid(self.generator(z).float())
+        return torch.sigmoid(self.generator(with_label(z, label, self.classes)).float())
 
-    def logit(self, x: Tensor) -> Tensor:
-        """How real an image seems, as a logit: float32 `[b]`."""
-        return self.discriminator(x).float()[:, 0]
-
-    def _penalty(self, real: Tensor, fake: Tensor) -> Tensor:
-        total = real.new_zeros(())
-        if self.r1:
-            total = total + self.r1 * gradient_penalty(self.logit, real).mean()
-        if self.r2:
-            total = total + self.r2 * gradient_penalty(self.logit, fake).mean()
-        if self.loss == "wasserstein":
-            total = total + 10 * unit_gradient_penalty(self.logit, real, fake.detach()).mean()
-        return total
-
-
-def logit_terms(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """What to watch of a game, per example: logits, and whether the discriminator was right."""
-    return {
-        "real_logit": real,
-        "fake_logit": fake,
-        "accuracy_real": (real > 0).float(),
-        "accuracy_fake": (fake < 0).float(),
-    }
-
-
-def refuse_adversarial_contradictions(
-    loss: str, *, r1: float, r2: float, penalty_every: int, batch_norm: bool
-) -> None:
-    """Refuse what cannot work, before training, with the remedy."""
-    if loss not in ADVERSARIAL:
-        raise unknown_name("loss", loss, get_args(Adversarial))
-    if min(r1, r2) < 0 or penalty_every < 1:
-        raise UsageError("r1 and r2 must not be negative, and penalty_every must be at least 1")
-    coupled = [name for name, weight in (("r1", r1), ("r2", r2)) if weight]
-    coupled += [loss] if loss in ("wasserstein", "relativistic") else []
-    if batch_norm and coupled:
-        raise UsageError(
-            f"{', '.join(coupled)} need a discriminator that judges each image alone; set "
-            "discriminator_batch_norm false, or r1 and r2 to 0 and another loss"
-        )
+    def logit(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """How real an image seems (as one of its label), as a logit: float32 `[b]`."""
+        return logit_for(self.discriminator(x), label, self.classes)

@@ -4,10 +4,11 @@ import math
 from typing import Literal, get_args
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
+from anogen import nets
 from anogen.errors import UsageError, unknown_name
-from anogen.models.base import GenerativeModel, Losses
+from anogen.models.base import GenerativeModel, Losses, with_label
 from anogen.models.terms import (
     bernoulli_nll,
     gaussian_nll,
@@ -15,7 +16,7 @@ from anogen.models.terms import (
     normal_log_density,
     squared_error,
 )
-from anogen.nets.conv import Activation, ConvDecoder, ConvEncoder, Shape
+from anogen.nets import Activation, Net, Shape
 
 Likelihood = Literal["squared_error", "gaussian", "learned_sigma", "bernoulli"]
 Output = Literal["sigmoid", "leaky_relu"]
@@ -47,6 +48,9 @@ class VAE(GenerativeModel):
         free_nats: KL that each latent may spend unpunished, in nats, batch average (free bits;
             Kingma et al. 2016, equation 15).
         output: what bounds the image: `sigmoid`, or the paper's literal `leaky_relu`.
+        classes: how many labels the decoder is conditional on; 0: none. The encoder sees the
+            image alone, q(z|x), so that encoding and detection need no labels.
+        net: backbone, `conv`, `mlp`, or `auto`: `conv` for images of 16×16 and more.
         width: filters of the first layer; see `anogen.nets.conv.ConvEncoder` for this and what
             follows.
         depth: how often the image size is halved.
@@ -82,6 +86,8 @@ class VAE(GenerativeModel):
         kl_warmup_steps: int = 0,
         free_nats: float = 0.0,
         output: Output = "sigmoid",
+        classes: int = 0,
+        net: Net = "auto",
         width: int = 32,
         depth: int = 2,
         dropout: float = 0.0,
@@ -93,7 +99,7 @@ class VAE(GenerativeModel):
             raise unknown_name("likelihood", likelihood, get_args(Likelihood))
         if output not in get_args(Output):
             raise unknown_name("output", output, get_args(Output))
-        _refuse_negative(beta=beta, free_nats=free_nats, capacity=capacity or 0.0)
+        _refuse_negative(beta=beta, free_nats=free_nats, capacity=capacity or 0.0, classes=classes)
         _refuse_negative(capacity_steps=capacity_steps, kl_warmup_steps=kl_warmup_steps)
         if sigma < MIN_SIGMA:
             raise UsageError(
@@ -106,19 +112,19 @@ class VAE(GenerativeModel):
         if capacity is not None and free_nats:
             raise UsageError("capacity and free_nats both set how much KL is free; choose one")
         self.shape: Shape = (shape[0], shape[1], shape[2])
-        self.latent, self.beta, self.free_nats = latent, beta, free_nats
+        self.latent, self.beta, self.free_nats, self.classes = latent, beta, free_nats, classes
         self.capacity, self.capacity_steps = capacity, capacity_steps
         self.kl_warmup_steps = kl_warmup_steps
         self.likelihood: Likelihood = likelihood
         self.output: Output = output
         log_sigma = math.log(math.sqrt(0.5) if likelihood == "squared_error" else sigma)
         self.log_sigma = nn.Parameter(torch.tensor(log_sigma), likelihood == "learned_sigma")
-        self.encoder = ConvEncoder(
-            shape, 2 * latent, width=width, depth=depth, dropout=dropout,
+        self.encoder = nets.encoder(
+            net, shape, 2 * latent, width=width, depth=depth, dropout=dropout,
             batch_norm=batch_norm, activation=activation,
         )  # fmt: skip
-        self.decoder = ConvDecoder(
-            shape, latent, width=width, depth=depth, dropout=dropout,
+        self.decoder = nets.decoder(
+            net, shape, latent + classes, width=width, depth=depth, dropout=dropout,
             batch_norm=batch_norm, activation=activation,
         )  # fmt: skip
 
@@ -126,14 +132,14 @@ class VAE(GenerativeModel):
         """One player trains everything."""
         return {"vae": [self]}
 
-    def losses(self, x: Tensor, step: int | None = None) -> Losses:
+    def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
         """The player's loss in nats; per example, of one posterior sample: squared error, −ELBO, …
 
         `sampled_squared_error` is larger than the squared error of `reconstruct`, which decodes the
         posterior's mean.
         """
         mu, logvar = self.posterior(x)
-        raw = self._decode_raw(self._draw(mu, logvar))
+        raw = self._decode_raw(self._draw(mu, logvar), label)
         kl = kl_standard_normal(mu, logvar)
         nll = self._nll(x, raw)
         constant = self._constant(x) if self.likelihood == "squared_error" else 0.0
@@ -145,11 +151,6 @@ class VAE(GenerativeModel):
         }
         return Losses({"vae": nll.mean() - constant + self._regulariser(kl, step)}, terms)
 
-    def sample(self, count: int, generator: Generator | None = None) -> Tensor:
-        """Images decoded from the prior: float `[count, c, h, w]` in [0, 1]."""
-        device = self.log_sigma.device
-        return self.decode(torch.randn(count, self.latent, generator=generator).to(device))
-
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each float32 `[b, latent]`."""
         mu, logvar = self.encoder(x).float().chunk(2, 1)
@@ -159,35 +160,29 @@ class VAE(GenerativeModel):
         """Mean of q(z|x), float32 `[b, latent]`."""
         return self.posterior(x)[0]
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Mean image of p(x|z), clipped to [0, 1]: float32 `[b, c, h, w]`."""
-        return self._bound(self._decode_raw(z)).clamp(0, 1)
+        return self._bound(self._decode_raw(z, label)).clamp(0, 1)
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """The image decoded from the posterior's mean: float32 `[b, c, h, w]` in [0, 1]."""
-        return self.decode(self.posterior_mean(x))
-
-    def interpolate(self, x: Tensor, y: Tensor, steps: int) -> Tensor:
-        """Images on the straight line between two posterior means: `[steps, b, c, h, w]`."""
-        start, end = self.posterior_mean(x), self.posterior_mean(y)
-        weights = torch.linspace(0, 1, steps, device=x.device)
-        return torch.stack([self.decode(torch.lerp(start, end, weight)) for weight in weights])
+        return self.decode(self.posterior_mean(x), label)
 
     def kl(self, x: Tensor) -> Tensor:
         """KL(q(z|x) ‖ p(z)) in nats, one value per latent: float32 `[b, latent]`."""
         return kl_standard_normal(*self.posterior(x))
 
-    def elbo(self, x: Tensor) -> Tensor:
+    def elbo(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Evidence lower bound on log p(x) in nats, one posterior sample: float32 `[b]`.
 
         A true bound whatever β, capacity and free bits are; not normalised for `bernoulli` on
         grey pixels.
         """
         mu, logvar = self.posterior(x)
-        nll = self._nll(x, self._decode_raw(self._draw(mu, logvar)))
+        nll = self._nll(x, self._decode_raw(self._draw(mu, logvar), label))
         return -nll - kl_standard_normal(mu, logvar).sum(1)
 
-    def log_likelihood(self, x: Tensor, samples: int) -> Tensor:
+    def log_likelihood(self, x: Tensor, samples: int, label: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x) in nats with `samples` draws: float32 `[b]`.
 
         Grows with `samples` towards log p(x); with one draw it estimates the ELBO.
@@ -199,14 +194,14 @@ class VAE(GenerativeModel):
         for _ in range(samples):
             z = self._draw(mu, logvar)
             ratio = normal_log_density(z, 0.0, 0.0) - normal_log_density(z, mu, logvar)
-            weights.append(ratio - self._nll(x, self._decode_raw(z)))
+            weights.append(ratio - self._nll(x, self._decode_raw(z, label)))
         return torch.logsumexp(torch.stack(weights), 0) - math.log(samples)
 
     def _draw(self, mu: Tensor, logvar: Tensor) -> Tensor:
         return mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
 
-    def _decode_raw(self, z: Tensor) -> Tensor:
-        return self.decoder(z).float()
+    def _decode_raw(self, z: Tensor, label: Tensor | None) -> Tensor:
+        return self.decoder(with_label(z, label, self.classes)).float()
 
     def _bound(self, raw: Tensor) -> Tensor:
         return torch.sigmoid(raw) if self.output == "sigmoid" else nn.functional.leaky_relu(raw)

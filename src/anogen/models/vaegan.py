@@ -4,14 +4,20 @@ import math
 from typing import Literal
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
+from anogen import nets
 from anogen.errors import UsageError
-from anogen.models.adversarial import ADVERSARIAL, Adversarial, gradient_penalty
-from anogen.models.base import GenerativeModel, Losses
-from anogen.models.gan import logit_terms, refuse_adversarial_contradictions
+from anogen.models.adversarial import (
+    ADVERSARIAL,
+    Adversarial,
+    gradient_penalty,
+    logit_terms,
+    refuse_contradictions,
+)
+from anogen.models.base import GenerativeModel, Losses, logit_for, with_label
 from anogen.models.terms import kl_standard_normal, squared_error
-from anogen.nets.conv import Activation, ConvDecoder, ConvEncoder, Shape
+from anogen.nets import Activation, Encoder, Net, Shape
 
 VAEGANLoss = Literal["non_saturating", "saturating", "hinge"]
 
@@ -48,6 +54,9 @@ class VAEGAN(GenerativeModel):
             would, none does; None: nobody rests.
         discriminator_batch_norm: normalisation in the discriminator, as in the paper's.
         batch_norm: normalisation in encoder and decoder.
+        classes: how many labels decoder and discriminator are conditional on; 0: none. The
+            encoder sees the image alone.
+        net: backbone, `conv`, `mlp`, or `auto`: `conv` for images of 16×16 and more.
         width: filters of the layers at full size; see `anogen.nets.conv.ConvEncoder`.
         depth: how often the image size is halved.
         activation: `leaky_relu`, `relu`, `silu` or `elu`.
@@ -85,31 +94,35 @@ class VAEGAN(GenerativeModel):
         gate: float | None = None,
         discriminator_batch_norm: bool = False,
         batch_norm: bool = True,
+        classes: int = 0,
+        net: Net = "auto",
         width: int = 32,
         depth: int = 2,
         activation: Activation = "leaky_relu",
     ) -> None:
         super().__init__()
-        refuse_adversarial_contradictions(
+        refuse_contradictions(
             loss, r1=r1, r2=0.0, penalty_every=penalty_every, batch_norm=discriminator_batch_norm
         )
-        _refuse_contradictions(loss, gamma, beta, pixel_weight, feature_layer, gate, depth)
+        _refuse_contradictions(loss, gamma, beta, pixel_weight, gate)
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.gamma, self.beta, self.pixel_weight = latent, gamma, beta, pixel_weight
         self.feature_layer, self.r1, self.penalty_every = feature_layer, r1, penalty_every
         self.loss: Adversarial = loss
-        self.gate = gate
-        self.encoder = ConvEncoder(
-            shape, 2 * latent, width=width, depth=depth, batch_norm=batch_norm,
+        self.gate, self.classes = gate, classes
+        self.encoder = nets.encoder(
+            net, shape, 2 * latent, width=width, depth=depth, batch_norm=batch_norm,
             activation=activation,
         )  # fmt: skip
-        self.decoder = ConvDecoder(
-            shape, latent, width=width, depth=depth, batch_norm=batch_norm, activation=activation
-        )
-        self.discriminator = ConvEncoder(
-            shape, 1, width=width, depth=depth, batch_norm=discriminator_batch_norm,
+        self.decoder = nets.decoder(
+            net, shape, latent + classes, width=width, depth=depth, batch_norm=batch_norm,
             activation=activation,
         )  # fmt: skip
+        self.discriminator = nets.encoder(
+            net, shape, max(1, classes), width=width, depth=depth,
+            batch_norm=discriminator_batch_norm, activation=activation,
+        )  # fmt: skip
+        _refuse_layer(feature_layer, self.discriminator)
 
     def players(self) -> dict[str, list[nn.Module]]:
         """Encoder, decoder and discriminator."""
@@ -119,19 +132,21 @@ class VAEGAN(GenerativeModel):
             "discriminator": [self.discriminator],
         }
 
-    def losses(self, x: Tensor, step: int | None = None) -> Losses:
+    def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
         """Three losses from one pass; per example: errors, KL in nats, logits."""
+        twice, thrice = (None if label is None else label.repeat(n) for n in (2, 3))
         mu, logvar = self.posterior(x)
         z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
-        rebuilt, drawn = self.decode(torch.cat([z, torch.randn_like(z)])).chunk(2)
-        features, logits = self._judge(torch.cat([x, rebuilt, drawn]))
+        rebuilt, drawn = self.decode(torch.cat([z, torch.randn_like(z)]), twice).chunk(2)
+        features, logits = self._judge(torch.cat([x, rebuilt, drawn]), thrice)
         error = 0.5 * squared_error(*features.float().chunk(3)[:2])
         pixels = squared_error(x, rebuilt)
         kl = kl_standard_normal(mu, logvar).sum(1)
         real, of_rebuilt, of_drawn = logits.chunk(3)
         fool, judge = self._adversarial(real, of_rebuilt, of_drawn)
         if step is not None and self.r1 and step % self.penalty_every == 0:
-            judge = judge + self.penalty_every * self.r1 * gradient_penalty(self.logit, x).mean()
+            penalty = gradient_penalty(lambda image: self.logit(image, label), x).mean()
+            judge = judge + self.penalty_every * self.r1 * penalty
         players = {
             "encoder": (self.beta * kl + error + self.pixel_weight * pixels).mean(),
             "decoder": (self._gamma_per_feature(features) * error).mean()
@@ -144,11 +159,6 @@ class VAEGAN(GenerativeModel):
             self._rest(players, real, torch.cat([of_rebuilt, of_drawn]))
         return Losses(players, terms | logit_terms(real, of_drawn))
 
-    def sample(self, count: int, generator: Generator | None = None) -> Tensor:
-        """Images decoded from the prior: float32 `[count, c, h, w]` in [0, 1]."""
-        device = self.decoder.stem.weight.device
-        return self.decode(torch.randn(count, self.latent, generator=generator).to(device))
-
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each float32 `[b, latent]`."""
         mu, logvar = self.encoder(x).float().chunk(2, 1)
@@ -158,21 +168,21 @@ class VAEGAN(GenerativeModel):
         """Mean of q(z|x), float32 `[b, latent]`."""
         return self.posterior(x)[0]
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """The image of a latent vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""
-        return torch.sigmoid(self.decoder(z).float())
+        return torch.sigmoid(self.decoder(with_label(z, label, self.classes)).float())
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """The image decoded from the posterior's mean: float32 `[b, c, h, w]` in [0, 1]."""
-        return self.decode(self.posterior_mean(x))
+        return self.decode(self.posterior_mean(x), label)
 
-    def logit(self, x: Tensor) -> Tensor:
-        """How real an image seems, as a logit: float32 `[b]`."""
-        return self.discriminator(x).float()[:, 0]
+    def logit(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """How real an image seems (as one of its label), as a logit: float32 `[b]`."""
+        return logit_for(self.discriminator(x), label, self.classes)
 
     def larsen_gamma(self) -> float:
         """γ as Larsen et al. write it, for a feature error summed over features."""
-        device = self.decoder.stem.weight.device
+        device = next(self.parameters()).device
         with torch.no_grad():
             features = self.discriminator.features(torch.zeros(2, *self.shape, device=device))
         return self._gamma_per_feature(features[self.feature_layer])
@@ -180,11 +190,11 @@ class VAEGAN(GenerativeModel):
     def _gamma_per_feature(self, features: Tensor) -> float:
         return self.gamma * math.prod(self.shape) / features[0].numel()
 
-    def _judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _judge(self, x: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
         """Features at the chosen layer, and logits `[b]`."""
         features = self.discriminator.features(x)
-        logits = self.discriminator.head(features[-1].flatten(1)).float()[:, 0]
-        return features[self.feature_layer], logits
+        logits = self.discriminator.head(features[-1].flatten(1))
+        return features[self.feature_layer], logit_for(logits, label, self.classes)
 
     def _adversarial(self, real: Tensor, rebuilt: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """The decoder's and the discriminator's adversarial loss, mean over x̃ and x_p."""
@@ -212,19 +222,19 @@ def _refuse_contradictions(
     gamma: float,
     beta: float,
     pixel_weight: float,
-    feature_layer: int,
     gate: float | None,
-    depth: int,
 ) -> None:
     if loss in ("wasserstein", "relativistic"):
         raise UsageError(f"VAEGAN has no loss {loss}; choose non_saturating, saturating or hinge")
     if min(gamma, beta, pixel_weight) < 0:
         raise UsageError("gamma, beta and pixel_weight must not be negative")
-    layers = depth + 2
-    if not -layers <= feature_layer < layers:
-        raise UsageError(
-            f"feature_layer {feature_layer}: the discriminator of depth {depth} has layers 0 to "
-            f"{layers - 1}"
-        )
     if gate is not None and not 0 < gate < VAEGAN.EQUILIBRIUM:
         raise UsageError(f"gate must lie between 0 and {VAEGAN.EQUILIBRIUM}, found {gate}")
+
+
+def _refuse_layer(feature_layer: int, discriminator: Encoder) -> None:
+    layers = len(discriminator.layers)
+    if not -layers <= feature_layer < layers:
+        raise UsageError(
+            f"feature_layer {feature_layer}: the discriminator has layers 0 to {layers - 1}"
+        )

@@ -1,26 +1,19 @@
 """The paper's convolutional encoder and decoder, for any channel count and size from 16×16 up."""
 
-from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
 
-from anogen.errors import UsageError, unknown_name
+from anogen.errors import UsageError
+from anogen.nets.parts import (
+    ACTIVATIONS,
+    Activation,
+    Shape,
+    check_options,
+    normalise_spectrally,
+)
 
-Shape = tuple[int, int, int]
-Activation = Literal["leaky_relu", "relu", "silu", "elu"]
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "leaky_relu": partial(nn.LeakyReLU, inplace=True),
-    "relu": partial(nn.ReLU, inplace=True),
-    "silu": nn.SiLU,
-    "elu": nn.ELU,
-}
-"""Makers of activations by name. The paper gives no slope for LeakyReLU; this is PyTorch's."""
 MIN_SIZE = 16
 
 
@@ -66,7 +59,8 @@ class ConvEncoder(nn.Module):
         spectral_norm: bool = False,
     ) -> None:
         super().__init__()
-        check_options(shape, outputs, width, depth, dropout, activation)
+        check_options(outputs, width, depth, dropout, activation)
+        check_size(shape, depth)
         filters = [shape[0], width, *[2 * width] * (depth + 1)]
         strides = [1, *[2] * depth, 1]
         self.layers = nn.ModuleList(
@@ -79,8 +73,7 @@ class ConvEncoder(nn.Module):
         height, breadth = sizes(shape, depth)[-1]
         self.head = nn.Linear(2 * width * height * breadth, outputs)
         if spectral_norm:
-            for module in [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear)]:
-                parametrizations.spectral_norm(module)
+            normalise_spectrally(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """float `[b, c, h, w]` → float `[b, outputs]`."""
@@ -132,7 +125,8 @@ class ConvDecoder(nn.Module):
         activation: Activation = "leaky_relu",
     ) -> None:
         super().__init__()
-        check_options(shape, inputs, width, depth, dropout, activation)
+        check_options(inputs, width, depth, dropout, activation)
+        check_size(shape, depth)
         path = sizes(shape, depth)[::-1]
         self.seed_shape = (2 * width, *path[0])
         self.stem = nn.Linear(inputs, 2 * width * path[0][0] * path[0][1])
@@ -166,21 +160,12 @@ def sizes(shape: Shape, depth: int) -> list[tuple[int, int]]:
     return path
 
 
-def check_options(
-    shape: Shape, vector: int, width: int, depth: int, dropout: float, activation: str
-) -> None:
-    """Refuse what cannot be built, before anything is built."""
-    if activation not in ACTIVATIONS:
-        raise unknown_name("activation", activation, ACTIVATIONS)
-    for name, value in (("width", width), ("depth", depth), ("latent size", vector)):
-        if value < 1:
-            raise UsageError(f"{name} must be at least 1, found {value}")
-    if not 0 <= dropout < 1:
-        raise UsageError(f"dropout must lie in [0, 1), found {dropout}")
+def check_size(shape: Shape, depth: int) -> None:
+    """Refuse images that are too small to be halved `depth` times."""
     if min(shape[1:]) < MIN_SIZE:
         raise UsageError(
             f"images of {shape[1]}×{shape[2]} are too small for these nets; give "
-            f"{MIN_SIZE}×{MIN_SIZE} or more (set image_size for a folder of pictures)"
+            f"{MIN_SIZE}×{MIN_SIZE} or more (set image_size for a folder of pictures), or net mlp"
         )
     if min(shape[1:]) < 2 ** (depth + 1):
         raise UsageError(

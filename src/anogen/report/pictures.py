@@ -14,14 +14,8 @@ from torch import Tensor
 from anogen.data.batches import evaluation_batch, in_order, to_unit
 from anogen.data.images import Images, Pixels
 from anogen.errors import UsageError
-from anogen.models.base import (
-    Decodes,
-    Encodes,
-    GenerativeModel,
-    HasLikelihood,
-    Reconstructs,
-    draw,
-)
+from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, Reconstructs
+from anogen.models.sampling import Sampler, draw
 from anogen.report import figures
 
 MAP_POINTS = 3000
@@ -119,7 +113,7 @@ def _reconstructions(model: GenerativeModel, images: Images, seed: int) -> Pictu
         return None
     chosen = _some(images, 30, seed)
     x = _tensor(chosen)
-    pairs = torch.stack([x, model.reconstruct(x)])  # [2, n, c, h, w]
+    pairs = torch.stack([x, model.reconstruct(x, _labels(model, chosen))])  # [2, n, c, h, w]
     per_row = len(chosen) // 3 if len(chosen) >= 3 else len(chosen)
     rows = [pairs[:, start : start + per_row] for start in range(0, per_row * 3, per_row)]
     sheet = torch.cat([row for row in rows if row.shape[1] == per_row])
@@ -136,15 +130,31 @@ def _samples(model: GenerativeModel, images: Images, seed: int) -> Picture | Non
     return samples_picture(model, seed)
 
 
-def samples_picture(model: GenerativeModel, seed: int = 0) -> Picture:
-    """A hundred samples from the prior; the one picture that needs no images."""
+def samples_picture(
+    model: GenerativeModel, seed: int = 0, label: int | None = None, sampler: Sampler | None = None
+) -> Picture:
+    """A hundred new images; the one picture that needs no images.
+
+    Args:
+        model: any.
+        seed: of the draws.
+        label: the label of all, for a conditional model; default: one label after another.
+        sampler: where the latents come from; default: the prior.
+    """
     generator = torch.Generator().manual_seed(seed)
+    labels = None
+    if model.classes:
+        labels = (
+            torch.full((100,), label) if label is not None else torch.arange(100) % model.classes
+        )
     with torch.inference_mode():
-        drawn = torch.cat(list(draw(model.eval(), 100, generator, evaluation_batch(model.shape))))
+        parts = draw(model.eval(), 100, generator, evaluation_batch(model.shape), labels, sampler)
+        drawn = torch.cat(list(parts))
+    source = "the prior" if sampler is None else sampler.name
     return Picture(
-        "samples",
-        "Samples from the prior",
-        "New images, decoded from latents drawn from the prior; none was chosen.",
+        "samples" if sampler is None else f"samples_{sampler.name.replace(' ', '_')}",
+        f"Samples from {source}",
+        f"New images, decoded from latents drawn from {source}; none was chosen.",
         figures.mosaic(to_bytes(drawn.unflatten(0, (10, 10)))),
     )
 
@@ -173,15 +183,17 @@ def _latent_map(model: GenerativeModel, images: Images, seed: int) -> Picture | 
 
 
 def _latent_grid(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
-    if not isinstance(model, Decodes) or model.latent < 2:
+    if model.latent < 2:
         return None
     first, second = sorted(_most_active(model, images, 2, seed))
     steps = torch.special.ndtri(torch.linspace(0.03, 0.97, 15))
     z = torch.zeros(15, 15, model.latent)
     z[:, :, first] = steps[None, :]
     z[:, :, second] = -steps[:, None]
-    decoded = _decode(model, z.flatten(0, 1)).unflatten(0, (15, 15))
+    labels = torch.zeros(225, dtype=torch.int64) if model.classes else None
+    decoded = _decode(model, z.flatten(0, 1), labels).unflatten(0, (15, 15))
     rest = "" if model.latent == 2 else " All other latents are 0."
+    rest += " The label is the first one." if model.classes else ""
     return Picture(
         "latent_grid",
         "The latent plane, decoded",
@@ -192,12 +204,13 @@ def _latent_grid(model: GenerativeModel, images: Images, seed: int) -> Picture |
 
 
 def _interpolation(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
-    if not (isinstance(model, Decodes) and isinstance(model, Encodes)) or len(images) < 2:
+    if not isinstance(model, Encodes) or len(images) < 2:
         return None
     ends = _different_ends(images, 8, seed)
     start, end = (_posterior_tensor(model, images[side]) for side in ends)
     weights = torch.linspace(0, 1, 11)
-    rows = torch.stack([_decode(model, torch.lerp(start, end, w)) for w in weights], 1)
+    labels = _labels(model, images[ends[0]])
+    rows = torch.stack([_decode(model, torch.lerp(start, end, w), labels) for w in weights], 1)
     other = "another of a different label" if images.labels is not None else "another"
     return Picture(
         "interpolation",
@@ -209,15 +222,17 @@ def _interpolation(model: GenerativeModel, images: Images, seed: int) -> Picture
 
 
 def _traversal(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
-    if not (isinstance(model, Decodes) and isinstance(model, Encodes)):
+    if not isinstance(model, Encodes):
         return None
     chosen = _most_active(model, images, min(TRAVERSED, model.latent), seed)
-    start = _posterior_tensor(model, _some(images, 1, seed))
+    image = _some(images, 1, seed)
+    start, label = _posterior_tensor(model, image), _labels(model, image)
     steps = torch.linspace(-3, 3, 11)
     z = start.repeat(len(chosen) * len(steps), 1).unflatten(0, (len(chosen), len(steps)))
     for row, latent in enumerate(chosen):
         z[row, :, latent] = steps
-    decoded = _decode(model, z.flatten(0, 1)).unflatten(0, (len(chosen), len(steps)))
+    labels = None if label is None else label.repeat(len(chosen) * len(steps))
+    decoded = _decode(model, z.flatten(0, 1), labels).unflatten(0, (len(chosen), len(steps)))
     return Picture(
         "traversal",
         "Traversal of single latents",
@@ -263,14 +278,22 @@ def _tensor(images: Images) -> Tensor:
 
 def _posterior_tensor(model: Encodes, images: Images) -> Tensor:
     """Posterior means `[n, latent]`."""
-    return torch.cat([model.posterior_mean(x) for x in in_order(images, torch.device("cpu"))])
+    batches = in_order(images, torch.device("cpu"))
+    return torch.cat([model.posterior_mean(batch.x) for batch in batches])
 
 
-def _decode(model: Decodes, z: Tensor) -> Tensor:
+def _labels(model: GenerativeModel, images: Images) -> Tensor | None:
+    """The images' labels where the model is conditional, int64 `[n]`."""
+    if not model.classes or images.labels is None:
+        return None
+    return torch.from_numpy(images.labels)
+
+
+def _decode(model: GenerativeModel, z: Tensor, label: Tensor | None) -> Tensor:
     """Decoded images `[n, c, h, w]`, in passes of bounded size."""
-    first = model.decode(z[:1])
-    size = evaluation_batch((first.shape[1], first.shape[2], first.shape[3]))
-    return torch.cat([model.decode(part) for part in z.split(size)])
+    size = evaluation_batch(model.shape)
+    labels = [None] * len(z) if label is None else label.split(size)
+    return torch.cat([model.decode(*part) for part in zip(z.split(size), labels, strict=False)])
 
 
 def _principal_plane(means: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, str]]:
@@ -285,10 +308,10 @@ def _principal_plane(means: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, str]
 
 def _kl_per_latent(model: HasLikelihood, images: Images, seed: int) -> NDArray[Any]:
     chosen = in_order(_some(images, 500, seed), torch.device("cpu"))
-    return torch.cat([model.kl(x) for x in chosen]).mean(0).numpy()
+    return torch.cat([model.kl(batch.x) for batch in chosen]).mean(0).numpy()
 
 
-def _most_active(model: Any, images: Images, count: int, seed: int) -> list[int]:
+def _most_active(model: GenerativeModel, images: Images, count: int, seed: int) -> list[int]:
     """Indices of the latents with the largest KL, largest first; the first ones without a KL."""
     if not isinstance(model, HasLikelihood):
         return list(range(count))

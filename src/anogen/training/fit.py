@@ -170,5 +170,18 @@ def _check_settings(settings: dict[str, Any], model: GenerativeModel, data: Spli
         raise UsageError(f"seed must not be negative, found {settings['seed']}")
     if model.shape != data.shape:
         raise UsageError(f"the model is for images of {model.shape}, the data has {data.shape}")
+    _check_labels(model, data)
     if settings["tensorboard"]:
         check_tensorboard()
+
+
+def _check_labels(model: GenerativeModel, data: Splits) -> None:
+    """Refuse a conditional model where labels are missing or more than it has classes."""
+    for images in (data.train, data.validation) if model.classes else ():
+        if images.labels is None:
+            raise UsageError(f"classes {model.classes}: {images.name} has no labels; set classes 0")
+        if images.labels.max() >= model.classes:
+            raise UsageError(
+                f"classes {model.classes}: {images.name} has the label {images.labels.max()}; set "
+                f"classes {len(images.classes)}"
+            )

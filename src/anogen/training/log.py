@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from anogen.checkpoint import replace_durably
+from anogen.data.images import Pixels
 from anogen.errors import MachineError
 from anogen.run import Run
 
@@ -30,8 +31,8 @@ class MetricsLog:
         replace_durably(self._path, "".join(f"{line}\n" for line in kept).encode())
         self._tensorboard = _open_tensorboard(run.path, step) if tensorboard else None
 
-    def write(self, row: Row) -> None:
-        """Append a row."""
+    def write(self, row: Row, samples: Pixels) -> None:
+        """Append a row; TensorBoard also gets the samples, uint8 `[h, w, c]`."""
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row, allow_nan=False) + "\n")
@@ -42,6 +43,7 @@ class MetricsLog:
                 part, _, name = key.partition("_")
                 tag = f"{name}/{part}" if part in ("train", "validation", "running") else key
                 self._tensorboard.add_scalar(tag, value, row["step"])
+            self._tensorboard.add_image("samples", samples, row["step"], dataformats="HWC")
 
     def close(self) -> None:
         """Flush what TensorBoard holds back."""

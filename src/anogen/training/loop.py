@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from anogen.checkpoint import save_checkpoint
-from anogen.data.batches import Shuffled, in_order
-from anogen.data.images import Images, Splits
+from anogen.data.batches import Batch, Shuffled, in_order
+from anogen.data.images import Images, Pixels, Splits
 from anogen.errors import Interrupted, MachineError, TrainingError, UsageError
 from anogen.models.base import GenerativeModel, Losses
 from anogen.progress import Progress, say
@@ -18,7 +18,8 @@ from anogen.training.log import MetricsLog, Row
 from anogen.training.schedule import learning_rate_factor
 from anogen.training.signals import StopRequest
 from anogen.training.state import TrainingState, averaged_copy
-from anogen.training.step import make_players, train_step
+from anogen.training.step import Update, make_players, train_step
+from anogen.training.watch import collapse_warnings, fixed_samples, grid, save_grid
 
 
 class Loop:
@@ -42,6 +43,7 @@ class Loop:
         self.batches = Shuffled(data.train, settings["batch_size"], settings["seed"], device)
         self.total_steps = settings["epochs"] * len(self.batches)
         self.monitor: str | None = settings["monitor"] or model.monitor
+        self._warned: set[str] = set()
         stride = max(1, len(data.train) // len(data.validation))
         self.train_part = data.train[::stride][: len(data.validation)]
 
@@ -84,12 +86,12 @@ class Loop:
         self.state.model.train()
         sums = _Sums(counters.sums, self.device)
         with Progress(title, total, done=done) as bar:
-            for x in self.batches.epoch(counters.epoch, counters.batch):
-                losses = self._step(x)
-                sums.add(losses)
+            for batch in self.batches.epoch(counters.epoch, counters.batch):
+                update = self._step(batch)
+                sums.add(update)
                 if self.device.type == "cpu" or counters.step % 50 == 0:
-                    self._refuse_divergence(run, losses)
-                bar.advance(len(x), sums.note())
+                    self._refuse_divergence(run, update.losses)
+                bar.advance(len(batch.x), sums.note())
                 now = time.monotonic()
                 counters.elapsed_s += now - last_time
                 last_time = now
@@ -111,7 +113,7 @@ class Loop:
                 request.signal_number,
             )
 
-    def _step(self, x: torch.Tensor) -> Losses:
+    def _step(self, batch: Batch) -> Update:
         counters, settings = self.state.counters, self.settings
         factor = learning_rate_factor(
             counters.step, self.total_steps, settings["schedule"], settings["warmup_steps"]
@@ -119,15 +121,15 @@ class Loop:
         for player in self.state.players:
             player.optimizer.param_groups[0]["lr"] = player.learning_rate * factor
         torch.manual_seed(_noise_seed(settings["seed"], counters.step))
-        losses = train_step(
-            self.state.model, self.state.players, x, counters.step, self.dtype,
-            settings["clip_gradient"],
+        update = train_step(
+            self.state.model, self.state.players, batch.x, counters.step, self.dtype,
+            settings["clip_gradient"], batch.label,
         )  # fmt: skip
         counters.step += 1
         counters.batch += 1
         if self.decay is not None:
             self.state.average(self.decay)
-        return losses
+        return update
 
     def _finish_epoch(self, run: Run, log: MetricsLog) -> None:
         counters = self.state.counters
@@ -140,6 +142,7 @@ class Loop:
                 self.state.evaluated, images, self.device, self.dtype
             ).items()
         }
+        samples = fixed_samples(self.state.evaluated, self.settings["seed"])
         self.state.model.train()
         counters.epoch, counters.batch, counters.sums = counters.epoch + 1, 0, {}
         row = {
@@ -154,8 +157,10 @@ class Loop:
         unfit = [name for name, value in row.items() if not math.isfinite(value)]
         if unfit:
             raise self._divergence(run, unfit[0])
-        log.write(row)
+        log.write(row, grid(samples))
+        save_grid(run, counters.epoch, samples)
         self._announce(row)
+        self._warn(measured, samples)
         if self.monitor is not None:
             self._keep_if_best(run, measured[f"validation_{self.monitor}"])
         self.save(run)
@@ -174,6 +179,15 @@ class Loop:
             f"epoch {row['epoch']}/{self.settings['epochs']}  validation: {terms}  "
             f"({row['images_per_s']:,.0f} images/s, {left:.0f} s left)"
         )
+
+    def _warn(self, measured: dict[str, float], samples: Pixels) -> None:
+        """Say what looks like collapse, when it is first seen."""
+        prefix = "validation_"
+        held_out = {k.removeprefix(prefix): v for k, v in measured.items() if k.startswith(prefix)}
+        seen = dict(collapse_warnings(held_out, samples))
+        for name in seen.keys() - self._warned:
+            say(f"warning: {seen[name]}")
+        self._warned = set(seen)
 
     def _out_of_patience(self) -> bool:
         patience, counters = self.settings["patience"], self.state.counters
@@ -213,9 +227,10 @@ class _Sums:
         self._added = 0
         self._note = ""
 
-    def add(self, losses: Losses) -> None:
-        means = {f"loss_{name}": value for name, value in losses.players.items()}
-        means |= {name: value.mean() for name, value in losses.terms.items()}
+    def add(self, update: Update) -> None:
+        means = {f"loss_{name}": value for name, value in update.losses.players.items()}
+        means |= {name: value.mean() for name, value in update.losses.terms.items()}
+        means |= {f"gradient_norm_{name}": value for name, value in update.gradient_norms.items()}
         for name, value in means.items():
             before = self._sums.get(name)
             self._sums[name] = value.double() if before is None else before + value
@@ -228,7 +243,11 @@ class _Sums:
     def note(self) -> str:
         """The means so far, made anew every 20 batches because reading them waits for a GPU."""
         if self._added % 20 == 1:
-            means = ((name, total / count) for name, (total, count) in self.values().items())
+            means = (
+                (name, total / count)
+                for name, (total, count) in self.values().items()
+                if not name.startswith("gradient_norm")
+            )
             self._note = "  ".join(f"{name} {value:.3g}" for name, value in means)
         return self._note
 
@@ -240,10 +259,10 @@ def _mean_losses(
     """Means over images, in evaluation mode, schedules at their end, with fixed noise."""
     model.eval()
     sums: dict[str, float] = {}
-    for index, x in enumerate(in_order(images, device)):
+    for index, (x, label) in enumerate(in_order(images, device)):
         torch.manual_seed(_noise_seed(0, index))
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            losses = model.losses(x)
+            losses = model.losses(x, label=label)
         found = {f"loss_{name}": value * len(x) for name, value in losses.players.items()}
         found |= {name: value.sum() for name, value in losses.terms.items()}
         for name, value in found.items():

@@ -1,5 +1,6 @@
 """One training step for any number of players: each follows the gradient of its own loss alone."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,6 +9,9 @@ from torch import Tensor, nn
 
 from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel, Losses
+
+NORM_EVERY = 10
+"""Steps between measurements of gradient norms, so that they cost next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,20 @@ class Player:
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Adam
     learning_rate: float
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one step did.
+
+    Attributes:
+        losses: before the step, detached.
+        gradient_norms: player → Euclidean norm of its gradient before clipping; measured in every
+            tenth step, else empty.
+    """
+
+    losses: Losses
+    gradient_norms: Mapping[str, Tensor]
 
 
 LearningRate = float | dict[str, float]
@@ -63,7 +81,8 @@ def train_step(
     step: int,
     precision: torch.dtype = torch.float32,
     clip_gradient: float | None = None,
-) -> Losses:
+    label: Tensor | None = None,
+) -> Update:
     """Every player's gradient at the same point, then every player's step.
 
     One forward pass serves all players. A player that the model leaves out of its losses rests.
@@ -76,19 +95,24 @@ def train_step(
         precision: of matrix products; weights, losses and optimisers stay float32.
         clip_gradient: largest norm of a player's gradient; None does not clip.
 
+        label: int64 `[b]` where the model is conditional.
+
     Returns:
-        The losses before the step, detached.
+        The losses before the step, and now and then the norms of the gradients.
     """
     with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
-        losses = model.losses(x, step)
+        losses = model.losses(x, step, label)
     active = [player for player in players if player.name in losses.players]
     set_gradients(active, losses.players)
+    norms: dict[str, Tensor] = {}
     for player in active:
-        if clip_gradient is not None:
-            nn.utils.clip_grad_norm_(player.parameters, clip_gradient)
+        if clip_gradient is not None or step % NORM_EVERY == 0:
+            limit = math.inf if clip_gradient is None else clip_gradient
+            norms[player.name] = nn.utils.clip_grad_norm_(player.parameters, limit)
         player.optimizer.step()
         player.optimizer.zero_grad(set_to_none=True)
-    return Losses(_detached(losses.players), _detached(losses.terms))
+    detached = Losses(_detached(losses.players), _detached(losses.terms))
+    return Update(detached, norms if step % NORM_EVERY == 0 else {})
 
 
 def set_gradients(players: list[Player], losses: Mapping[str, Tensor]) -> None:

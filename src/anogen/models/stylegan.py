@@ -1,0 +1,189 @@
+"""The style-based GAN, at the scale of small images."""
+
+import torch
+from torch import Tensor, nn
+
+from anogen import nets
+from anogen.errors import UsageError
+from anogen.models.adversarial import (
+    ADVERSARIAL,
+    Adversarial,
+    discriminator_penalty,
+    logit_terms,
+    refuse_contradictions,
+)
+from anogen.models.base import GenerativeModel, Losses, logit_for, with_label
+from anogen.nets import Shape
+from anogen.nets.style import MappingNetwork, SynthesisNetwork
+
+MEAN_DECAY = 0.995
+"""Of the running mean of styles, which truncation aims at (Karras et al. 2019, appendix B)."""
+PATH_DECAY = 0.99
+"""Of the running mean of path lengths (Karras et al. 2020, section 3.2)."""
+
+
+class StyleGAN(GenerativeModel):
+    """Style-based generator with the paper's encoder shape as discriminator, each with its loss.
+
+    A mapping network turns the latent into a style; every layer of the synthesis network is
+    modulated by one, and by noise. In training a share of the images mixes two styles at a random
+    layer. The discriminator's R1 penalty and the generator's path-length penalty are lazy: added
+    now and then, with that factor.
+
+    What is left out of the published networks, because small images do not need it: progressive
+    growing, equalised learning rates, the residual discriminator and the minibatch statistic.
+
+    Args:
+        shape: channels, height and width of the images; height and width at least 16.
+        latent: length of the noise vector, standard normal.
+        style: length of a style.
+        mapping_layers: dense layers of the mapping network.
+        mixing: probability that an image mixes two styles in training.
+        truncation: in evaluation mode styles are pulled towards their mean, to this share of their
+            distance: 1 leaves them, less gives more typical and less varied images. It may be
+            set on the trained model.
+        loss: as in `GAN`.
+        r1: weight of the gradient penalty on real images.
+        penalty_every: steps between R1 penalties.
+        path_length: weight of the path-length penalty, which makes a step in style space change
+            images by a constant amount; 0 turns it off.
+        path_length_every: steps between path-length penalties.
+        classes: how many labels both players are conditional on; 0: none.
+        width: filters of the layers at full size.
+        depth: how often the image size is doubled.
+
+    Raises:
+        UsageError: options that contradict one another, or images too small.
+
+    Source: Karras et al. 2019 and 2020; the paper, section 2.
+
+    Example:
+        >>> model = StyleGAN((1, 28, 28), latent=8, style=16, width=8)
+        >>> sorted(model.losses(torch.rand(4, 1, 28, 28), step=0).players)
+        ['discriminator', 'generator']
+    """
+
+    monitor = None
+    mean_style: Tensor
+    mean_path: Tensor
+
+    def __init__(
+        self,
+        shape: Shape,
+        latent: int = 64,
+        *,
+        style: int = 128,
+        mapping_layers: int = 4,
+        mixing: float = 0.9,
+        truncation: float = 1.0,
+        loss: Adversarial = "non_saturating",
+        r1: float = 1.0,
+        penalty_every: int = 16,
+        path_length: float = 2.0,
+        path_length_every: int = 8,
+        classes: int = 0,
+        width: int = 32,
+        depth: int = 2,
+    ) -> None:
+        super().__init__()
+        refuse_contradictions(loss, r1=r1, r2=0.0, penalty_every=penalty_every, batch_norm=False)
+        if not 0 <= mixing <= 1 or not 0 <= truncation <= 1:
+            raise UsageError("mixing and truncation must lie in [0, 1]")
+        if path_length < 0 or min(path_length_every, mapping_layers) < 1:
+            raise UsageError(
+                "path_length must not be negative; path_length_every and mapping_layers are at "
+                "least 1"
+            )
+        self.shape: Shape = (shape[0], shape[1], shape[2])
+        self.latent, self.mixing, self.truncation = latent, mixing, truncation
+        self.classes = classes
+        self.loss: Adversarial = loss
+        self.r1, self.penalty_every = r1, penalty_every
+        self.path_length, self.path_length_every = path_length, path_length_every
+        self.mapping = MappingNetwork(latent + classes, style, mapping_layers)
+        self.synthesis = SynthesisNetwork(self.shape, style, width=width, depth=depth)
+        self.discriminator = nets.encoder(
+            "conv", self.shape, max(1, classes), width=width, depth=depth, batch_norm=False
+        )
+        self.register_buffer("mean_style", torch.zeros(style))
+        self.register_buffer("mean_path", torch.zeros(()))
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """The generator, which is mapping and synthesis, and the discriminator."""
+        return {
+            "generator": [self.mapping, self.synthesis],
+            "discriminator": [self.discriminator],
+        }
+
+    def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
+        """Both players' losses, and per example the logits of real and of generated images."""
+        both = None if label is None else label.repeat(2)
+        styles = self._mixed(len(x), x.device, label)
+        if self.training:
+            with torch.no_grad():
+                self.mean_style.lerp_(styles[:, 0].float().mean(0), 1 - MEAN_DECAY)
+        fake = self.synthesise(styles)
+        real_logit, fake_logit = self.logit(torch.cat([x, fake]), both).chunk(2)
+        kind = ADVERSARIAL[self.loss]
+        discriminator = kind.discriminator(real_logit, fake_logit).mean()
+        generator = kind.generator(real_logit, fake_logit).mean()
+        if step is not None and step % self.penalty_every == 0:
+            discriminator = discriminator + self.penalty_every * discriminator_penalty(
+                lambda image: self.logit(image, label), x, fake, self.loss, r1=self.r1
+            )
+        if step is not None and self.path_length and step % self.path_length_every == 0:
+            weight = self.path_length_every * self.path_length
+            half = max(1, len(x) // 2)
+            some = None if label is None else label[:half]
+            generator = generator + weight * self._path_penalty(half, x.device, some)
+        return Losses(
+            {"generator": generator, "discriminator": discriminator},
+            logit_terms(real_logit, fake_logit),
+        )
+
+    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """The image of a noise vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""
+        return self.synthesise(self.truncate(self.styles(z, label), self.truncation))
+
+    def styles(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """One style for every layer, all the same: float32 `[b, layers, style]`."""
+        style = self.mapping(with_label(z, label, self.classes)).float()
+        return style[:, None].expand(-1, self.synthesis.layers_count, -1)
+
+    def truncate(self, styles: Tensor, share: float) -> Tensor:
+        """Styles `[b, layers, style]` pulled towards their mean, to `share` of their distance."""
+        return torch.lerp(self.mean_style, styles, share)
+
+    def synthesise(self, styles: Tensor) -> Tensor:
+        """The image of styles `[b, layers, style]`: float32 `[b, c, h, w]` in [0, 1]."""
+        return torch.sigmoid(self.synthesis(styles).float())
+
+    def logit(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """How real an image seems (as one of its label), as a logit: float32 `[b]`."""
+        return logit_for(self.discriminator(x), label, self.classes)
+
+    def _mixed(self, count: int, device: torch.device, label: Tensor | None) -> Tensor:
+        """Styles of random latents, where training mixes some from a random layer on."""
+        z = torch.randn(count, self.latent, device=device)
+        first = self.styles(z, label)
+        if not self.training or not self.mixing:
+            return first
+        second = self.styles(torch.randn_like(z), label)
+        layers = self.synthesis.layers_count
+        start = torch.randint(1, layers, (count, 1), device=device)
+        mixes = torch.rand(count, 1, device=device) < self.mixing
+        taken = mixes & (torch.arange(layers, device=device) >= start)
+        return torch.where(taken[:, :, None], second, first)
+
+    def _path_penalty(self, count: int, device: torch.device, label: Tensor | None) -> Tensor:
+        """(‖Jᵀy‖ − its running mean)², mean over images (Karras et al. 2020, equation 4)."""
+        with torch.autocast(device.type, enabled=False):
+            styles = self._mixed(count, device, label)
+            images = self.synthesise(styles)
+            direction = torch.randn_like(images) / images[0, 0].numel() ** 0.5
+            (jacobian,) = torch.autograd.grad((images * direction).sum(), styles, create_graph=True)
+        lengths = (jacobian.square().sum(2).mean(1) + 1e-12).sqrt()
+        if self.training:
+            with torch.no_grad():
+                self.mean_path.lerp_(lengths.mean(), 1 - PATH_DECAY)
+        return (lengths - self.mean_path).square().mean()

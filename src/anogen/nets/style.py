@@ -1,0 +1,162 @@
+"""The style-based generator: a mapping network, and a synthesis network that it modulates."""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anogen.nets.conv import check_size, sizes
+from anogen.nets.parts import Shape, check_options
+
+SLOPE = 0.2
+GAIN = math.sqrt(2)
+"""What keeps the variance through a leaky ReLU, as in the published networks."""
+
+
+class MappingNetwork(nn.Module):
+    """Latents to styles: normalised, then through `layers` dense layers.
+
+    Source: Karras et al. 2019, section 2.
+
+    Example:
+        >>> MappingNetwork(8, 16)(torch.zeros(3, 8)).shape
+        torch.Size([3, 16])
+    """
+
+    def __init__(self, inputs: int, style: int, layers: int = 4) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(before, after) for before, after in pairwise([inputs, *[style] * layers])
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """float `[b, inputs]` → float `[b, style]`."""
+        z = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
+        for layer in self.layers:
+            z = F.leaky_relu(layer(z), SLOPE) * GAIN
+        return z
+
+
+class ModulatedConv(nn.Module):
+    """A convolution whose input channels are scaled by a style, and its outputs back to unit size.
+
+    Scaling the weights per image (equations 1 and 3 of the source) equals scaling the input's
+    channels before, and the output's after, an ordinary convolution with shared weights; that is
+    how it is computed.
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        kernel: odd size of the kernel; the image keeps its size.
+        style: length of the style vector.
+        demodulate: divide each output channel by its expected standard deviation.
+
+    Source: Karras et al. 2020, section 2.2.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, style: int, demodulate: bool = True
+    ) -> None:
+        super().__init__()
+        self.affine = nn.Linear(style, inputs)
+        nn.init.ones_(self.affine.bias)
+        scale = 1 / math.sqrt(inputs * kernel**2)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * scale)
+        self.demodulate = demodulate
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """float `[b, inputs, h, w]`, `[b, style]` → float `[b, outputs, h, w]`."""
+        scale = self.affine(style)
+        y = F.conv2d(x * scale[:, :, None, None], self.weight, padding=self.weight.shape[2] // 2)
+        if not self.demodulate:
+            return y
+        power = self.weight.float().square().sum((2, 3))
+        with torch.autocast(x.device.type, enabled=False):
+            size = torch.rsqrt(scale.float().square() @ power.T + 1e-8)
+        return y * size[:, :, None, None].to(y.dtype)
+
+
+class StyledLayer(nn.Module):
+    """A modulated 3×3 convolution, noise of a learnt strength, a bias and a leaky ReLU.
+
+    The noise is drawn anew in training; in evaluation mode it is a fixed pattern, so that the same
+    latent gives the same image.
+    """
+
+    noise: Tensor
+
+    def __init__(self, inputs: int, outputs: int, style: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv = ModulatedConv(inputs, outputs, 3, style)
+        self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise", torch.randn(1, 1, *size))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """float `[b, inputs, h, w]`, `[b, style]` → float `[b, outputs, h, w]`."""
+        y = self.conv(x, style)
+        noise = self.noise
+        if self.training:
+            noise = torch.randn(len(x), 1, *y.shape[2:], device=x.device)
+        y = y + (self.noise_strength * noise + self.bias).to(y.dtype)
+        return F.leaky_relu(y, SLOPE) * GAIN
+
+
+class SynthesisNetwork(nn.Module):
+    """Styles to images: a learnt constant, grown by styled layers, with an image at every size.
+
+    The constant has the smallest size of `ConvEncoder`'s path; each doubling has two styled
+    layers of `2 * width` filters, at full size of `width`. Every size contributes an image, and
+    their upsampled sum is the output.
+
+    Args:
+        shape: channels, height and width of the images; height and width at least 16.
+        style: length of the style vector.
+        width: filters at full size.
+        depth: how often the size is doubled.
+
+    Attributes:
+        layers_count: styled layers, each of which takes a style of its own.
+
+    Raises:
+        UsageError: images too small, or too small for `depth`.
+
+    Source: Karras et al. 2019, section 2; Karras et al. 2020, figure 7 (output skips).
+
+    Example:
+        >>> net = SynthesisNetwork((1, 28, 28), style=16)
+        >>> net(torch.zeros(3, net.layers_count, 16)).shape
+        torch.Size([3, 1, 28, 28])
+    """
+
+    def __init__(self, shape: Shape, style: int, *, width: int = 32, depth: int = 2) -> None:
+        super().__init__()
+        check_options(style, width, depth, 0.0, "leaky_relu")
+        check_size(shape, depth)
+        self.path = sizes(shape, depth)[::-1]
+        filters = [*[2 * width] * depth, width]
+        self.constant = nn.Parameter(torch.randn(1, filters[0], *self.path[0]))
+        layers: list[nn.Module] = [StyledLayer(filters[0], filters[0], style, self.path[0])]
+        for (before, after), size in zip(pairwise(filters), self.path[1:], strict=True):
+            layers.append(StyledLayer(before, after, style, size))
+            layers.append(StyledLayer(after, after, style, size))
+        self.layers = nn.ModuleList(layers)
+        self.to_image = nn.ModuleList(
+            ModulatedConv(count, shape[0], 1, style, demodulate=False) for count in filters
+        )
+        self.layers_count = len(layers)
+
+    def forward(self, styles: Tensor) -> Tensor:
+        """float `[b, layers_count, style]` → float `[b, c, h, w]`, unbounded."""
+        x = self.constant.expand(len(styles), -1, -1, -1)
+        x = self.layers[0](x.contiguous(memory_format=torch.channels_last), styles[:, 0])
+        image = self.to_image[0](x, styles[:, 0])
+        for index, size in enumerate(self.path[1:], 1):
+            x = F.interpolate(x, size, mode="bilinear")
+            for layer in (2 * index - 1, 2 * index):
+                x = self.layers[layer](x, styles[:, layer])
+            image = F.interpolate(image, size, mode="bilinear")
+            image = image + self.to_image[index](x, styles[:, 2 * index])
+        return image

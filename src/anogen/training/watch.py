@@ -1,0 +1,78 @@
+"""What a person would look at while a model trains: samples after each epoch, signs of collapse."""
+
+import io
+from collections.abc import Iterator, Mapping
+
+import torch
+from PIL import Image
+
+from anogen.checkpoint import replace_durably
+from anogen.data.images import Pixels
+from anogen.models.base import GenerativeModel
+from anogen.run import Run
+
+ROWS, COLUMNS = 4, 8
+SATURATED = 0.99
+"""The discriminator is right on this share of real and of generated images: it has won."""
+IDENTICAL = 0.02
+"""Standard deviation of a pixel over samples, mean over pixels, below which they look the same."""
+
+
+@torch.no_grad()
+def fixed_samples(model: GenerativeModel, seed: int) -> Pixels:
+    """The same latents decoded, whatever the epoch: uint8 `[32, c, h, w]`."""
+    generator = torch.Generator().manual_seed(seed)
+    images = model.eval().sample(ROWS * COLUMNS, generator)
+    return (images.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def grid(samples: Pixels) -> Pixels:
+    """The samples in rows, one picture: uint8 `[4 * h, 8 * w, 1 or 3]`."""
+    if samples.shape[1] not in (1, 3):
+        samples = samples[:, :1]
+    _, channels, height, width = samples.shape
+    rows = samples.reshape(ROWS, COLUMNS, channels, height, width).transpose(0, 3, 1, 4, 2)
+    return rows.reshape(ROWS * height, COLUMNS * width, channels)
+
+
+def save_grid(run: Run, epoch: int, samples: Pixels) -> None:
+    """Write `samples/epoch_0001.png` into the run's folder."""
+    sheet = grid(samples)
+    picture = Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    folder = run.path / "samples"
+    folder.mkdir(exist_ok=True)
+    replace_durably(folder / f"epoch_{epoch:04d}.png", buffer.getvalue())
+
+
+def collapse_warnings(measured: Mapping[str, float], samples: Pixels) -> Iterator[tuple[str, str]]:
+    """Name of a sign of collapse, and what it means and what to try.
+
+    Args:
+        measured: validation means of an epoch, with the discriminator's accuracies where the model
+            has one.
+        samples: uint8 `[n, c, h, w]`.
+
+    >>> samples = np.zeros((4, 1, 2, 2), np.uint8)
+    >>> [name for name, _ in collapse_warnings({}, samples)]
+    ['identical']
+    """
+    right = [measured.get(f"accuracy_{kind}", 0.0) for kind in ("real", "fake")]
+    if min(right) > SATURATED:
+        yield (
+            "saturated",
+            f"the discriminator is right on {min(right):.1%} of held-out and of generated images, "
+            "so that it has little left to teach. Try a larger r1 (without "
+            "discriminator_batch_norm), or a smaller learning_rate for the discriminator",
+        )
+    if _spread(samples) < IDENTICAL:
+        yield (
+            "identical",
+            "samples from different latents are nearly identical. If that lasts, try a larger r1, "
+            "another loss, or for a VAE a smaller beta or kl_warmup_steps",
+        )
+
+
+def _spread(samples: Pixels) -> float:
+    return float((samples / 255.0).std(0).mean())
