@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from anogen.data.images import Images, Splits, images_from_array, split
     from anogen.errors import AnogenError
     from anogen.evaluation.evaluate import evaluate
+    from anogen.evaluation.generation import evaluate_generation
     from anogen.models import MODELS
     from anogen.models.base import GenerativeModel, Losses
     from anogen.models.gan import GAN
@@ -30,6 +31,7 @@ _HOMES = {
     "split": "data.images",
     "AnogenError": "errors",
     "evaluate": "evaluation.evaluate",
+    "evaluate_generation": "evaluation.generation",
     "MODELS": "models",
     "GenerativeModel": "models.base",
     "Losses": "models.base",
@@ -60,6 +62,7 @@ __all__ = [
     "StyleGAN",
     "corrupt",
     "evaluate",
+    "evaluate_generation",
     "fit",
     "images_from_array",
     "load_data",

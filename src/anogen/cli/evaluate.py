@@ -8,18 +8,21 @@ from anogen.cli.options import new_parser, print_result, table
 
 if TYPE_CHECKING:
     from anogen.data.images import Splits
+    from anogen.models.base import GenerativeModel
     from anogen.run import Run
 
 DESCRIPTION = """Measure a run on test images; write evaluation.json, figures/ and report.html.
 
   anogen evaluate runs/vae
   anogen evaluate runs/vae --json
+  anogen evaluate runs/vae --sampler mixture             new images from where the data lies
   anogen evaluate runs/vae --data fashion-mnist --page false"""
 
 
 def main(arguments: list[str]) -> int:
     """Evaluate; prints a table, or with --json one object of flat snake_case keys."""
     from anogen.evaluation.evaluate import evaluate
+    from anogen.models.sampling import SamplerName
 
     parser = new_parser("evaluate", DESCRIPTION)
     parser.add_argument("run", help="the run's folder")
@@ -27,6 +30,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", help="other images than the run's own: a name or a path")
     parser.add_argument("--data_dir", help="where data sets lie")
     parser.add_argument("--page", type=bool, default=True, help="write figures and the page")
+    parser.add_argument("--samples", type=int, default=10_000,
+                        help="how many new images to measure; 0: none")  # fmt: skip
+    parser.add_argument("--sampler", type=SamplerName, default="prior",
+                        help="where latents come from: the prior, or a Gaussian mixture fitted to "
+                        "the posterior means of the training images")  # fmt: skip
+    parser.add_argument("--components", type=int, default=10, help="of the mixture")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_function_arguments(evaluate, skip={"model", "images"})
     options = parser.parse(arguments)
@@ -48,16 +57,35 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     data = _other_data(run, options) if other else run.load_data(data_dir)
     names = list(signature(evaluate).parameters)[2:]
     result = evaluate(model, data.test, **{name: options[name] for name in names})
+    result |= _generation(model, data, options)
     if other or not options["page"]:
         return result, None
     run.write_json("evaluation.json", result)
     with stage("drawing pictures"):
         from anogen.report.page import write_page
-        from anogen.report.pictures import all_pictures, save_pictures, training_curves
+        from anogen.report.pictures import (
+            all_pictures,
+            samples_by_epoch,
+            save_pictures,
+            training_curves,
+        )
 
-        curves = training_curves(run.metrics)
-        pictures = save_pictures([*curves, *all_pictures(model.cpu(), data.test)], run.figures)
+        history = [*training_curves(run.metrics), *samples_by_epoch(run)]
+        pictures = save_pictures([*history, *all_pictures(model.cpu(), data.test)], run.figures)
         return result, write_page(run, result, pictures)
+
+
+def _generation(
+    model: "GenerativeModel", data: "Splits", options: dict[str, Any]
+) -> dict[str, Any]:
+    from anogen.evaluation.generation import evaluate_generation
+    from anogen.models.sampling import make_sampler
+
+    if options["samples"] == 0:
+        return {}
+    sampler = make_sampler(options["sampler"], model, data.train, options["components"])
+    chosen = {name: options[name] for name in ("samples", "seed", "device")}
+    return evaluate_generation(model, data, sampler=sampler, **chosen)
 
 
 def _other_data(run: "Run", options: dict[str, Any]) -> "Splits":
@@ -72,12 +100,13 @@ def _other_data(run: "Run", options: dict[str, Any]) -> "Splits":
 
 
 def _lines(result: dict[str, Any]) -> list[list[str]]:
-    rows = [["measure", "value", "95 % interval"]]
+    rows = [["measure", "value", "95 % interval", "real images"]]
     for name, value in result.items():
-        if name.endswith(("_low", "_high")) or isinstance(value, list):
+        if name.endswith(("_low", "_high", "_floor")) or isinstance(value, list):
             continue
         shown = f"{value:.4f}" if isinstance(value, float) else str(value)
         low, high = result.get(f"{name}_low"), result.get(f"{name}_high")
         interval = f"{low:.4f} to {high:.4f}" if low is not None else ""
-        rows.append([name, shown, interval])
+        floor = result.get(f"{name}_floor")
+        rows.append([name, shown, interval, "" if floor is None else f"{floor:.4f}"])
     return rows

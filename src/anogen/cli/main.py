@@ -14,6 +14,7 @@ COMMANDS = {
     "data": "list data sets, where they lie, fetch and verify them",
     "train": "train a model into a run folder",
     "evaluate": "measure a run on test images, draw its pictures, write its page",
+    "compare": "several runs in one table and one page",
     "sample": "new images, interpolations, traversals of a run",
     "doctor": "what is installed, what is found, what is wrong",
 }

@@ -2,13 +2,22 @@
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from anogen.cli.options import new_parser
 from anogen.errors import UsageError, unknown_name
 
+if TYPE_CHECKING:
+    from anogen.models.base import GenerativeModel
+    from anogen.models.sampling import Sampler
+    from anogen.run import Run
+
 DESCRIPTION = """Draw from a trained run.
 
   anogen sample runs/vae                                 100 samples: runs/vae/figures/samples.png
+  anogen sample runs/vae --sampler mixture               latents from where the data lies
+  anogen sample runs/gan --label 7                       of one label, for a conditional model
+  anogen sample runs/stylegan --truncation 0.7           more typical, less varied
   anogen sample runs/vae --picture interpolation         between test images
   anogen sample runs/vae --picture traversal             one latent at a time
   anogen sample runs/vae --count 5000 --out new.npy      uint8 [5000, c, h, w]"""
@@ -16,69 +25,117 @@ DESCRIPTION = """Draw from a trained run.
 
 def main(arguments: list[str]) -> int:
     """Sample; prints the path of what was written."""
+    from anogen.models.sampling import SamplerName
+    from anogen.report.pictures import PICTURES
+
     parser = new_parser("sample", DESCRIPTION)
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("--picture", default="samples", help="samples, latent_grid, interpolation, "
-                        "traversal, reconstructions, latent_map or kl_per_latent")  # fmt: skip
+    parser.add_argument("--picture", default="samples", help=", ".join(PICTURES))
     parser.add_argument("--count", type=int, help="with --out FILE.npy: how many samples")
     parser.add_argument("--out", help="a .png file, or with --count a .npy file; default: figures/")
+    parser.add_argument("--label", type=str, help="of a conditional model: draw this label only")
+    parser.add_argument("--sampler", type=SamplerName, default="prior",
+                        help="where latents come from: the prior, or a Gaussian mixture fitted to "
+                        "the posterior means of the training images")  # fmt: skip
+    parser.add_argument("--components", type=int, default=10, help="of the mixture")
+    parser.add_argument("--truncation", type=float, help="of a StyleGAN: share of the distance "
+                        "from the mean style that is left, 0 to 1")  # fmt: skip
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
     parser.add_argument("--data_dir", help="where data sets lie")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
     options = parser.parse(arguments)
-    wanted = ".npy" if options["count"] is not None else ".png"
-    out = Path(options["out"]) if options["out"] else None
-    if out is not None and out.suffix != wanted:
-        raise UsageError(f"--out {out}: expected a name ending in {wanted}; .npy goes with --count")
+    out = _check(options)
+    model, run = _load(options)
     if options["count"] is not None:
-        if out is None or options["count"] < 1:
-            raise UsageError("--count needs a positive number and --out FILE.npy")
-        print(_array(options["run"], options["checkpoint"], options["count"], options["seed"], out))
+        print(_array(model, run, options, cast(Path, out)))
     else:
-        print(_picture(options["run"], options["checkpoint"], options["picture"],
-                       options["data_dir"], options["seed"], out))  # fmt: skip
+        print(_picture(model, run, options, out))
     return 0
 
 
-def _array(run: str, checkpoint: str | None, count: int, seed: int, out: Path) -> Path:
-    import numpy as np
-    import torch
+def _check(options: dict[str, Any]) -> Path | None:
+    """Where to write; refuses options that contradict one another."""
+    from anogen.report.pictures import PICTURES
 
-    from anogen.checkpoint import replace_durably
-    from anogen.data.batches import evaluation_batch
-    from anogen.models.sampling import draw
-    from anogen.progress import Progress
-    from anogen.report.pictures import to_bytes
+    if options["picture"] not in PICTURES:
+        raise unknown_name("picture", options["picture"], PICTURES)
+    out = Path(options["out"]) if options["out"] else None
+    wanted = ".npy" if options["count"] is not None else ".png"
+    if out is not None and out.suffix != wanted:
+        raise UsageError(f"--out {out}: expected a name ending in {wanted}; .npy goes with --count")
+    if options["count"] is not None and (out is None or options["count"] < 1):
+        raise UsageError("--count needs a positive number and --out FILE.npy")
+    drawn = options["picture"] == "samples"
+    if not drawn and (options["label"] is not None or options["sampler"] != "prior"):
+        raise UsageError("--label and --sampler are for samples, not for other pictures")
+    return out
+
+
+def _load(options: dict[str, Any]) -> "tuple[GenerativeModel, Run]":
+    from anogen.models.base import HasStyles
     from anogen.run import Run
 
-    model = Run.open(run).load_model(checkpoint)
-    generator = torch.Generator().manual_seed(seed)
-    parts: list[np.ndarray] = []
-    with torch.inference_mode(), Progress("sampling", count) as bar:
-        for images in draw(model, count, generator, evaluation_batch(model.shape)):
-            parts.append(to_bytes(images))
-            bar.advance(len(images))
+    run = Run.open(options["run"])
+    model = run.load_model(options["checkpoint"])
+    if options["truncation"] is not None:
+        if not isinstance(model, HasStyles):
+            raise UsageError(f"--truncation is for style-based models, not {type(model).__name__}")
+        if not 0 <= options["truncation"] <= 1:
+            raise UsageError(f"--truncation must lie in [0, 1], found {options['truncation']}")
+        model.truncation = options["truncation"]
+    return model, run
+
+
+def _label(model: "GenerativeModel", run: "Run", name: str | None) -> int | None:
+    """The index of a label, which may be given by its name."""
+    if name is None:
+        return None
+    if not model.classes:
+        raise UsageError(
+            f"--label {name}: {run.path} is not conditional; train with --model.classes N"
+        )
+    classes = run.environment["data"].get("classes") or list(map(str, range(model.classes)))
+    if name not in classes:
+        raise unknown_name("label", name, classes)
+    return classes.index(name)
+
+
+def _sampler(model: "GenerativeModel", run: "Run", options: dict[str, Any]) -> "Sampler | None":
+    from anogen.models.sampling import make_sampler
+
+    images = None
+    if options["sampler"] != "prior":
+        images = run.load_data(options["data_dir"]).train
+    return make_sampler(options["sampler"], model, images, options["components"])
+
+
+def _array(model: "GenerativeModel", run: "Run", options: dict[str, Any], out: Path) -> Path:
+    import numpy as np
+
+    from anogen.checkpoint import replace_durably
+    from anogen.evaluation.generation import sample_images
+
+    label = _label(model, run, options["label"])
+    sampler = _sampler(model, run, options)
+    images = sample_images(model, options["count"], options["seed"], sampler, label)
     buffer = io.BytesIO()
-    np.save(buffer, np.concatenate(parts))
+    np.save(buffer, images.pixels[:])
     replace_durably(out, buffer.getvalue())
     return out
 
 
 def _picture(
-    run: str, checkpoint: str | None, kind: str, data_dir: str | None, seed: int, out: Path | None
+    model: "GenerativeModel", run: "Run", options: dict[str, Any], out: Path | None
 ) -> Path:
     from anogen.report.figures import save
-    from anogen.report.pictures import PICTURES, picture, samples_picture
-    from anogen.run import Run
+    from anogen.report.pictures import picture, samples_picture
 
-    if kind not in PICTURES:
-        raise unknown_name("picture", kind, PICTURES)
-    opened = Run.open(run)
-    model = opened.load_model(checkpoint)
-    if kind == "samples":
-        made = samples_picture(model, seed)
+    if options["picture"] == "samples":
+        label, sampler = _label(model, run, options["label"]), _sampler(model, run, options)
+        made = samples_picture(model, options["seed"], label, sampler)
     else:
-        made = picture(kind, model, opened.load_data(data_dir).test, seed)
-    target = out or opened.figures / f"{made.name}.png"
+        test = run.load_data(options["data_dir"]).test
+        made = picture(options["picture"], model, test, options["seed"])
+    target = out or run.figures / f"{made.name}.png"
     save(made.figure, target)
     return target

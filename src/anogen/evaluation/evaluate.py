@@ -8,13 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anogen.data.batches import Batch, evaluation_batch, in_order
+from anogen.data.batches import Batch, in_order
 from anogen.data.images import Images
 from anogen.device import choose_device, memory_advice
 from anogen.errors import UsageError
-from anogen.evaluation.reconstruction import METRICS, sharpness
+from anogen.evaluation.reconstruction import METRICS, mean_with_interval, sharpness
 from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, Reconstructs
-from anogen.models.sampling import draw
 from anogen.progress import Progress
 
 ACTIVE_VARIANCE = 0.01
@@ -28,7 +27,6 @@ def evaluate(
     model: GenerativeModel,
     images: Images,
     *,
-    samples: int = 1000,
     importance_samples: int = 64,
     likelihood_images: int = 500,
     seed: int = 0,
@@ -39,7 +37,6 @@ def evaluate(
     Args:
         model: from `Run.load_model`, or any other.
         images: usually the test images.
-        samples: how many new images to draw for `sharpness_samples`.
         importance_samples: draws per image for the importance-weighted likelihood.
         likelihood_images: on how many of the images (the first ones) to measure that.
         seed: of every draw; the same seed gives the same numbers.
@@ -54,7 +51,8 @@ def evaluate(
         [0, 1] scale), `mean_squared_error`, `cosine_similarity`, `psnr_db`,
         `sharpness_reconstruction` beside `sharpness_data`. Likelihood: `elbo_nats`, `kl_nats`,
         `kl_per_latent_nats` (a list), `log_likelihood_nats` (importance-weighted). Latents:
-        `active_units` of `latent`. Samples: `sharpness_samples`. And `images`, the count.
+        `active_units` of `latent`. And `images`, the count. `anogen.evaluate_generation` measures
+        new images.
 
     Raises:
         UsageError: images of another shape than the model's, or a negative count.
@@ -69,8 +67,8 @@ def evaluate(
     """
     if images.shape != model.shape:
         raise UsageError(f"{images.name}: images of {images.shape}, the model has {model.shape}")
-    if min(samples, importance_samples, likelihood_images, seed) < 0:
-        raise UsageError("samples, importance_samples, likelihood_images, seed: none is negative")
+    if min(importance_samples, likelihood_images, seed) < 0:
+        raise UsageError("importance_samples, likelihood_images, seed: none is negative")
     target = choose_device(device)
     model = model.eval().to(target)
     result: Result = {"images": len(images), "data": images.name}
@@ -82,21 +80,7 @@ def evaluate(
         for part in _per_image(model, images, target, seed):
             result |= part
         result |= _likelihood(model, images, target, seed, importance_samples, likelihood_images)
-        result |= _samples(model, samples, seed)
     return result
-
-
-def mean_with_interval(name: str, values: NDArray[Any]) -> Result:
-    """Mean of `[n]` values with a 95 % interval (normal approximation).
-
-    >>> mean_with_interval("x", np.array([1.0, 1.0, 1.0]))
-    {'x': 1.0, 'x_low': 1.0, 'x_high': 1.0}
-    """
-    mean = float(values.mean(dtype=np.float64))
-    if len(values) < 2:
-        return {name: mean, f"{name}_low": None, f"{name}_high": None}
-    half = 1.96 * float(values.std(dtype=np.float64, ddof=1)) / len(values) ** 0.5
-    return {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
 
 
 def _per_image(
@@ -138,15 +122,6 @@ def _measure(model: GenerativeModel, batch: Batch) -> dict[str, Tensor]:
     if isinstance(model, Encodes):
         found["posterior_mean"] = model.posterior_mean(x)
     return found
-
-
-def _samples(model: GenerativeModel, count: int, seed: int) -> Result:
-    if not count:
-        return {}
-    generator = torch.Generator().manual_seed(seed)
-    drawn = draw(model, count, generator, evaluation_batch(model.shape))
-    values = [sharpness(images).cpu().numpy() for images in drawn]
-    return mean_with_interval("sharpness_samples", np.concatenate(values))
 
 
 def _likelihood(

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -73,3 +76,16 @@ METRICS: dict[str, Metric] = {
     "psnr_db": Metric(psnr_db, higher_is_better=True),
 }
 """Every reconstruction metric by name."""
+
+
+def mean_with_interval(name: str, values: NDArray[Any]) -> dict[str, float | None]:
+    """Mean of `[n]` values with a 95 % interval (normal approximation).
+
+    >>> mean_with_interval("x", np.array([1.0, 1.0, 1.0]))
+    {'x': 1.0, 'x_low': 1.0, 'x_high': 1.0}
+    """
+    mean = float(values.mean(dtype=np.float64))
+    if len(values) < 2:
+        return {name: mean, f"{name}_low": None, f"{name}_high": None}
+    half = 1.96 * float(values.std(dtype=np.float64, ddof=1)) / len(values) ** 0.5
+    return {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}

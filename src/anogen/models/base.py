@@ -170,3 +170,20 @@ class HasLikelihood(Protocol):
     def log_likelihood(self, x: Tensor, samples: int, label: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x) in nats, float `[b]`."""
         ...
+
+
+@runtime_checkable
+class HasStyles(Protocol):
+    """A model whose layers are each driven by a style."""
+
+    def styles(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """float `[b, latent]` → float `[b, layers, style]`."""
+        ...
+
+    def truncate(self, styles: Tensor, share: float) -> Tensor:
+        """Styles pulled towards their mean, to `share` of their distance."""
+        ...
+
+    def synthesise(self, styles: Tensor) -> Tensor:
+        """float `[b, layers, style]` → float `[b, c, h, w]` in [0, 1]."""
+        ...

@@ -1,7 +1,7 @@
 """New images from a model, from its prior or from a mixture fitted to where the data lies."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -9,11 +9,14 @@ from torch import Generator, Tensor
 
 from anogen.data.batches import in_order
 from anogen.data.images import Images
-from anogen.errors import UsageError
+from anogen.errors import UsageError, unknown_name
 from anogen.models.base import Encodes, GenerativeModel
 
 FITTED_IMAGES = 20_000
 """A mixture is fitted to at most as many posterior means."""
+
+
+SamplerName = Literal["prior", "mixture"]
 
 
 class Sampler(Protocol):
@@ -59,6 +62,29 @@ def draw(
         else:
             z = sampler.latents(number, generator, part).to(device)
             yield model.decode(z, None if part is None else part.to(device))
+
+
+def make_sampler(
+    name: SamplerName, model: GenerativeModel, images: Images | None, components: int = 10
+) -> Sampler | None:
+    """The sampler of a name; None for the prior.
+
+    Args:
+        name: `prior`, or `mixture`.
+        model: in evaluation mode.
+        images: to which a mixture is fitted, the training images.
+        components: of a mixture.
+
+    Raises:
+        UsageError: an unknown name, or a mixture without images or for a model that cannot encode.
+    """
+    if name not in get_args(SamplerName):
+        raise unknown_name("sampler", name, get_args(SamplerName))
+    if name == "prior":
+        return None
+    if images is None:
+        raise UsageError("the sampler mixture needs the images that the model was trained on")
+    return MixtureSampler(model, images, components)
 
 
 class MixtureSampler:

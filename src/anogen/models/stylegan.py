@@ -155,8 +155,14 @@ class StyleGAN(GenerativeModel):
         return torch.lerp(self.mean_style, styles, share)
 
     def synthesise(self, styles: Tensor) -> Tensor:
-        """The image of styles `[b, layers, style]`: float32 `[b, c, h, w]` in [0, 1]."""
-        return torch.sigmoid(self.synthesis(styles).float())
+        """The image of styles `[b, layers, style]`: float32 `[b, c, h, w]`.
+
+        Clipped to [0, 1] in evaluation mode and unbounded in training, as published: a bounding
+        function has no gradient where it saturates, and a generator without normalisation does
+        not come back from all black.
+        """
+        images = 0.5 + 0.5 * self.synthesis(styles).float()
+        return images if self.training else images.clamp(0, 1)
 
     def logit(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """How real an image seems (as one of its label), as a logit: float32 `[b]`."""

@@ -15,10 +15,32 @@ GAIN = math.sqrt(2)
 """What keeps the variance through a leaky ReLU, as in the published networks."""
 
 
-class MappingNetwork(nn.Module):
-    """Latents to styles: normalised, then through `layers` dense layers.
+MAPPING_RATE = 0.01
+"""Learning rate of the mapping network beside the others' (Karras et al. 2019, appendix C)."""
 
-    Source: Karras et al. 2019, section 2.
+
+class SlowLinear(nn.Module):
+    """A dense layer that learns at `MAPPING_RATE`: its weights are kept larger by that factor.
+
+    With an optimiser such as Adam, whose steps do not depend on the size of gradients, scaling the
+    weights down where they are used scales the learning rate down.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / MAPPING_RATE)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.scale = MAPPING_RATE / math.sqrt(inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float `[b, inputs]` → float `[b, outputs]`."""
+        return F.linear(x, self.weight * self.scale, self.bias * MAPPING_RATE)
+
+
+class MappingNetwork(nn.Module):
+    """Latents to styles: normalised, then through `layers` dense layers, which learn slowly.
+
+    Source: Karras et al. 2019, section 2 and appendix C.
 
     Example:
         >>> MappingNetwork(8, 16)(torch.zeros(3, 8)).shape
@@ -28,7 +50,7 @@ class MappingNetwork(nn.Module):
     def __init__(self, inputs: int, style: int, layers: int = 4) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.Linear(before, after) for before, after in pairwise([inputs, *[style] * layers])
+            SlowLinear(before, after) for before, after in pairwise([inputs, *[style] * layers])
         )
 
     def forward(self, z: Tensor) -> Tensor:
@@ -61,6 +83,7 @@ class ModulatedConv(nn.Module):
     ) -> None:
         super().__init__()
         self.affine = nn.Linear(style, inputs)
+        nn.init.normal_(self.affine.weight, std=1 / math.sqrt(style))
         nn.init.ones_(self.affine.bias)
         scale = 1 / math.sqrt(inputs * kernel**2)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * scale)

@@ -109,6 +109,30 @@ def bars(values: Sequence[float], title: str, label: str, axis: str) -> Figure:
     return figure
 
 
+def dots(
+    names: Sequence[str],
+    values: Sequence[tuple[float, float | None, float | None]],
+    floor: float,
+    title: str,
+    label: str,
+) -> Figure:
+    """One dot per name on a logarithmic axis, with its mean, and the ends of its interval if any."""
+    figure = Figure((6, 1.4 + 0.35 * len(names)), DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    for row, (mean, low, high) in enumerate(values):
+        if low is not None and high is not None:
+            axes.plot([max(low, mean / 100), high], [row, row], color=COLOURS[0], lw=2)
+        axes.plot(mean, row, "o", color=COLOURS[0])
+        axes.annotate(f"{mean:.3g}", (mean, row), (0, 6), textcoords="offset points",
+                      ha="center", fontsize=8)  # fmt: skip
+    axes.axvline(floor, color=COLOURS[4], ls="--", label="real images")
+    axes.set(title=title, xlabel=label, xscale="log", ylim=(len(names) - 0.4, -0.7))
+    axes.set_yticks(range(len(names)), names)
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend(loc="lower right", fontsize=8)
+    return figure
+
+
 def to_png(figure: Figure) -> bytes:
     """The figure as a PNG, the same bytes for the same figure."""
     buffer = io.BytesIO()

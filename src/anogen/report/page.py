@@ -4,7 +4,6 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +44,21 @@ MEANINGS = {
     "sharpness_data": ("sharpness of the data", "variance of the Laplacian"),
     "sharpness_reconstruction": ("sharpness of reconstructions", "variance of the Laplacian"),
     "sharpness_samples": ("sharpness of samples", "variance of the Laplacian"),
+    "frechet_distance": (
+        "Fréchet distance",
+        "samples from test images, in the classifier's features; lower is better",
+    ),
+    "kernel_distance": ("kernel distance", "squared MMD in the same features; lower is better"),
+    "precision": ("precision", "share of samples that lie among the real images"),
+    "recall": ("recall", "share of real images that lie among the samples"),
+    "density": ("density", "real neighbourhoods around a sample; may exceed 1"),
+    "coverage": ("coverage", "share of real images with a sample nearby"),
+    "classes_covered": ("classes among the samples", "as the classifier sees them"),
+    "class_kl_nats": ("class imbalance", "KL of the samples' classes from the data's, nats"),
+    "nearest_train_distance": (
+        "distance to the nearest training image",
+        "Euclidean, in pixels; far below real images' it would mean copies",
+    ),
 }
 """Key of a result → what the page calls it, and its unit or reading."""
 TILES = ("squared_error", "cosine_similarity", "elbo_nats", "kl_nats")
@@ -59,9 +73,8 @@ def write_page(run: Run, result: dict[str, Any], pictures: Sequence[Picture]) ->
         result: from `anogen.evaluate`.
         pictures: embedded in their order.
     """
-    template = files("anogen.report").joinpath("page.html.j2").read_text("utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    html = environment.from_string(template).render(
+    html = render(
+        "page.html.j2",
         run=run,
         config=run.config,
         environment=run.environment,
@@ -70,22 +83,31 @@ def write_page(run: Run, result: dict[str, Any], pictures: Sequence[Picture]) ->
         tiles=TILES,
         result=result,
         paper=_paper_row(run, result),
-        pictures=[(made, _data_uri(made)) for made in pictures],
-        version=version("anogen"),
+        pictures=[(made, data_uri(made)) for made in pictures],
     )
     path = run.path / "report.html"
     replace_durably(path, html.encode())
     return path
 
 
+def render(template: str, **values: Any) -> str:
+    """A template of this folder, filled in; everything in it is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("anogen.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(template).render(version=version("anogen"), **values)
+
+
 def result_rows(result: dict[str, Any]) -> list[Row]:
-    """The results that have an interval, as text for people."""
+    """The results as text for people."""
     return [
         Row(
             key,
             name,
             f"{result[key]:#.4g}",
-            _interval(result[f"{key}_low"], result[f"{key}_high"]),
+            _interval(result, key),
             meaning,
         )
         for key, (name, meaning) in MEANINGS.items()
@@ -93,7 +115,11 @@ def result_rows(result: dict[str, Any]) -> list[Row]:
     ]
 
 
-def _interval(low: float | None, high: float | None) -> str:
+def _interval(result: dict[str, Any], key: str) -> str:
+    """The interval over images, or what real images have in the place of samples."""
+    low, high, floor = (result.get(f"{key}_{end}") for end in ("low", "high", "floor"))
+    if floor is not None:
+        return f"real images: {floor:#.4g}"
     return "" if low is None or high is None else f"{low:#.4g} to {high:#.4g}"
 
 
@@ -111,5 +137,6 @@ def _paper_row(run: Run, result: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _data_uri(made: Picture) -> str:
+def data_uri(made: Picture) -> str:
+    """The picture as PNG within an address, so that a page needs no other file."""
     return "data:image/png;base64," + base64.b64encode(to_png(made.figure)).decode()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -14,9 +15,16 @@ from torch import Tensor
 from anogen.data.batches import evaluation_batch, in_order, to_unit
 from anogen.data.images import Images, Pixels
 from anogen.errors import UsageError
-from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, Reconstructs
+from anogen.models.base import (
+    Encodes,
+    GenerativeModel,
+    HasLikelihood,
+    HasStyles,
+    Reconstructs,
+)
 from anogen.models.sampling import Sampler, draw
 from anogen.report import figures
+from anogen.run import Run
 
 MAP_POINTS = 3000
 TRAVERSED = 8
@@ -93,6 +101,33 @@ def _curve(rows: list[dict[str, Any]], column: str) -> Picture:
         "with like."
     )
     return Picture(f"{column}_curve", title, caption, figures.curves(rows, lines, title, label))
+
+
+def samples_by_epoch(run: Run) -> list[Picture]:
+    """Samples from the same latents after some of the epochs, as training kept them; or none."""
+    found = sorted((run.path / "samples").glob("epoch_*.png"))
+    if len(found) < 2:
+        return []
+    last = len(found) - 1
+    chosen = [found[i] for i in sorted({round(last * (k / 7) ** 2) for k in range(8)})]
+    _, height, width = run.environment["data"]["shape"]
+    rows = [_first_row(path, height, width) for path in chosen]
+    epochs = [int(path.stem.removeprefix("epoch_")) for path in chosen]
+    return [
+        Picture(
+            "samples_by_epoch",
+            "Samples while it learns",
+            "Each column decodes one latent, the same in all rows; a row is an epoch.",
+            figures.mosaic(np.stack(rows), labels=[f"epoch {epoch}" for epoch in epochs]),
+        )
+    ]
+
+
+def _first_row(path: Path, height: int, width: int) -> Pixels:
+    """The first row of images of a grid that training kept: uint8 `[n, c, h, w]`."""
+    sheet = np.atleast_3d(np.asarray(PIL.Image.open(path)))[:height]
+    columns = sheet.reshape(height, -1, width, sheet.shape[2])
+    return columns.transpose(1, 3, 0, 2)
 
 
 def save_pictures(pictures: Iterator[Picture] | list[Picture], folder: Path) -> list[Picture]:
@@ -255,6 +290,43 @@ def _kl_bars(model: GenerativeModel, images: Images, seed: int) -> Picture | Non
     )
 
 
+def _style_mixing(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
+    if not isinstance(model, HasStyles):
+        return None
+    styles = model.styles(*_latents(model, 12, seed))
+    coarse, fine = styles[:4], styles[4:]
+    layers = styles.shape[1]
+    change = (layers + 1) // 2
+    mixed = coarse[:, None].repeat(1, len(fine), 1, 1)
+    mixed[:, :, change:] = fine[None, :, change:]
+    sheet = torch.zeros(5, 9, *model.shape)
+    sheet[0, 1:] = model.synthesise(fine)
+    sheet[1:, 0] = model.synthesise(coarse)
+    sheet[1:, 1:] = model.synthesise(mixed.flatten(0, 1)).unflatten(0, (4, 8))
+    return Picture(
+        "style_mixing",
+        "Style mixing",
+        f"Each image takes the first {change} of its {layers} styles, the coarse ones, from the "
+        "image at the left of its row, and the others from the image at the top of its column.",
+        figures.mosaic(to_bytes(sheet)),
+    )
+
+
+def _truncation(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
+    if not isinstance(model, HasStyles):
+        return None
+    styles = model.styles(*_latents(model, 10, seed))
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+    rows = torch.stack([model.synthesise(model.truncate(styles, share)) for share in shares])
+    return Picture(
+        "truncation",
+        "Truncation",
+        "The same ten latents with their styles pulled towards the mean style: to 0 % of their "
+        "distance (the mean image), 25 %, 50 %, 75 %, and left where they are (100 %).",
+        figures.mosaic(to_bytes(rows), labels=[f"{share:.0%}" for share in shares]),
+    )
+
+
 PICTURES: dict[str, Maker] = {
     "reconstructions": _reconstructions,
     "samples": _samples,
@@ -263,8 +335,16 @@ PICTURES: dict[str, Maker] = {
     "interpolation": _interpolation,
     "traversal": _traversal,
     "kl_per_latent": _kl_bars,
+    "style_mixing": _style_mixing,
+    "truncation": _truncation,
 }
 """Every picture of a model by name, in the order of the page."""
+
+
+def _latents(model: GenerativeModel, count: int, seed: int) -> tuple[Tensor, Tensor | None]:
+    """Latents from the prior, with one label after another for a conditional model."""
+    z = torch.randn(count, model.latent, generator=torch.Generator().manual_seed(seed))
+    return z, torch.arange(count) % model.classes if model.classes else None
 
 
 def _some(images: Images, count: int, seed: int) -> Images:

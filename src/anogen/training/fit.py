@@ -74,7 +74,8 @@ def fit(
         betas: Adam's decay rates.
         clip_gradient: largest norm of a player's gradient; default: not clipped.
         ema_decay: where given, a moving average of the weights with this decay is what is
-            evaluated and kept, for example 0.999.
+            evaluated and kept, for example 0.999; it starts smaller, at step / (step + 10), so
+            that the first weights are soon forgotten.
         monitor: validation metric by which the best checkpoint is kept, lower is better;
             default: the model's own, if it has one.
         patience: epochs without improvement of `monitor` after which training stops.

@@ -128,7 +128,7 @@ class Loop:
         counters.step += 1
         counters.batch += 1
         if self.decay is not None:
-            self.state.average(self.decay)
+            self.state.average(min(self.decay, counters.step / (counters.step + 10)))
         return update
 
     def _finish_epoch(self, run: Run, log: MetricsLog) -> None:

@@ -78,7 +78,7 @@ def environment(data: Splits, device: torch.device, dtype: torch.dtype) -> dict[
         "precision": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
-        "data": {"name": data.name, "shape": list(data.shape)}
+        "data": {"name": data.name, "shape": list(data.shape), "classes": list(data.train.classes)}
         | {part: len(images) for part, images in parts.items()}
         | {f"{part}_sha256": images.sha256 for part, images in parts.items()},
     }

@@ -1,0 +1,152 @@
+"""The features that generated images are compared in: a classifier's, trained here on first use.
+
+A network trained on photographs tells little about digits, and needs weights from elsewhere. This
+one is small, trained with a fixed seed on the training images of the data set at hand, kept in the
+user's cache folder, and named with its accuracy and hash in every result that rests on it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anogen.checkpoint import load_checkpoint, save_checkpoint
+from anogen.data.batches import Shuffled, in_order
+from anogen.data.catalog import cache_dir
+from anogen.data.images import Images, Splits
+from anogen.device import keep_freed_memory
+from anogen.errors import DataError, MachineError
+from anogen.nets import Shape
+from anogen.nets.conv import ConvEncoder
+from anogen.progress import Progress
+
+FEATURES = 64
+VERSION = 1
+"""Raise it whenever the net or its training changes, so that old ones are not taken for new."""
+EPOCHS, BATCH, RATE, SEED = 3, 128, 2e-3, 0
+
+
+class Classifier(nn.Module):
+    """The paper's encoder with a dense layer of 64 features, and a linear layer for the labels."""
+
+    def __init__(self, shape: Shape, classes: int) -> None:
+        super().__init__()
+        self.encoder = ConvEncoder(shape, FEATURES)
+        self.head = nn.Linear(FEATURES, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """float `[b, c, h, w]` in [0, 1] → float `[b, 64]`, not negative."""
+        return F.relu(self.encoder(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float `[b, c, h, w]` in [0, 1] → logits `[b, classes]`."""
+        return self.head(self.features(x))
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """A trained classifier and where it comes from.
+
+    Attributes:
+        net: in evaluation mode.
+        accuracy: share of the test images that it labels right.
+        name: data set, version and the first digits of the hash of its weights.
+    """
+
+    net: Classifier
+    accuracy: float
+    name: str
+
+    @torch.inference_mode()
+    def __call__(self, images: Images, device: torch.device) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Features float64 `[n, 64]` and the most likely labels int64 `[n]`, in float32."""
+        net = self.net.to(device)
+        features: list[Tensor] = []
+        labels: list[Tensor] = []
+        for x, _ in in_order(images, device):
+            found = net.features(x)
+            features.append(found.cpu())
+            labels.append(net.head(found).argmax(1).cpu())
+        return torch.cat(features).double().numpy(), torch.cat(labels).numpy()
+
+
+def feature_extractor(data: Splits, device: torch.device) -> FeatureExtractor:
+    """The classifier of a data set: from the cache, else trained (about a minute for MNIST).
+
+    Always on the same images, whatever model is judged, so that results compare.
+
+    Args:
+        data: with labels; `train` teaches and `test` gives the accuracy.
+        device: where to train.
+
+    Raises:
+        DataError: the data has no labels, or only one.
+    """
+    if data.train.labels is None or len(data.train.classes) < 2:
+        raise DataError(
+            f"{data.name}: generation metrics need a classifier and the data has no two labels"
+        )
+    key = f"{data.train.sha256}{data.test.sha256}{VERSION}"
+    folder = cache_dir() / "features" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    net = Classifier(data.shape, len(data.train.classes))
+    try:
+        tensors, state = load_checkpoint(folder)
+        net.load_state_dict(tensors["weights"])
+        accuracy = float(state["accuracy"])
+    except MachineError:
+        net = _trained(data, device)
+        accuracy = _accuracy(net, data.test, device)
+        _keep(folder, net, accuracy)
+    net = net.cpu().eval()
+    return FeatureExtractor(net, accuracy, f"{data.name}-classifier-{VERSION}-{_hash(net)[:8]}")
+
+
+def _trained(data: Splits, device: torch.device) -> Classifier:
+    keep_freed_memory()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(SEED)
+        net = Classifier(data.shape, len(data.train.classes))
+        net = net.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        batches = Shuffled(data.train, BATCH, SEED, device)
+        epochs = max(EPOCHS, -(-1000 // len(batches)))
+        optimizer = torch.optim.Adam(net.parameters(), RATE)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(batches))
+        title = "training the feature extractor, once"
+        with Progress(title, epochs * len(batches) * batches.size) as bar:
+            for epoch in range(epochs):
+                for x, label in batches.epoch(epoch):
+                    loss = F.cross_entropy(net(x), cast(Tensor, label))
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    schedule.step()
+                    bar.advance(len(x))
+    return net.eval()
+
+
+@torch.inference_mode()
+def _accuracy(net: Classifier, images: Images, device: torch.device) -> float:
+    right = [(net(x).argmax(1) == label).cpu().numpy() for x, label in in_order(images, device)]
+    return float(np.concatenate(right).mean())
+
+
+def _keep(folder: Path, net: Classifier, accuracy: float) -> None:
+    """Into the cache; a cache that cannot be written costs time, no results."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(folder, {"weights": net.state_dict()}, {"accuracy": accuracy})
+    except (MachineError, OSError):
+        return
+
+
+def _hash(net: Classifier) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(net.state_dict().items()):
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,285 @@
+"""How good new images are: distances, fidelity, variety, memory; from arrays of features alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import sqrtm
+from sklearn.neighbors import NearestNeighbors
+
+from anogen.data.batches import evaluation_batch, in_order
+from anogen.data.images import Images, Splits
+from anogen.device import choose_device, memory_advice
+from anogen.errors import UsageError
+from anogen.evaluation.features import FeatureExtractor, feature_extractor
+from anogen.evaluation.reconstruction import mean_with_interval, sharpness
+from anogen.models.base import GenerativeModel
+from anogen.models.sampling import Sampler, draw
+from anogen.progress import Progress, say
+
+Features = NDArray[np.float64]
+Labels = NDArray[np.int64]
+Result = dict[str, Any]
+
+MANIFOLD_NEIGHBOURS = 3
+"""k of precision and recall (Kynkäänniemi et al. 2019)."""
+DENSITY_NEIGHBOURS = 5
+"""k of density and coverage (Naeem et al. 2020)."""
+KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 10, 1000
+COMPARED_PIXELS = 1000
+"""Samples of which the nearest training image is sought, in pixels."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """Images as the feature extractor sees them.
+
+    Attributes:
+        features: float64 `[n, d]`.
+        labels: int64 `[n]`, the most likely ones.
+    """
+
+    features: Features
+    labels: Labels
+
+
+def evaluate_generation(
+    model: GenerativeModel,
+    data: Splits,
+    *,
+    samples: int = 10_000,
+    sampler: Sampler | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Result:
+    """Compare new images with the test images; real training images set the floor.
+
+    Args:
+        model: from `Run.load_model`, or any other.
+        data: labelled, so that a classifier can be trained on it for features; without labels only
+            sharpness and memorisation are measured.
+        samples: how many new images to draw; as many test and training images are compared, fewer
+            where there are fewer.
+        sampler: of the latents, for example an `anogen.MixtureSampler`; default: the prior.
+        seed: of the draws; the same seed gives the same numbers.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        Flat. Against the test images, in the features of the classifier named `feature_extractor`
+        (of `feature_extractor_accuracy`): `frechet_distance`, `kernel_distance`, `precision`,
+        `recall`, `density`, `coverage`; `classes_covered` of `classes`, `class_kl_nats`. Each has a
+        twin with the ending `_floor`, real training images in the place of samples. In pixels:
+        `sharpness_samples` with its 95 % interval, `nearest_train_distance` (Euclidean, mean) and
+        its `_floor`, the test images': a value far below the floor means memorised images.
+
+    Raises:
+        UsageError: fewer than two samples, or images of another shape than the model's.
+
+    Example:
+        >>> import anogen
+        >>> digits = anogen.load_data("digits")
+        >>> model = anogen.VAE(digits.shape, latent=2)
+        >>> result = anogen.evaluate_generation(model, digits, samples=100)
+        >>> result["frechet_distance"] > result["frechet_distance_floor"]
+        True
+    """
+    if samples < 2:
+        raise UsageError(f"samples must be at least 2, found {samples}")
+    if data.shape != model.shape:
+        raise UsageError(f"{data.name}: images of {data.shape}, the model has {model.shape}")
+    target = choose_device(device)
+    model = model.eval().to(target)
+    with memory_advice("draw fewer samples, or use a narrower model"):
+        drawn = sample_images(model, samples, seed, sampler)
+        count = min(samples, len(data.test), len(data.train))
+        real, other = _evenly(data.test, count), _evenly(data.train, count)
+        result: Result = {
+            "generated": samples,
+            "compared_with": count,
+            "sampler": "prior" if sampler is None else sampler.name,
+        }
+        result |= _sharpness(drawn)
+        result |= _memorisation(drawn, real, data.train)
+        if data.train.labels is None or len(data.train.classes) < 2:
+            say(f"{data.name} has no labels: no classifier, so no distances in its features")
+            return result
+        extract = feature_extractor(data, target)
+        found = [Described(*extract(images, target)) for images in (real, drawn[:count], other)]
+    classes = len(data.train.classes)
+    result |= _against(found[0], found[1], classes)
+    result |= {f"{k}_floor": v for k, v in _against(found[0], found[2], classes).items()}
+    return result | _extractor(extract) | {"classes": classes}
+
+
+def sample_images(
+    model: GenerativeModel,
+    count: int,
+    seed: int = 0,
+    sampler: Sampler | None = None,
+    label: int | None = None,
+) -> Images:
+    """New images as a data set, rounded to bytes as every image is; `label`: all of that label."""
+    generator = torch.Generator().manual_seed(seed)
+    size = evaluation_batch(model.shape)
+    pixels = np.empty((count, *model.shape), np.uint8)
+    labels = None if label is None else torch.full((count,), label)
+    with torch.inference_mode(), Progress("sampling", count) as bar:
+        start = 0
+        for x in draw(model.eval(), count, generator, size, labels, sampler):
+            pixels[start : start + len(x)] = (x.clamp(0, 1) * 255).round().cpu().numpy()
+            start += len(x)
+            bar.advance(len(x))
+    return Images(pixels, "samples")
+
+
+def frechet_distance(a: Features, b: Features) -> float:
+    """Fréchet distance of two Gaussians fitted to features `[n, d]`, squared feature units.
+
+    ‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), the last by its eigenvalues' real parts.
+
+    Source: Heusel et al. 2017, equation 6.
+
+    >>> a = np.random.default_rng(0).normal(size=(500, 3))
+    >>> round(frechet_distance(a, a + [1.0, 0.0, 2.0]), 6)
+    5.0
+    """
+    shift = a.mean(0) - b.mean(0)
+    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = sqrtm(first @ second)
+    trace = np.trace(first) + np.trace(second) - 2 * np.trace(root).real
+    return float(shift @ shift + max(trace, 0.0))
+
+
+def kernel_distance(a: Features, b: Features, seed: int = 0) -> float:
+    """Squared maximum mean discrepancy with the kernel (x·y/d + 1)³, unbiased; may be negative.
+
+    Mean over ten subsets of at most a thousand of each.
+
+    Source: Bińkowski et al. 2018, section 3.
+
+    >>> a = np.random.default_rng(0).normal(size=(2000, 4))
+    >>> abs(kernel_distance(a[:1000], a[1000:])) < 0.02 < kernel_distance(a[:1000], a[1000:] + 1)
+    True
+    """
+    rng = np.random.default_rng(seed)
+    size = min(KERNEL_SUBSET_SIZE, len(a), len(b))
+    parts = [
+        _discrepancy(a[rng.permutation(len(a))[:size]], b[rng.permutation(len(b))[:size]])
+        for _ in range(KERNEL_SUBSETS)
+    ]
+    return float(np.mean(parts))
+
+
+def _discrepancy(a: Features, b: Features) -> float:
+    def kernel(x: Features, y: Features) -> Features:
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    def without_diagonal(matrix: Features) -> float:
+        return (matrix.sum() - np.trace(matrix)) / (len(matrix) * (len(matrix) - 1))
+
+    return without_diagonal(kernel(a, a)) + without_diagonal(kernel(b, b)) - 2 * kernel(a, b).mean()
+
+
+def manifold_share(of: Features, among: Features, k: int = MANIFOLD_NEIGHBOURS) -> float:
+    """Share of points of `of` within the balls around points of `among`, in [0, 1].
+
+    A ball reaches to its centre's k-th nearest neighbour in `among`. With samples as `of` and real
+    images as `among` this is precision; the other way round, recall.
+
+    Source: Kynkäänniemi et al. 2019, equation 2.
+    """
+    return float(np.mean([hits > 0 for hits in _ball_hits(of, among, k)]))
+
+
+def density(samples: Features, real: Features, k: int = DENSITY_NEIGHBOURS) -> float:
+    """Mean number of real balls around a sample, divided by k; may exceed 1.
+
+    Source: Naeem et al. 2020, equation 4.
+    """
+    return float(np.mean(list(_ball_hits(samples, real, k)))) / k
+
+
+def coverage(samples: Features, real: Features, k: int = DENSITY_NEIGHBOURS) -> float:
+    """Share of real images whose ball holds a sample, in [0, 1].
+
+    Source: Naeem et al. 2020, equation 5.
+    """
+    radii = _radii(real, k)
+    nearest = NearestNeighbors(n_neighbors=1).fit(samples).kneighbors(real)[0][:, 0]
+    return float((nearest <= radii).mean())
+
+
+def _ball_hits(points: Features, centres: Features, k: int) -> Iterator[int]:
+    """For each point, in how many balls around the centres it lies."""
+    radii = _radii(centres, k)
+    squares = (centres**2).sum(1)
+    for start in range(0, len(points), 500):
+        part = points[start : start + 500]
+        distances = (part**2).sum(1)[:, None] + squares - 2 * part @ centres.T
+        yield from (distances <= radii**2).sum(1).tolist()
+
+
+def _radii(points: Features, k: int) -> Features:
+    """Distance of each point to its k-th nearest other."""
+    k = min(k, len(points) - 1)
+    return NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[0][:, k]
+
+
+def class_kl(labels: Labels, reference: Labels, classes: int) -> float:
+    """KL divergence of the histogram of labels from the reference's, in nats.
+
+    >>> class_kl(np.array([0, 1, 0, 1]), np.array([0, 1]), 2)
+    0.0
+    """
+    p = np.bincount(labels, minlength=classes) / len(labels)
+    q = (np.bincount(reference, minlength=classes) + 1e-9) / len(reference)
+    seen = p > 0
+    return float((p[seen] * np.log(p[seen] / q[seen])).sum().clip(min=0))
+
+
+def _against(real: Described, other: Described, classes: int) -> Result:
+    """Every distance in features of other images from real ones."""
+    a, b = real.features, other.features
+    return {
+        "frechet_distance": frechet_distance(a, b),
+        "kernel_distance": kernel_distance(a, b),
+        "precision": manifold_share(b, a),
+        "recall": manifold_share(a, b),
+        "density": density(b, a),
+        "coverage": coverage(b, a),
+        "classes_covered": int((np.bincount(other.labels, minlength=classes) > 0).sum()),
+        "class_kl_nats": class_kl(other.labels, real.labels, classes),
+    }
+
+
+def _extractor(extract: FeatureExtractor) -> Result:
+    return {"feature_extractor": extract.name, "feature_extractor_accuracy": extract.accuracy}
+
+
+def _sharpness(images: Images) -> Result:
+    parts = [sharpness(x).numpy() for x, _ in in_order(images, torch.device("cpu"))]
+    return mean_with_interval("sharpness_samples", np.concatenate(parts))
+
+
+def _memorisation(drawn: Images, real: Images, train: Images) -> Result:
+    """Mean distance to the nearest training image, of samples and of as many test images."""
+    index = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(_rows(train))
+    nearest = [
+        float(index.kneighbors(_rows(_evenly(images, COMPARED_PIXELS)))[0].mean())
+        for images in (drawn, real)
+    ]
+    return {"nearest_train_distance": nearest[0], "nearest_train_distance_floor": nearest[1]}
+
+
+def _rows(images: Images) -> NDArray[Any]:
+    """Pixels in a row, float32 `[n, values]` in [0, 1]."""
+    return np.asarray(images.pixels[:], np.float32).reshape(len(images), -1) / 255
+
+
+def _evenly(images: Images, count: int) -> Images:
+    """At most `count` of the images, evenly spaced."""
+    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)
+    return images[chosen]

@@ -1,0 +1,1 @@
+"""Whole studies: several runs beside one another."""

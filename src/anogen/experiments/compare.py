@@ -1,0 +1,228 @@
+"""Several runs measured alike, one row per kind of run, with intervals over seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from anogen.data.images import Splits
+from anogen.errors import UsageError
+from anogen.evaluation.evaluate import evaluate
+from anogen.evaluation.generation import evaluate_generation
+from anogen.models.base import Encodes
+from anogen.models.sampling import SamplerName, make_sampler
+from anogen.progress import say
+from anogen.run import Run
+
+DIRECTIONS = {
+    "squared_error": False,
+    "cosine_similarity": True,
+    "elbo_nats": True,
+    "kl_nats": None,
+    "sharpness_reconstruction": None,
+    "sharpness_samples": None,
+    "frechet_distance": False,
+    "kernel_distance": False,
+    "precision": True,
+    "recall": True,
+    "density": True,
+    "coverage": True,
+    "classes_covered": True,
+    "class_kl_nats": False,
+    "nearest_train_distance": None,
+    "images_per_s": True,
+}
+"""What is compared, in the order of the table → whether higher is better; None: neither."""
+
+WITHIN = {"elbo_nats"}
+"""Comparable only among models of one likelihood; never marked as best."""
+
+
+class Estimate(NamedTuple):
+    """A mean with its 95 % interval; None where there is none."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Runs that differ in nothing but their seed.
+
+    Attributes:
+        name: what tells it from the other kinds.
+        runs: of this kind.
+        values: measure → one value per run.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    values: dict[str, list[float]]
+
+    def summary(self, measure: str) -> Estimate:
+        """Mean over seeds, with a 95 % interval (Student's t) where there are two runs or more.
+
+        >>> Kind("x", (), {"loss": [1.0, 3.0]}).summary("loss").mean
+        2.0
+        """
+        values = np.array(self.values[measure])
+        mean = float(values.mean())
+        if len(values) < 2:
+            return Estimate(mean)
+        half = float(
+            student_t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+        )
+        return Estimate(mean, mean - half, mean + half)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        kinds: in the order of the runs given.
+        floors: measure → what real training images have in the place of samples.
+        extractor: name and accuracy of the classifier whose features the distances are in.
+        data: the test images.
+        settings: samples, sampler and seed, the same for all.
+        results: path of a run → all that was measured of it.
+    """
+
+    kinds: tuple[Kind, ...]
+    floors: dict[str, float]
+    extractor: dict[str, Any]
+    data: Splits
+    settings: dict[str, Any]
+    results: dict[str, dict[str, Any]]
+
+    @property
+    def measures(self) -> list[str]:
+        """What at least one kind has, in the table's order."""
+        return [name for name in DIRECTIONS if any(name in kind.values for kind in self.kinds)]
+
+    def best(self, measure: str) -> Kind | None:
+        """The kind with the best mean, where there are two to choose from and one is better."""
+        higher = DIRECTIONS[measure]
+        having = [kind for kind in self.kinds if measure in kind.values]
+        if higher is None or measure in WITHIN or len(having) < 2:
+            return None
+        means = [kind.summary(measure).mean for kind in having]
+        top = max(means) if higher else min(means)
+        return having[means.index(top)] if means.count(top) == 1 else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for `comparison.json`."""
+        return {
+            "data": self.data.name,
+            **self.settings,
+            **self.extractor,
+            "kinds": [
+                {
+                    "name": kind.name,
+                    "runs": [str(run.path) for run in kind.runs],
+                    **{measure: kind.summary(measure)._asdict() for measure in kind.values},
+                }
+                for kind in self.kinds
+            ],
+            "real_images": self.floors,
+            "runs": self.results,
+        }
+
+
+def compare(
+    runs: Sequence[Run],
+    *,
+    samples: int = 10_000,
+    sampler: SamplerName = "prior",
+    components: int = 10,
+    seed: int = 0,
+    device: str = "auto",
+    data_dir: str | None = None,
+) -> Comparison:
+    """Measure runs on the same test images, with the same number of samples.
+
+    Args:
+        runs: trained on the same data; those with equal configurations but for the seed become
+            one row with an interval.
+        samples: new images drawn from each.
+        sampler: where latents come from; `mixture` is for the models that encode, others have the
+            prior.
+        components: of each mixture.
+        seed: of the draws.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        data_dir: where data sets lie.
+
+    Returns:
+        The comparison; `anogen.report.comparison` draws it.
+
+    Raises:
+        UsageError: no run, one named twice, or runs of different data.
+    """
+    paths = [run.path.resolve() for run in runs]
+    if not runs:
+        raise UsageError("compare needs at least one run")
+    if len(set(paths)) < len(paths):
+        raise UsageError("a run is named twice; its copy would count as another seed")
+    _refuse_other_data(runs)
+    data = runs[0].load_data(data_dir)
+    results: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        say(f"measuring {run.path}")
+        model = run.load_model()
+        named = sampler if isinstance(model, Encodes) else "prior"
+        chosen = make_sampler(named, model, data.train, components)
+        result = evaluate(model, data.test, importance_samples=0, seed=seed, device=device)
+        result |= evaluate_generation(
+            model, data, samples=samples, sampler=chosen, seed=seed, device=device
+        )
+        if run.metrics:
+            result["images_per_s"] = run.metrics[-1]["images_per_s"]
+            result["epochs"] = run.metrics[-1]["epoch"]
+        results[str(run.path)] = result
+    first = results[str(runs[0].path)]
+    ending = "_floor"
+    floors = {k.removesuffix(ending): v for k, v in first.items() if k.endswith(ending)}
+    floors["sharpness_samples"] = first["sharpness_data"]
+    extractor = {k: v for k, v in first.items() if k.startswith("feature_extractor")}
+    settings = {"samples": samples, "sampler": sampler, "seed": seed}
+    return Comparison(_kinds(runs, results), floors, extractor, data, settings, results)
+
+
+def _refuse_other_data(runs: Sequence[Run]) -> None:
+    first = runs[0].environment["data"]
+    for run in runs[1:]:
+        own = run.environment["data"]
+        if own["test_sha256"] != first["test_sha256"]:
+            raise UsageError(
+                f"{run.path} was trained on {own['name']}, {runs[0].path} on {first['name']}, with "
+                "other test images; only runs of the same data and split compare"
+            )
+
+
+def _kinds(runs: Sequence[Run], results: dict[str, dict[str, Any]]) -> tuple[Kind, ...]:
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        config = {k: v for k, v in run.config.items() if k not in ("seed", "data_dir")}
+        groups.setdefault(repr(sorted(config.items(), key=lambda entry: entry[0])), []).append(run)
+    names = _names([group[0] for group in groups.values()])
+    return tuple(
+        Kind(name, tuple(group), _values([results[str(run.path)] for run in group]))
+        for name, group in zip(names, groups.values(), strict=True)
+    )
+
+
+def _values(results: list[dict[str, Any]]) -> dict[str, list[float]]:
+    shared = [name for name in DIRECTIONS if all(name in result for result in results)]
+    return {name: [float(result[name]) for result in results] for name in shared}
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The model's name, with the run's folder where two kinds share one."""
+    models = [run.config["model"]["class_path"].rpartition(".")[2] for run in runs]
+    return [
+        model if models.count(model) == 1 else f"{model} ({run.name})"
+        for model, run in zip(models, runs, strict=True)
+    ]

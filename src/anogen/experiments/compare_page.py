@@ -1,0 +1,161 @@
+"""A comparison as a table for the terminal, and as one page with pictures side by side."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from anogen.checkpoint import replace_durably
+from anogen.data.batches import to_unit
+from anogen.evaluation.generation import sample_images
+from anogen.experiments.compare import Comparison, Kind
+from anogen.models.base import Encodes, Reconstructs
+from anogen.models.sampling import make_sampler
+from anogen.report import figures
+from anogen.report.page import MEANINGS, data_uri, render
+from anogen.report.pictures import Picture, to_bytes
+
+COLUMNS = 12
+NAMES = {"images_per_s": ("training speed", "images per second, on the machine of the run")}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One kind's value of one measure, as text."""
+
+    value: str
+    interval: str
+    best: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure of every kind."""
+
+    key: str
+    name: str
+    meaning: str
+    cells: tuple[Cell, ...]
+    floor: str
+
+
+def rows(comparison: Comparison) -> list[Row]:
+    """The table of a comparison, as text for people."""
+    found: list[Row] = []
+    for measure in comparison.measures:
+        name, meaning = (MEANINGS | NAMES)[measure]
+        best = comparison.best(measure)
+        cells = tuple(_cell(kind, measure, kind is best) for kind in comparison.kinds)
+        floor = comparison.floors.get(measure)
+        found.append(Row(measure, name, meaning, cells, "" if floor is None else f"{floor:.4g}"))
+    return found
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> Path:
+    """Write `comparison.json`, `comparison.html` and PNGs; returns the page's path."""
+    import json
+
+    pictures = comparison_pictures(comparison)
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in pictures:
+        figures.save(made.figure, folder / f"{made.name}.png")
+    text = json.dumps(comparison.as_json(), indent=1, allow_nan=False) + "\n"
+    replace_durably(folder / "comparison.json", text.encode())
+    table = rows(comparison)
+    html = render(
+        "comparison.html.j2",
+        kinds=comparison.kinds,
+        data=comparison.data.name,
+        images=len(comparison.data.test),
+        settings=comparison.settings,
+        extractor=comparison.extractor,
+        rows=table,
+        any_interval=any(cell.interval for row in table for cell in row.cells),
+        pictures=[(made, data_uri(made)) for made in pictures],
+    )
+    page = folder / "comparison.html"
+    replace_durably(page, html.encode())
+    return page
+
+
+def comparison_pictures(comparison: Comparison) -> list[Picture]:
+    """Samples and reconstructions of all kinds, one row each; distances as bars."""
+    made = [_samples(comparison), _reconstructions(comparison), _distances(comparison)]
+    return [picture for picture in made if picture is not None]
+
+
+def _samples(comparison: Comparison) -> Picture:
+    real = comparison.data.test
+    rng = np.random.default_rng(comparison.settings["seed"])
+    sheet = [real.pixels[np.sort(rng.permutation(len(real))[:COLUMNS])]]
+    for kind in comparison.kinds:
+        model = kind.runs[0].load_model()
+        named = comparison.settings["sampler"] if isinstance(model, Encodes) else "prior"
+        sampler = make_sampler(named, model, comparison.data.train)
+        drawn = sample_images(model, COLUMNS, comparison.settings["seed"], sampler)
+        sheet.append(drawn.pixels[:])
+    return Picture(
+        "samples",
+        "Samples",
+        "Test images in the first row, then new images of each kind; none was chosen.",
+        figures.mosaic(np.stack(sheet), labels=["real", *_labels(comparison)]),
+    )
+
+
+def _reconstructions(comparison: Comparison) -> Picture | None:
+    test = comparison.data.test
+    rng = np.random.default_rng(comparison.settings["seed"] + 1)
+    chosen = test[np.sort(rng.permutation(len(test))[:COLUMNS])]
+    x = to_unit(torch.from_numpy(np.array(chosen.pixels[:])))
+    sheet, labels = [chosen.pixels[:]], ["original"]
+    for kind, name in zip(comparison.kinds, _labels(comparison), strict=True):
+        model = kind.runs[0].load_model()
+        if isinstance(model, Reconstructs):
+            label = None
+            if model.classes and chosen.labels is not None:
+                label = torch.from_numpy(chosen.labels)
+            with torch.inference_mode():
+                sheet.append(to_bytes(model.reconstruct(x, label)))
+            labels.append(name)
+    if len(sheet) == 1:
+        return None
+    return Picture(
+        "reconstructions",
+        "Reconstructions",
+        "The same test images in the first row, then what each kind makes of them.",
+        figures.mosaic(np.stack(sheet), labels=labels),
+    )
+
+
+def _distances(comparison: Comparison) -> Picture | None:
+    if "frechet_distance" not in comparison.measures:
+        return None
+    having = [kind for kind in comparison.kinds if "frechet_distance" in kind.values]
+    values = [kind.summary("frechet_distance") for kind in having]
+    figure = figures.dots(
+        [kind.name for kind in having],
+        values,
+        comparison.floors["frechet_distance"],
+        "Fréchet distance of samples from test images",
+        "in the classifier's features, logarithmic; lower is better",
+    )
+    return Picture(
+        "frechet_distance",
+        "Fréchet distance",
+        "Lower is better; the dashed line is what real training images have. Bars are 95 % "
+        "intervals over seeds where there are several.",
+        figure,
+    )
+
+
+def _labels(comparison: Comparison) -> list[str]:
+    return [kind.name[:16] for kind in comparison.kinds]
+
+
+def _cell(kind: Kind, measure: str, best: bool) -> Cell:
+    if measure not in kind.values:
+        return Cell("", "", best=False)
+    mean, low, high = kind.summary(measure)
+    interval = "" if low is None else f"{low:.4g} to {high:.4g}"
+    return Cell(f"{mean:.4g}", interval, best)
