@@ -3,6 +3,7 @@
 - `config.yaml`: everything that made it; `anogen train --config` repeats it
 - `environment.json`: versions, device, precision, hashes of the data
 - `metrics.jsonl`: one line per epoch
+- `samples/`: new images after each epoch, always of the same latents
 - `checkpoints/`: `last`, `best` and the predecessor of each, with a manifest
 - `figures/`: pictures
 - `evaluation.json`: what `anogen evaluate` measured

@@ -90,6 +90,45 @@ def test_train_evaluate_sample(anogen, run, tmp_path):
     assert Path(shown.out.strip()).exists()
 
 
+def test_sampling_by_label_mixture_and_truncation(anogen, tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (200, 16, 16), np.uint8)
+    np.savez(tmp_path / "two.npz", images=pixels, labels=np.array(["cat", "dog"] * 100))
+    made = {}
+    for model, options in (("VAE", ["--model.classes", 2]), ("StyleGAN", [])):
+        made[model] = tmp_path / model
+        outcome = anogen("train", "--model", model, "--data", tmp_path / "two.npz", "--epochs", 1,
+                         "--model.width", 4, *options, "--run", made[model])  # fmt: skip
+        assert outcome.code == 0, outcome.err
+    arrays = {}
+    for name, options in {
+        "any": [],
+        "dog": ["--label", "dog"],
+        "mix": ["--sampler", "mixture"],
+    }.items():
+        out = tmp_path / f"{name}.npy"
+        outcome = anogen("sample", made["VAE"], "--count", 9, "--out", out, *options)
+        assert outcome.code == 0, outcome.err
+        arrays[name] = np.load(out)
+    assert not np.array_equal(arrays["any"], arrays["dog"])
+    assert not np.array_equal(arrays["any"], arrays["mix"])
+    assert anogen("sample", made["VAE"], "--label", "cat").code == 0
+    for picture in ("style_mixing", "truncation"):
+        assert anogen("sample", made["StyleGAN"], "--picture", picture).code == 0
+    assert anogen("sample", made["StyleGAN"], "--truncation", 0.5).code == 0
+    for run, options, message in (
+        ("VAE", ["--label", "cow"], "unknown label 'cow'"),
+        ("VAE", ["--truncation", 0.5], "is for style-based models"),
+        ("VAE", ["--picture", "truncation"], "cannot make the picture"),
+        ("VAE", ["--picture", "traversal", "--label", "cat"], "are for samples"),
+        ("StyleGAN", ["--label", "cat"], "is not conditional; train with --model.classes"),
+        ("StyleGAN", ["--truncation", 2], "must lie in"),
+        ("StyleGAN", ["--sampler", "mixture"], "does not encode images"),
+    ):
+        refused = anogen("sample", made[run], *options)
+        assert refused.code == 2
+        assert message in refused.err
+
+
 def test_evaluate_on_other_data_leaves_the_run_alone(anogen, run, noise_file):
     before = sorted(run.rglob("*"))
     outcome = anogen("evaluate", run, "--data", f"{noise_file}+blur", "--json")

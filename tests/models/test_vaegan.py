@@ -121,8 +121,8 @@ def test_the_gate_lets_the_stronger_player_rest(real, fake, rests, monkeypatch):
     vaegan = model(gate=0.35)
     everybody = {"encoder", "decoder", "discriminator"}
     logits = torch.tensor([real] * 6 + [fake] * 12)
-    judged = vaegan._judge(X)[0].repeat(3, 1, 1, 1)
-    monkeypatch.setattr(vaegan, "_judge", lambda x: (judged, logits))
+    judged = vaegan._judge(X, None)[0].repeat(3, 1, 1, 1)
+    monkeypatch.setattr(vaegan, "_judge", lambda x, label: (judged, logits))
     assert set(losses(vaegan).players) == everybody - {rests}
     assert set(losses(vaegan, None).players) == everybody
 

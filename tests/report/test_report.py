@@ -5,13 +5,32 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from anogen import GAN, VAEGAN, Images, Run, evaluate, fit, images_from_array, split
+from anogen import (
+    GAN,
+    VAEGAN,
+    Images,
+    Run,
+    StyleGAN,
+    evaluate,
+    evaluate_generation,
+    fit,
+    images_from_array,
+    split,
+)
 from anogen.errors import MachineError, UsageError
 from anogen.report import figures
 from anogen.report.page import write_page
-from anogen.report.pictures import PICTURES, all_pictures, picture, save_pictures, training_curves
+from anogen.report.pictures import (
+    PICTURES,
+    all_pictures,
+    picture,
+    samples_by_epoch,
+    save_pictures,
+    training_curves,
+)
 
 
 class Checker(HTMLParser):
@@ -34,7 +53,7 @@ class Checker(HTMLParser):
 
 def test_every_picture_of_a_trained_model(trained, digits, tmp_path):
     made = save_pictures(all_pictures(trained.load_model(), digits.test), tmp_path)
-    assert {entry.name for entry in made} == set(PICTURES)
+    assert {entry.name for entry in made} == set(PICTURES) - {"style_mixing", "truncation"}
     for entry in made:
         with Image.open(tmp_path / f"{entry.name}.png") as image:
             assert min(image.size) > 100
@@ -51,7 +70,7 @@ def test_pictures_are_the_same_bytes_again(trained, digits, tmp_path):
 def test_colour_images_of_odd_sizes_without_labels(vae, tmp_path):
     images = images_from_array(np.random.default_rng(0).random((4, 17, 22, 3)))
     made = {entry.name for entry in all_pictures(vae((3, 17, 22), latent=5), images)}
-    assert made == set(PICTURES)
+    assert made == set(PICTURES) - {"style_mixing", "truncation"}
 
 
 def test_a_picture_that_the_model_cannot_make_is_refused(vae, noise):
@@ -83,7 +102,7 @@ def test_the_page_stands_alone_and_escapes_what_users_name(vae, digits, tmp_path
     data = split(images)
     run = fit(vae(data.shape), data, tmp_path / "a <b> & ü", epochs=1, batch_size=16)
     model = run.load_model()
-    result = evaluate(model, data.test, samples=10, importance_samples=2)
+    result = evaluate(model, data.test, importance_samples=2)
     pictures = [*training_curves(run.metrics), *all_pictures(model, data.test)]
     html = write_page(run, result, pictures).read_text("utf-8")
     page = Checker()
@@ -114,14 +133,32 @@ def test_the_paper_is_shown_beside_mnist_only(trained, digits, tmp_path, name, s
 def test_very_few_test_images(vae, noise, count):
     model = vae(noise.shape, latent=3)
     assert "samples" in {made.name for made in all_pictures(model, noise.test[:count])}
-    result = evaluate(model, noise.test[:count], samples=1, importance_samples=1)
+    result = evaluate(model, noise.test[:count], importance_samples=1)
     json.dumps(result, allow_nan=False)
+
+
+def test_styles_have_pictures_of_their_own(noise):
+    torch.manual_seed(0)
+    model = StyleGAN(noise.shape, 4, style=8, width=4)
+    model.mean_style.normal_()
+    made = {entry.name: entry for entry in all_pictures(model, noise.test)}
+    assert {"samples", "latent_grid", "style_mixing", "truncation"} == set(made)
+
+
+def test_samples_of_chosen_epochs_become_one_picture(noise, tmp_path):
+    torch.manual_seed(0)
+    run = fit(GAN(noise.shape, 4, width=4), noise, tmp_path / "run", epochs=12, batch_size=48)
+    (made,) = samples_by_epoch(run)
+    labels = [text.get_text() for text in made.figure.axes[0].texts]
+    assert (labels[0], labels[-1]) == ("epoch 1", "epoch 12")
+    assert len(labels) <= 8
+    assert samples_by_epoch(Run(tmp_path)) == []
 
 
 def test_a_model_without_likelihood_or_encoder_has_its_page_too(noise, tmp_path):
     for model in (GAN(noise.shape, 4, width=4), VAEGAN(noise.shape, 4, width=4)):
         run = fit(model, noise, tmp_path / type(model).__name__, epochs=1, batch_size=16)
-        result = evaluate(model, noise.test, samples=5)
+        result = evaluate(model, noise.test) | evaluate_generation(model, noise, samples=5)
         pictures = [*training_curves(run.metrics), *all_pictures(model, noise.test)]
         html = write_page(run, result, pictures).read_text("utf-8")
         assert "loss_discriminator_curve" in {made.name for made in pictures}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from anogen import GAN, VAE, Losses, Run, fit
+from anogen import GAN, MODELS, VAE, Losses, Run, fit
 from anogen.errors import DataError, Interrupted, MachineError, TrainingError, UsageError
 from anogen.training import loop as loop_module
 from anogen.training.signals import StopRequest
@@ -54,7 +54,7 @@ def stop_at(monkeypatch):
 def test_the_run_folder_explains_itself(noise, vae, tmp_path):
     run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
     assert {path.name for path in run.path.iterdir()} == {
-        "config.yaml", "environment.json", "metrics.jsonl", "checkpoints"}  # fmt: skip
+        "config.yaml", "environment.json", "metrics.jsonl", "checkpoints", "samples"}  # fmt: skip
     assert run.config["model"]["init_args"]["width"] == 4
     assert run.config["batch_size"] == 16
     assert run.environment["data"]["train"] == 96
@@ -96,6 +96,22 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(
     assert stopped.value.exit_code == 130
     monkeypatch.undo()
     cut = fit(model(), noise, tmp_path / "cut", **OPTIONS, **options, resume=True)
+    assert_same_end(whole, cut)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_resumes_to_the_bit(name, noise, tmp_path, stop_at, monkeypatch):
+    def model():
+        torch.manual_seed(0)
+        return MODELS[name](noise.shape, latent=3, width=4)
+
+    options = {"epochs": 3, "batch_size": 16, "ema_decay": 0.9}
+    whole = fit(model(), noise, tmp_path / "whole", **options)
+    stop_at(9)
+    with pytest.raises(Interrupted):
+        fit(model(), noise, tmp_path / "cut", **options)
+    monkeypatch.undo()
+    cut = fit(model(), noise, tmp_path / "cut", **options, resume=True)
     assert_same_end(whole, cut)
 
 
@@ -168,8 +184,8 @@ def test_a_signal_during_the_last_validation_is_not_lost(noise, vae, tmp_path, m
 class Resting(VAE):
     """A model whose one player rests at every other step, beginning with the first."""
 
-    def losses(self, x, step=None):
-        found = super().losses(x, step)
+    def losses(self, x, step=None, label=None):
+        found = super().losses(x, step, label)
         return found if step is None or step % 2 else Losses({}, found.terms)
 
 

@@ -29,7 +29,7 @@ from anogen.progress import Progress
 FEATURES = 64
 VERSION = 1
 """Raise it whenever the net or its training changes, so that old ones are not taken for new."""
-EPOCHS, BATCH, RATE, SEED = 3, 128, 2e-3, 0
+EPOCHS, MIN_STEPS, BATCH, RATE, SEED = 3, 200, 128, 2e-3, 0
 
 
 class Classifier(nn.Module):
@@ -55,11 +55,14 @@ class FeatureExtractor:
 
     Attributes:
         net: in evaluation mode.
+        scale: what features are divided by, the root of their mean variance over the test images,
+            so that distances do not depend on how large a classifier makes them.
         accuracy: share of the test images that it labels right.
         name: data set, version and the first digits of the hash of its weights.
     """
 
     net: Classifier
+    scale: float
     accuracy: float
     name: str
 
@@ -73,7 +76,7 @@ class FeatureExtractor:
             found = net.features(x)
             features.append(found.cpu())
             labels.append(net.head(found).argmax(1).cpu())
-        return torch.cat(features).double().numpy(), torch.cat(labels).numpy()
+        return torch.cat(features).double().numpy() / self.scale, torch.cat(labels).numpy()
 
 
 def feature_extractor(data: Splits, device: torch.device) -> FeatureExtractor:
@@ -104,7 +107,9 @@ def feature_extractor(data: Splits, device: torch.device) -> FeatureExtractor:
         accuracy = _accuracy(net, data.test, device)
         _keep(folder, net, accuracy)
     net = net.cpu().eval()
-    return FeatureExtractor(net, accuracy, f"{data.name}-classifier-{VERSION}-{_hash(net)[:8]}")
+    name = f"{data.name}-classifier-{VERSION}-{_hash(net)[:8]}"
+    features, _ = FeatureExtractor(net, 1.0, accuracy, name)(data.test, device)
+    return FeatureExtractor(net, float(features.var(0).mean()) ** 0.5, accuracy, name)
 
 
 def _trained(data: Splits, device: torch.device) -> Classifier:
@@ -114,7 +119,7 @@ def _trained(data: Splits, device: torch.device) -> Classifier:
         net = Classifier(data.shape, len(data.train.classes))
         net = net.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         batches = Shuffled(data.train, BATCH, SEED, device)
-        epochs = max(EPOCHS, -(-1000 // len(batches)))
+        epochs = max(EPOCHS, -(-MIN_STEPS // len(batches)))
         optimizer = torch.optim.Adam(net.parameters(), RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(batches))
         title = "training the feature extractor, once"

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import sqrtm
 from sklearn.neighbors import NearestNeighbors
 
 from anogen.data.batches import evaluation_batch, in_order
@@ -148,8 +147,8 @@ def frechet_distance(a: Features, b: Features) -> float:
     """
     shift = a.mean(0) - b.mean(0)
     first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    root = sqrtm(first @ second)
-    trace = np.trace(first) + np.trace(second) - 2 * np.trace(root).real
+    roots = np.sqrt(np.linalg.eigvals(first @ second).astype(np.complex128)).real
+    trace = np.trace(first) + np.trace(second) - 2 * roots.sum()
     return float(shift @ shift + max(trace, 0.0))
 
 

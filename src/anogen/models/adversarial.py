@@ -102,13 +102,19 @@ def discriminator_penalty(
     return total
 
 
-def logit_terms(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """What to watch of a game, per example: logits, and whether the discriminator was right."""
+def logit_terms(real: Tensor, fake: Tensor, loss: str) -> dict[str, Tensor]:
+    """What to watch of a game, per example: logits, and whether the discriminator was right.
+
+    Right is a logit on its side of 0; with the losses `relativistic` and `wasserstein`, which know
+    only differences, a real image's logit above that of the generated one.
+    """
+    relative = loss in ("relativistic", "wasserstein")
+    right = (real > fake, real > fake) if relative else (real > 0, fake < 0)
     return {
         "real_logit": real,
         "fake_logit": fake,
-        "accuracy_real": (real > 0).float(),
-        "accuracy_fake": (fake < 0).float(),
+        "accuracy_real": right[0].float(),
+        "accuracy_fake": right[1].float(),
     }
 
 

@@ -115,7 +115,7 @@ class GAN(GenerativeModel):
         generator = kind.generator(real_logit, fake_logit).mean()
         return Losses(
             {"generator": generator, "discriminator": discriminator},
-            logit_terms(real_logit, fake_logit),
+            logit_terms(real_logit, fake_logit, self.loss),
         )
 
     def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:

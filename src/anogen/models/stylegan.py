@@ -14,6 +14,7 @@ from anogen.models.adversarial import (
 )
 from anogen.models.base import GenerativeModel, Losses, logit_for, with_label
 from anogen.nets import Shape
+from anogen.nets.parts import check_options
 from anogen.nets.style import MappingNetwork, SynthesisNetwork
 
 MEAN_DECAY = 0.995
@@ -44,7 +45,8 @@ class StyleGAN(GenerativeModel):
             set on the trained model.
         loss: as in `GAN`.
         r1: weight of the gradient penalty on real images.
-        penalty_every: steps between R1 penalties.
+        r2: weight of the gradient penalty on generated images.
+        penalty_every: steps between these penalties.
         path_length: weight of the path-length penalty, which makes a step in style space change
             images by a constant amount; 0 turns it off.
         path_length_every: steps between path-length penalties.
@@ -78,6 +80,7 @@ class StyleGAN(GenerativeModel):
         truncation: float = 1.0,
         loss: Adversarial = "non_saturating",
         r1: float = 1.0,
+        r2: float = 0.0,
         penalty_every: int = 16,
         path_length: float = 2.0,
         path_length_every: int = 8,
@@ -86,7 +89,7 @@ class StyleGAN(GenerativeModel):
         depth: int = 2,
     ) -> None:
         super().__init__()
-        refuse_contradictions(loss, r1=r1, r2=0.0, penalty_every=penalty_every, batch_norm=False)
+        refuse_contradictions(loss, r1=r1, r2=r2, penalty_every=penalty_every, batch_norm=False)
         if not 0 <= mixing <= 1 or not 0 <= truncation <= 1:
             raise UsageError("mixing and truncation must lie in [0, 1]")
         if path_length < 0 or min(path_length_every, mapping_layers) < 1:
@@ -94,11 +97,12 @@ class StyleGAN(GenerativeModel):
                 "path_length must not be negative; path_length_every and mapping_layers are at "
                 "least 1"
             )
+        check_options(style, width, depth, 0.0, "leaky_relu")
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.mixing, self.truncation = latent, mixing, truncation
         self.classes = classes
         self.loss: Adversarial = loss
-        self.r1, self.penalty_every = r1, penalty_every
+        self.r1, self.r2, self.penalty_every = r1, r2, penalty_every
         self.path_length, self.path_length_every = path_length, path_length_every
         self.mapping = MappingNetwork(latent + classes, style, mapping_layers)
         self.synthesis = SynthesisNetwork(self.shape, style, width=width, depth=depth)
@@ -129,7 +133,7 @@ class StyleGAN(GenerativeModel):
         generator = kind.generator(real_logit, fake_logit).mean()
         if step is not None and step % self.penalty_every == 0:
             discriminator = discriminator + self.penalty_every * discriminator_penalty(
-                lambda image: self.logit(image, label), x, fake, self.loss, r1=self.r1
+                lambda image: self.logit(image, label), x, fake, self.loss, r1=self.r1, r2=self.r2
             )
         if step is not None and self.path_length and step % self.path_length_every == 0:
             weight = self.path_length_every * self.path_length
@@ -138,7 +142,7 @@ class StyleGAN(GenerativeModel):
             generator = generator + weight * self._path_penalty(half, x.device, some)
         return Losses(
             {"generator": generator, "discriminator": discriminator},
-            logit_terms(real_logit, fake_logit),
+            logit_terms(real_logit, fake_logit, self.loss),
         )
 
     def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:

@@ -157,7 +157,7 @@ class VAEGAN(GenerativeModel):
         terms = {"sampled_squared_error": pixels, "feature_error": error, "kl_nats": kl}
         if step is not None:
             self._rest(players, real, torch.cat([of_rebuilt, of_drawn]))
-        return Losses(players, terms | logit_terms(real, of_drawn))
+        return Losses(players, terms | logit_terms(real, of_drawn, self.loss))
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each float32 `[b, latent]`."""

@@ -26,7 +26,7 @@ def check_options(vector: int, width: int, depth: int, dropout: float, activatio
     """Refuse what cannot be built, before anything is built."""
     if activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
-    for name, value in (("width", width), ("depth", depth), ("latent size", vector)):
+    for name, value in (("width", width), ("depth", depth), ("vector length", vector)):
         if value < 1:
             raise UsageError(f"{name} must be at least 1, found {value}")
     if not 0 <= dropout < 1:

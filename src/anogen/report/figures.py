@@ -116,7 +116,7 @@ def dots(
     title: str,
     label: str,
 ) -> Figure:
-    """One dot per name on a logarithmic axis, with its mean, and the ends of its interval if any."""
+    """Per name a mean and the ends of its interval, if any, on a logarithmic axis."""
     figure = Figure((6, 1.4 + 0.35 * len(names)), DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
     for row, (mean, low, high) in enumerate(values):

@@ -1,0 +1,176 @@
+"""Distances of features, against closed forms and against torchmetrics."""
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from anogen import Images, MixtureSampler, Splits, evaluate_generation
+from anogen.data.corruptions import corrupt
+from anogen.device import choose_device
+from anogen.errors import UsageError
+from anogen.evaluation import features as features_module
+from anogen.evaluation.features import feature_extractor
+from anogen.evaluation.generation import (
+    class_kl,
+    coverage,
+    density,
+    frechet_distance,
+    kernel_distance,
+    manifold_share,
+    sample_images,
+)
+
+RNG = np.random.default_rng(0)
+A, B = RNG.normal(size=(400, 3)), RNG.normal(1, 2, size=(400, 3))
+
+
+def test_the_frechet_distance_of_gaussians_is_its_closed_form():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(200_000, 2)), rng.normal(3, 2, size=(200_000, 2))
+    assert frechet_distance(a, b) == pytest.approx(2 * 9 + 2 * (2 - 1) ** 2, rel=0.01)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    singular = np.column_stack([a, np.zeros(len(a))])
+    assert frechet_distance(singular, singular + 1) == pytest.approx(3, rel=1e-6)
+
+
+class Given(torch.nn.Module):
+    """Features hidden in images, for torchmetrics."""
+
+    num_features = 3
+
+    def forward(self, x):
+        return x.double().flatten(1)[:, :3]
+
+
+def in_torchmetrics(metric, a, b):
+    for values, real in ((a, True), (b, False)):
+        metric.update(torch.from_numpy(values)[:, :, None, None].expand(-1, -1, 2, 2)[:, :3, :1, :1]
+                      .contiguous(), real=real)  # fmt: skip
+    return metric.compute()
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
+def test_distances_agree_with_torchmetrics():
+    ours = frechet_distance(A, B)
+    theirs = FrechetInceptionDistance(feature=Given(), input_img_size=(3, 1, 1)).set_dtype(
+        torch.float64
+    )
+    assert ours == pytest.approx(float(in_torchmetrics(theirs, A, B)), rel=1e-4)
+    kernel = KernelInceptionDistance(feature=Given(), subsets=10, subset_size=400)
+    assert kernel_distance(A, B) == pytest.approx(float(in_torchmetrics(kernel, A, B)[0]), rel=1e-4)
+
+
+def test_precision_and_recall_on_points_one_can_count():
+    real = np.arange(10.0)[:, None]
+    assert manifold_share(np.array([[4.5], [30.0]]), real, k=1) == 0.5
+    assert manifold_share(real, np.array([[4.5], [5.5]]), k=1) == pytest.approx(0.3)
+    assert density(np.array([[4.5], [30.0]]), real, k=1) == 1.0  # two balls hold 4.5
+    assert coverage(np.array([[4.5], [30.0]]), real, k=1) == 0.2
+
+
+def test_fewer_modes_lower_recall_and_noise_lowers_precision():
+    real = RNG.normal(size=(300, 2)) * 0.1 + RNG.integers(0, 2, (300, 1)) * 5
+    one = real[real[:, 0] < 2.5]
+    far = RNG.uniform(-20, 20, (300, 2))
+    assert manifold_share(one, real) > 0.95
+    assert manifold_share(real, one) < 0.7
+    assert manifold_share(far, real) < 0.1
+    assert coverage(one, real) < 0.7
+
+
+def test_class_kl():
+    assert class_kl(np.zeros(10, int), np.array([0, 1] * 5), 2) == pytest.approx(np.log(2))
+    assert class_kl(np.array([0, 1] * 5), np.array([0, 0, 0, 1] * 5), 2) == pytest.approx(
+        0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25)
+    )
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(features_module, "MIN_STEPS", 20)
+    return tmp_path
+
+
+def test_the_extractor_is_trained_once_and_kept(cache, digits, monkeypatch):
+    device = choose_device("cpu")
+    first = feature_extractor(digits, device)
+    assert first.accuracy > 0.5
+    assert first.name.startswith("digits-classifier-")
+    monkeypatch.setattr(features_module, "_trained", None)  # a second training would fail
+    again = feature_extractor(digits, device)
+    assert (again.name, again.accuracy) == (first.name, first.accuracy)
+    a, b = (extract(digits.test, device)[0] for extract in (first, again))
+    assert np.array_equal(a, b)
+    assert a.var(0).mean() == pytest.approx(1)
+
+
+def test_a_damaged_cache_is_trained_anew(cache, digits):
+    device = choose_device("cpu")
+    first = feature_extractor(digits, device)
+    (weights,) = cache.rglob("weights.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert feature_extractor(digits, device).name == first.name
+
+
+def test_every_number_and_its_floor(cache, trained, digits):
+    model = trained.load_model()
+    result = evaluate_generation(model, digits, samples=80)
+    for name in ("frechet_distance", "kernel_distance", "precision", "recall", "density",
+                 "coverage", "classes_covered", "class_kl_nats",
+                 "nearest_train_distance"):  # fmt: skip
+        assert np.isfinite(result[name])
+        assert np.isfinite(result[f"{name}_floor"])
+    assert result["frechet_distance"] > result["frechet_distance_floor"]
+    assert result["coverage"] < result["coverage_floor"]
+    assert (result["generated"], result["compared_with"], result["classes"]) == (80, 60, 10)
+    assert result == evaluate_generation(model, digits, samples=80)
+    assert result != evaluate_generation(model, digits, samples=80, seed=1)
+    mixture = MixtureSampler(model, digits.train, 5)
+    other = evaluate_generation(model, digits, samples=80, sampler=mixture)
+    assert other["sampler"] == "mixture"
+    assert other["frechet_distance"] != result["frechet_distance"]
+    assert other["frechet_distance_floor"] == result["frechet_distance_floor"]
+
+
+def test_copies_of_training_images_are_noticed(cache, digits):
+    class Copies(torch.nn.Module):
+        shape, latent, classes = digits.shape, 1, 0
+
+        def __init__(self, images):
+            super().__init__()
+            self.pixels = torch.nn.Parameter(torch.from_numpy(images.pixels[:] / 255.0))
+
+        def sample(self, count, generator=None, label=None):
+            return self.pixels[torch.randint(len(self.pixels), (count,), generator=generator)]
+
+    result = evaluate_generation(Copies(digits.train), digits, samples=60)
+    assert result["nearest_train_distance"] == pytest.approx(0, abs=0.01)
+    assert result["nearest_train_distance_floor"] > 1
+    blurred = corrupt(digits.train, "blur")
+    worse = evaluate_generation(Copies(blurred), digits, samples=60)
+    assert worse["frechet_distance"] > result["frechet_distance"]
+    assert worse["sharpness_samples"] < result["sharpness_samples"]
+
+
+def test_without_labels_only_pixels_are_compared(vae, noise):
+    result = evaluate_generation(vae(noise.shape), noise, samples=10)
+    assert "frechet_distance" not in result
+    assert result["sharpness_samples"] > 0
+
+
+def test_samples_are_a_data_set(vae, digits):
+    images = sample_images(vae(digits.shape), 7)
+    assert isinstance(images, Images)
+    assert images.pixels.shape == (7, *digits.shape)
+
+
+def test_what_makes_no_sense_is_refused(vae, digits, noise):
+    with pytest.raises(UsageError, match="samples must be at least 2"):
+        evaluate_generation(vae(digits.shape), digits, samples=1)
+    with pytest.raises(UsageError, match="the model has"):
+        evaluate_generation(vae(digits.shape), Splits(noise.train, noise.train, noise.train))

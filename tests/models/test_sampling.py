@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+
+from anogen import GAN, Images, MixtureSampler
+from anogen.errors import UsageError
+from anogen.models.sampling import draw, make_sampler
+
+GENERATOR = torch.Generator
+
+
+class Lookup(torch.nn.Module):
+    """Encodes an image as its first two pixels, so that the latents are known."""
+
+    shape, latent = (1, 16, 16), 2
+
+    def __init__(self, classes: int = 0) -> None:
+        super().__init__()
+        self.classes, self.weight = classes, torch.nn.Parameter(torch.zeros(1))
+
+    def posterior_mean(self, x):
+        return x[:, 0, 0, :2]
+
+
+def two_clouds(count: int = 4000) -> Images:
+    """Two clouds of latents, at 0.2 and 0.8, with a quarter of the images in the second."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random(count) < 0.25).astype(np.int64)
+    pixels = np.zeros((count, 1, 16, 16), np.uint8)
+    pixels[:, 0, 0, :2] = 255 * (0.2 + 0.6 * labels[:, None]) + rng.normal(0, 8, (count, 2))
+    return Images(pixels, "clouds", labels, ("low", "high"))
+
+
+def test_a_mixture_puts_latents_where_the_data_lies():
+    sampler = MixtureSampler(Lookup(), two_clouds(), components=2)
+    z = sampler.latents(4000, GENERATOR().manual_seed(0), None)
+    high = z[:, 0] > 0.5
+    assert high.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert z[high].mean(0).tolist() == pytest.approx([0.8, 0.8], abs=0.02)
+    assert z[~high].std(0).tolist() == pytest.approx([8 / 255, 8 / 255], rel=0.15)
+
+
+def test_a_conditional_model_has_one_mixture_for_each_label():
+    sampler = MixtureSampler(Lookup(classes=2), two_clouds(), components=3)
+    label = torch.tensor([0, 1] * 500)
+    z = sampler.latents(1000, GENERATOR().manual_seed(0), label)
+    assert ((z[:, 0] > 0.5).long() == label).all()
+
+
+def test_the_same_generator_gives_the_same_latents():
+    sampler = MixtureSampler(Lookup(), two_clouds(200), components=2)
+    first, again, other = (
+        sampler.latents(9, GENERATOR().manual_seed(seed), None) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_draw_gives_the_same_images_whatever_the_size_of_a_pass(vae, digits):
+    model = vae(digits.shape).eval()
+    sampler = MixtureSampler(model, digits.train, 3)
+    with torch.inference_mode():
+        drawn = torch.cat(list(draw(model, 7, GENERATOR().manual_seed(0), 3, sampler=sampler)))
+    assert drawn.shape == (7, *digits.shape)
+
+
+def test_what_cannot_be_sampled_is_refused(vae, digits):
+    model = vae(digits.shape).eval()
+    with pytest.raises(UsageError, match="GAN does not encode images"):
+        MixtureSampler(GAN(digits.shape, 4, width=4), digits.train)
+    with pytest.raises(UsageError, match="components must be at least 1"):
+        MixtureSampler(model, digits.train, 0)
+    with pytest.raises(UsageError, match="did you mean 'mixture'"):
+        make_sampler("mixtur", model, digits.train)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="needs the images"):
+        make_sampler("mixture", model, None)
+    assert make_sampler("prior", model, None) is None

@@ -1,0 +1,67 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from anogen.nets.style import MAPPING_RATE, MappingNetwork, ModulatedConv, SlowLinear, StyledLayer
+
+
+@pytest.mark.parametrize("demodulate", [True, False])
+def test_a_modulated_convolution_is_one_with_weights_scaled_per_image(demodulate):
+    """Against equations 1 and 3 of Karras et al. 2020, a kernel for every image."""
+    torch.manual_seed(0)
+    conv = ModulatedConv(3, 5, 3, 4, demodulate)
+    x, style = torch.randn(2, 3, 7, 7), torch.randn(2, 4)
+    expected = []
+    for image, scale in zip(x, conv.affine(style), strict=True):
+        weight = conv.weight * scale[None, :, None, None]
+        if demodulate:
+            weight = weight / (weight.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
+        expected.append(F.conv2d(image[None], weight, padding=1))
+    assert_close(conv(x, style), torch.cat(expected))
+
+
+def test_demodulation_keeps_the_size_of_signals():
+    torch.manual_seed(0)
+    conv = ModulatedConv(64, 64, 3, 8)
+    small, large = (conv(torch.randn(4, 64, 8, 8) * size, torch.randn(4, 8)) for size in (1, 1))
+    with torch.no_grad():
+        conv.affine.weight *= 100
+    scaled = conv(torch.randn(4, 64, 8, 8), torch.randn(4, 8))
+    assert small.std().item() == pytest.approx(1, abs=0.3)
+    assert scaled.std().item() == pytest.approx(large.std().item(), rel=0.3)
+
+
+def test_noise_is_fixed_in_evaluation_mode_and_scaled_by_its_strength():
+    torch.manual_seed(0)
+    layer = StyledLayer(3, 4, 5, (6, 6))
+    x, style = torch.randn(2, 3, 6, 6), torch.randn(2, 5)
+    assert torch.equal(layer(x, style), layer(x, style))
+    torch.nn.init.ones_(layer.noise_strength)
+    assert not torch.equal(layer(x, style), layer(x, style))
+    layer.eval()
+    assert torch.equal(layer(x, style), layer(x, style))
+
+
+def test_the_mapping_ignores_the_length_of_a_latent():
+    torch.manual_seed(0)
+    mapping = MappingNetwork(4, 8)
+    z = torch.randn(3, 4)
+    assert_close(mapping(z), mapping(10 * z))
+
+
+def test_slow_layers_move_by_their_rate():
+    """One Adam step changes what the layer uses by the learning rate times MAPPING_RATE."""
+    torch.manual_seed(0)
+    layer = SlowLinear(16, 3)
+    before = (layer.weight * layer.scale).detach()
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-2)
+    layer(torch.ones(2, 16)).sum().backward()
+    optimizer.step()
+    moved = (layer.weight * layer.scale).detach() - before
+    assert_close(
+        moved.abs(), torch.full_like(moved, 1e-2 * MAPPING_RATE / math.sqrt(16)), rtol=1e-2, atol=0
+    )
+    assert before.std().item() == pytest.approx(1 / math.sqrt(16), rel=0.3)
