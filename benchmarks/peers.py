@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from pythae.data.datasets import BaseDataset
 from pythae.models import VAE as PeerVAE  # noqa: N811
-from pythae.models import VAEGAN as PeerVAEGAN
+from pythae.models import VAEGAN as PeerVAEGAN  # noqa: N811
 from pythae.models import VAEConfig, VAEGANConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseDiscriminator, BaseEncoder
@@ -21,9 +21,8 @@ from pythae.trainers import (
 )
 from torch import Tensor, nn
 
-from anogen import VAE, VAEGAN
+from anogen import VAE, VAEGAN, nets
 from anogen.nets import Shape
-from anogen.nets.conv import ConvEncoder
 
 
 class Encoder(BaseEncoder):
@@ -52,7 +51,7 @@ class Decoder(BaseDecoder):
 class Discriminator(BaseDiscriminator):
     """Our discriminator, as pythae calls one: layers counted from 1, a probability at the end."""
 
-    def __init__(self, net: ConvEncoder) -> None:
+    def __init__(self, net: nets.Encoder) -> None:
         super().__init__()
         self.net = net
         self.depth = len(net.layers) + 1
@@ -71,15 +70,11 @@ class Discriminator(BaseDiscriminator):
 def vae_trainer(
     shape: Shape, latent: int, pixels: Tensor, folder: str | Path, batch: int
 ) -> BaseTrainer:
-    """pythae's trainer of its VAE, ready for `train_step(epoch)`.
-
-    Args:
-        pixels: float32 `[n, c, h, w]` in [0, 1].
-    """
+    """pythae's trainer of its VAE, ready for `train_step(epoch)`, on float32 `[n, c, h, w]`."""
     torch.manual_seed(0)
-    nets = VAE(shape, latent)
+    ours = VAE(shape, latent)
     config = VAEConfig(input_dim=shape, latent_dim=latent)
-    model = PeerVAE(config, Encoder(nets.encoder), Decoder(nets.decoder))
+    model = PeerVAE(config, Encoder(ours.encoder), Decoder(ours.decoder))
     settings = BaseTrainerConfig(
         output_dir=str(folder), per_device_train_batch_size=batch, no_cuda=True
     )
@@ -91,10 +86,10 @@ def vaegan_trainer(
 ) -> CoupledOptimizerAdversarialTrainer:
     """pythae's trainer of its VAEGAN on the paper's nets; all but `rate` as pythae has it."""
     torch.manual_seed(0)
-    nets = VAEGAN(shape, latent, discriminator_batch_norm=True, r1=0.0)
+    ours = VAEGAN(shape, latent, discriminator_batch_norm=True, r1=0.0)
     config = VAEGANConfig(input_dim=shape, latent_dim=latent, reconstruction_layer=3)
     model = PeerVAEGAN(
-        config, Encoder(nets.encoder), Decoder(nets.decoder), Discriminator(nets.discriminator)
+        config, Encoder(ours.encoder), Decoder(ours.decoder), Discriminator(ours.discriminator)
     )
     settings = CoupledOptimizerAdversarialTrainerConfig(
         output_dir=str(folder), per_device_train_batch_size=batch, no_cuda=True,

@@ -3,17 +3,21 @@
 python benchmarks/pythae_vaegan.py --epochs 10 --out runs/pythae_vaegan.npy
 """
 
+# pythae is installed by `make bench` only
+# pyright: reportMissingImports=false
+
 import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from peers import vaegan_trainer
 
 from anogen import load_data
 from anogen.data.batches import to_unit
+from peers import vaegan_trainer
 
 
 def main() -> None:
@@ -42,10 +46,12 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def samples(model: torch.nn.Module, count: int) -> np.ndarray:
+def samples(model: Any, count: int) -> np.ndarray:
     """Images decoded from the prior with seed 0: uint8 `[count, c, h, w]`."""
     model.eval()
-    z = torch.randn(count, model.model_config.latent_dim, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(
+        count, model.model_config.latent_dim, generator=torch.Generator().manual_seed(0)
+    )
     decoded = torch.cat([model.decoder(part).reconstruction for part in z.split(250)])
     model.train()
     return (decoded * 255).round().to(torch.uint8).numpy()

@@ -147,7 +147,7 @@ def frechet_distance(a: Features, b: Features) -> float:
     """
     shift = a.mean(0) - b.mean(0)
     first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    roots = np.sqrt(np.linalg.eigvals(first @ second).astype(np.complex128)).real
+    roots = np.real(np.sqrt(np.linalg.eigvals(first @ second).astype(np.complex128)))
     trace = np.trace(first) + np.trace(second) - 2 * roots.sum()
     return float(shift @ shift + max(trace, 0.0))
 
