@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from anogen.data.images import Images, Splits, images_from_array, split
     from anogen.errors import AnogenError
     from anogen.evaluation.evaluate import evaluate
-    from anogen.evaluation.generation import evaluate_generation
+    from anogen.evaluation.generation import evaluate_generation, measure_samples
     from anogen.models import MODELS
     from anogen.models.base import GenerativeModel, Losses
     from anogen.models.gan import GAN
@@ -32,6 +32,7 @@ _HOMES = {
     "AnogenError": "errors",
     "evaluate": "evaluation.evaluate",
     "evaluate_generation": "evaluation.generation",
+    "measure_samples": "evaluation.generation",
     "MODELS": "models",
     "GenerativeModel": "models.base",
     "Losses": "models.base",
@@ -66,6 +67,7 @@ __all__ = [
     "fit",
     "images_from_array",
     "load_data",
+    "measure_samples",
     "split",
 ]
 

@@ -93,20 +93,36 @@ def evaluate_generation(
     model = model.eval().to(target)
     with memory_advice("draw fewer samples, or use a narrower model"):
         drawn = sample_images(model, samples, seed, sampler)
-        count = min(samples, len(data.test), len(data.train))
-        real, other = _evenly(data.test, count), _evenly(data.train, count)
-        result: Result = {
-            "generated": samples,
-            "compared_with": count,
-            "sampler": "prior" if sampler is None else sampler.name,
-        }
-        result |= _sharpness(drawn)
-        result |= _memorisation(drawn, real, data.train)
-        if data.train.labels is None or len(data.train.classes) < 2:
-            say(f"{data.name} has no labels: no classifier, so no distances in its features")
-            return result
-        extract = feature_extractor(data, target)
-        found = [Described(*extract(images, target)) for images in (real, drawn[:count], other)]
+        result = measure_samples(drawn, data, device=device)
+    return {"sampler": "prior" if sampler is None else sampler.name} | result
+
+
+def measure_samples(drawn: Images, data: Splits, *, device: str = "auto") -> Result:
+    """Compare any generator's images with a data set; `evaluate_generation` says with what.
+
+    Args:
+        drawn: from whatever made them.
+        data: as in `evaluate_generation`.
+        device: of the classifier.
+
+    Raises:
+        UsageError: fewer than two samples, or images of another shape than the data's.
+    """
+    if len(drawn) < 2:
+        raise UsageError(f"samples must be at least 2, found {len(drawn)}")
+    if drawn.shape != data.shape:
+        raise UsageError(f"{drawn.name}: images of {drawn.shape}, {data.name} has {data.shape}")
+    target = choose_device(device)
+    count = min(len(drawn), len(data.test), len(data.train))
+    real, other = _evenly(data.test, count), _evenly(data.train, count)
+    result: Result = {"generated": len(drawn), "compared_with": count}
+    result |= _sharpness(drawn)
+    result |= _memorisation(drawn, real, data.train)
+    if data.train.labels is None or len(data.train.classes) < 2:
+        say(f"{data.name} has no labels: no classifier, so no distances in its features")
+        return result
+    extract = feature_extractor(data, target)
+    found = [Described(*extract(images, target)) for images in (real, drawn[:count], other)]
     classes = len(data.train.classes)
     result |= _against(found[0], found[1], classes)
     result |= {f"{k}_floor": v for k, v in _against(found[0], found[2], classes).items()}
