@@ -54,6 +54,7 @@ def collapse_warnings(measured: Mapping[str, float], samples: Pixels) -> Iterato
             has one.
         samples: uint8 `[n, c, h, w]`.
 
+    >>> import numpy as np
     >>> samples = np.zeros((4, 1, 2, 2), np.uint8)
     >>> [name for name, _ in collapse_warnings({}, samples)]
     ['identical']
