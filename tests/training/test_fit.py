@@ -63,7 +63,7 @@ def test_the_run_folder_explains_itself(noise, vae, tmp_path):
         0
     ].keys()
     files = [path.suffix for path in run.path.rglob("*") if path.is_file()]
-    assert set(files) <= {".yaml", ".json", ".jsonl", ".safetensors"}
+    assert set(files) <= {".yaml", ".json", ".jsonl", ".safetensors", ".png"}
 
 
 def test_training_learns(digits, trained):
