@@ -62,13 +62,13 @@ def keep_freed_memory() -> None:
     operating system, page by page, which costs more than the cheap operations that fill it. Where
     the C library has no such setting (only GNU's has), nothing happens.
     """
-    mmap_threshold, trim_threshold, largest = -3, -1, 2**30
+    mmap_threshold, trim_threshold = -3, -1
     try:
         set_option = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # another C library, or another system
         return
-    set_option(mmap_threshold, largest)
-    set_option(trim_threshold, largest)
+    if any(set_option(mmap_threshold, size) for size in (2**30, 2**25)):  # 2²⁵: older versions
+        set_option(trim_threshold, 2**30)
 
 
 @contextmanager

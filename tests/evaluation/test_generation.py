@@ -1,12 +1,15 @@
 """Distances of features, against closed forms and against torchmetrics."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from anogen import Images, MixtureSampler, Splits, evaluate_generation
+from anogen import Images, MixtureSampler, Splits, evaluate_generation, split
 from anogen.data.corruptions import corrupt
 from anogen.device import choose_device
 from anogen.errors import UsageError
@@ -161,6 +164,23 @@ def test_without_labels_only_pixels_are_compared(vae, noise):
     result = evaluate_generation(vae(noise.shape), noise, samples=10)
     assert "frechet_distance" not in result
     assert result["sharpness_samples"] > 0
+
+
+def test_tiny_images_and_tiny_sets(cache, vae, digits):
+    small = Images(
+        digits.train.pixels[:, :, ::10, ::10], "small", digits.train.labels, digits.train.classes
+    )
+    data = split(small)
+    assert data.shape == (1, 3, 3)
+    result = evaluate_generation(vae(data.shape), data, samples=40)
+    json.dumps(result, allow_nan=False)
+    assert result["frechet_distance"] > 0
+    few = split(digits.train[:12])
+    result = evaluate_generation(vae(few.shape), few, samples=40)
+    json.dumps(result, allow_nan=False)
+    assert "frechet_distance" not in result
+    unlabelled = replace(digits, test=replace(digits.test, labels=None))
+    assert "frechet_distance" not in evaluate_generation(vae(digits.shape), unlabelled, samples=9)
 
 
 def test_samples_are_a_data_set(vae, digits):

@@ -1,6 +1,7 @@
 """Runs beside one another: measured alike, and grouped by all but their seed."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -73,6 +74,10 @@ def test_what_cannot_be_compared_is_refused(runs, trained, noise, vae, tmp_path)
         compare([])
     with pytest.raises(UsageError, match="named twice"):
         compare([runs[0], Run(runs[0].path)])
+    copied = Run(tmp_path / "copy")
+    shutil.copytree(runs[0].path, copied.path)
+    with pytest.raises(UsageError, match="the same settings and the same seed"):
+        compare([runs[0], copied])
     other = fit(vae(noise.shape), noise, tmp_path / "other", epochs=1, batch_size=16)
     with pytest.raises(UsageError, match="only runs of the same data and split compare"):
         compare([runs[0], other])

@@ -58,6 +58,15 @@ def test_a_discriminator_has_one_output_per_label():
     assert logit_for(logits, None, 0).tolist() == [0.0, 3.0]
 
 
+def test_labels_and_sizes_that_do_not_exist_are_refused(model):
+    with pytest.raises(UsageError, match="label 3: this model has the labels 0 to 2"):
+        model.decode(torch.zeros(1, 4), torch.tensor([3]))
+    for options, message in (({"latent": 0}, "latent must be at least 1"),
+                             ({"classes": -1}, "classes must not be negative")):  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            type(model)(SHAPE, **({"latent": 4, "width": 4} | options))
+
+
 def labelled(pixels, labels) -> Splits:
     classes = tuple(map(str, range(int(labels.max()) + 1)))
     images = Images(pixels, "two", labels, classes)
@@ -88,3 +97,5 @@ def test_data_that_does_not_fit_is_refused_before_training(noise, tmp_path):
     data = labelled(np.zeros((500, *SHAPE), np.uint8), np.arange(500) % 4)
     with pytest.raises(UsageError, match="has the label 3; set classes 4"):
         fit(GAN(SHAPE, 4, width=4, classes=3), data, tmp_path / "run")
+    with pytest.raises(UsageError, match="two has 4 labels; set classes 4"):
+        fit(GAN(SHAPE, 4, width=4, classes=9), data, tmp_path / "run")

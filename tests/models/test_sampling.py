@@ -45,6 +45,8 @@ def test_a_conditional_model_has_one_mixture_for_each_label():
     label = torch.tensor([0, 1] * 500)
     z = sampler.latents(1000, GENERATOR().manual_seed(0), label)
     assert ((z[:, 0] > 0.5).long() == label).all()
+    alone = MixtureSampler(Lookup(), two_clouds(), components=1)
+    assert alone.latents(1000, GENERATOR().manual_seed(0), label).abs().max() < 5
 
 
 def test_the_same_generator_gives_the_same_latents():
@@ -75,3 +77,6 @@ def test_what_cannot_be_sampled_is_refused(vae, digits):
     with pytest.raises(UsageError, match="needs the images"):
         make_sampler("mixture", model, None)
     assert make_sampler("prior", model, None) is None
+    unlabelled = Images(digits.train.pixels, "plain")
+    with pytest.raises(UsageError, match="needs labels, and plain has none"):
+        MixtureSampler(vae(digits.shape, classes=3).eval(), unlabelled)

@@ -134,7 +134,7 @@ def test_a_subclass_may_have_arguments_of_its_own():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"latent": 0}, "vector length must be at least 1"),
+        ({"latent": 0}, "latent must be at least 1"),
         ({"likelihood": "gauss"}, "did you mean 'gaussian'"),
         ({"output": "tanh"}, "unknown output"),
         ({"beta": -1.0}, "beta must not be negative"),

@@ -19,10 +19,12 @@ VARIED = np.random.default_rng(0).integers(0, 256, (32, 1, 4, 4), np.uint8)
         ({"accuracy_real": 0.995, "accuracy_fake": 0.999}, VARIED, ["saturated"]),
         ({"accuracy_real": 0.995, "accuracy_fake": 0.9}, VARIED, []),
         ({"accuracy_real": 0.7, "accuracy_fake": 0.7}, VARIED[:1].repeat(32, 0), ["identical"]),
+        ({"classes": 2}, np.concatenate([VARIED[:2]] * 16), ["identical"]),
+        ({"classes": 2}, VARIED, []),
     ],
 )
 def test_signs_of_collapse(measured, samples, expected):
-    found = dict(collapse_warnings(measured, samples))
+    found = dict(collapse_warnings(measured, samples, int(measured.get("classes", 0))))
     assert list(found) == expected
     assert all("ry a" in text or "ry another" in text for text in found.values())
 

@@ -57,7 +57,8 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     data = _other_data(run, options) if other else run.load_data(data_dir)
     names = list(signature(evaluate).parameters)[2:]
     result = evaluate(model, data.test, **{name: options[name] for name in names})
-    result |= _generation(model, data, options)
+    if not other:  # samples are to be like the run's own data
+        result |= _generation(model, data, options)
     if other or not options["page"]:
         return result, None
     run.write_json("evaluation.json", result)
@@ -104,9 +105,9 @@ def _lines(result: dict[str, Any]) -> list[list[str]]:
     for name, value in result.items():
         if name.endswith(("_low", "_high", "_floor")) or isinstance(value, list):
             continue
-        shown = f"{value:.4f}" if isinstance(value, float) else str(value)
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         low, high = result.get(f"{name}_low"), result.get(f"{name}_high")
-        interval = f"{low:.4f} to {high:.4f}" if low is not None else ""
+        interval = f"{low:.4g} to {high:.4g}" if low is not None else ""
         floor = result.get(f"{name}_floor")
-        rows.append([name, shown, interval, "" if floor is None else f"{floor:.4f}"])
+        rows.append([name, shown, interval, "" if floor is None else f"{floor:.4g}"])
     return rows

@@ -94,7 +94,8 @@ def _label(model: "GenerativeModel", run: "Run", name: str | None) -> int | None
         raise UsageError(
             f"--label {name}: {run.path} is not conditional; train with --model.classes N"
         )
-    classes = run.environment["data"].get("classes") or list(map(str, range(model.classes)))
+    named = run.environment["data"].get("classes") or list(map(str, range(model.classes)))
+    classes = named[: model.classes]
     if name not in classes:
         raise unknown_name("label", name, classes)
     return classes.index(name)

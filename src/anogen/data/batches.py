@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anogen.data.images import Images
+from anogen.data.images import Images, Pixels
 
 EVALUATION_VALUES = 500_000
 """Values of pixels and channels in a pass outside training."""
@@ -42,6 +42,15 @@ def to_unit(pixels: Tensor) -> Tensor:
         tensor([0.2000])
     """
     return pixels.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def to_bytes(x: Tensor) -> Pixels:
+    """Floats `[..., c, h, w]` in [0, 1] to bytes, rounded and clipped: uint8 of the same shape.
+
+    >>> to_bytes(torch.tensor([0.5, 2.0]))
+    array([128, 255], dtype=uint8)
+    """
+    return (x.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def evaluation_batch(shape: tuple[int, int, int]) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anogen import nets
 from anogen.checkpoint import load_checkpoint, save_checkpoint
 from anogen.data.batches import Shuffled, in_order
 from anogen.data.catalog import cache_dir
@@ -23,7 +24,6 @@ from anogen.data.images import Images, Splits
 from anogen.device import keep_freed_memory
 from anogen.errors import DataError, MachineError
 from anogen.nets import Shape
-from anogen.nets.conv import ConvEncoder
 from anogen.progress import Progress
 
 FEATURES = 64
@@ -33,11 +33,11 @@ EPOCHS, MIN_STEPS, BATCH, RATE, SEED = 3, 200, 128, 2e-3, 0
 
 
 class Classifier(nn.Module):
-    """The paper's encoder with a dense layer of 64 features, and a linear layer for the labels."""
+    """The paper's encoder, or dense layers below 16×16, with 64 features; linear for the labels."""
 
     def __init__(self, shape: Shape, classes: int) -> None:
         super().__init__()
-        self.encoder = ConvEncoder(shape, FEATURES)
+        self.encoder = nets.encoder("auto", shape, FEATURES)
         self.head = nn.Linear(FEATURES, classes)
 
     def features(self, x: Tensor) -> Tensor:
@@ -91,9 +91,10 @@ def feature_extractor(data: Splits, device: torch.device) -> FeatureExtractor:
     Raises:
         DataError: the data has no labels, or only one.
     """
-    if data.train.labels is None or len(data.train.classes) < 2:
+    if not can_be_classified(data):
         raise DataError(
-            f"{data.name}: generation metrics need a classifier and the data has no two labels"
+            f"{data.name}: distances need a classifier, and that two labels or more, in training "
+            "and in test images"
         )
     key = f"{data.train.sha256}{data.test.sha256}{VERSION}"
     folder = cache_dir() / "features" / hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -109,7 +110,14 @@ def feature_extractor(data: Splits, device: torch.device) -> FeatureExtractor:
     net = net.cpu().eval()
     name = f"{data.name}-classifier-{VERSION}-{_hash(net)[:8]}"
     features, _ = FeatureExtractor(net, 1.0, accuracy, name)(data.test, device)
-    return FeatureExtractor(net, float(features.var(0).mean()) ** 0.5, accuracy, name)
+    scale = float(features.var(0).mean()) ** 0.5
+    return FeatureExtractor(net, scale or 1.0, accuracy, name)
+
+
+def can_be_classified(data: Splits) -> bool:
+    """Whether training and test images are labelled, with two labels or more."""
+    labelled = data.train.labels is not None and data.test.labels is not None
+    return labelled and len(data.train.classes) > 1
 
 
 def _trained(data: Splits, device: torch.device) -> Classifier:

@@ -9,11 +9,15 @@ import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from anogen.data.batches import evaluation_batch, in_order
+from anogen.data.batches import evaluation_batch, in_order, to_bytes
 from anogen.data.images import Images, Splits
 from anogen.device import choose_device, memory_advice
 from anogen.errors import UsageError
-from anogen.evaluation.features import FeatureExtractor, feature_extractor
+from anogen.evaluation.features import (
+    FeatureExtractor,
+    can_be_classified,
+    feature_extractor,
+)
 from anogen.evaluation.reconstruction import mean_with_interval, sharpness
 from anogen.models.base import GenerativeModel
 from anogen.models.sampling import Sampler, draw
@@ -28,6 +32,8 @@ MANIFOLD_NEIGHBOURS = 3
 DENSITY_NEIGHBOURS = 5
 """k of density and coverage (Naeem et al. 2020)."""
 KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 10, 1000
+MIN_COMPARED = 10
+"""Below as many images, covariances and neighbourhoods mean nothing."""
 COMPARED_PIXELS = 1000
 """Samples of which the nearest training image is sought, in pixels."""
 
@@ -118,8 +124,11 @@ def measure_samples(drawn: Images, data: Splits, *, device: str = "auto") -> Res
     result: Result = {"generated": len(drawn), "compared_with": count}
     result |= _sharpness(drawn)
     result |= _memorisation(drawn, real, data.train)
-    if data.train.labels is None or len(data.train.classes) < 2:
-        say(f"{data.name} has no labels: no classifier, so no distances in its features")
+    if not can_be_classified(data):
+        say(f"{data.name} has no two labels: no classifier, so no distances in its features")
+        return result
+    if count < MIN_COMPARED:
+        say(f"{count} images are too few for distances in features; {MIN_COMPARED} are needed")
         return result
     extract = feature_extractor(data, target)
     found = [Described(*extract(images, target)) for images in (real, drawn[:count], other)]
@@ -144,7 +153,7 @@ def sample_images(
     with torch.inference_mode(), Progress("sampling", count) as bar:
         start = 0
         for x in draw(model.eval(), count, generator, size, labels, sampler):
-            pixels[start : start + len(x)] = (x.clamp(0, 1) * 255).round().cpu().numpy()
+            pixels[start : start + len(x)] = to_bytes(x)
             start += len(x)
             bar.advance(len(x))
     return Images(pixels, "samples")
@@ -214,7 +223,7 @@ def density(samples: Features, real: Features, k: int = DENSITY_NEIGHBOURS) -> f
 
     Source: Naeem et al. 2020, equation 4.
     """
-    return float(np.mean(list(_ball_hits(samples, real, k)))) / k
+    return float(np.mean(list(_ball_hits(samples, real, k)))) / min(k, len(real) - 1)
 
 
 def coverage(samples: Features, real: Features, k: int = DENSITY_NEIGHBOURS) -> float:
@@ -281,12 +290,21 @@ def _sharpness(images: Images) -> Result:
 
 def _memorisation(drawn: Images, real: Images, train: Images) -> Result:
     """Mean distance to the nearest training image, of samples and of as many test images."""
-    index = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(_rows(train))
     nearest = [
-        float(index.kneighbors(_rows(_evenly(images, COMPARED_PIXELS)))[0].mean())
+        float(_nearest(_rows(_evenly(images, COMPARED_PIXELS)), train).mean())
         for images in (drawn, real)
     ]
     return {"nearest_train_distance": nearest[0], "nearest_train_distance_floor": nearest[1]}
+
+
+def _nearest(rows: NDArray[Any], train: Images) -> NDArray[Any]:
+    """Euclidean distance of each row to the nearest training image, read piece by piece."""
+    least = np.full(len(rows), np.inf)
+    for start in range(0, len(train), 5000):
+        part = NearestNeighbors(n_neighbors=1, algorithm="brute")
+        part.fit(_rows(train[start : start + 5000]))
+        least = np.minimum(least, part.kneighbors(rows)[0][:, 0])
+    return least
 
 
 def _rows(images: Images) -> NDArray[Any]:

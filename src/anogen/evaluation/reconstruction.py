@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from anogen.models.terms import squared_error
 
+MIN_SHARPNESS_SIZE = 4
 MIN_MSE = 1e-10
 """A mean squared error below this counts as 100 dB, so that a perfect image stays finite."""
 
@@ -57,13 +58,16 @@ def psnr_db(x: Tensor, y: Tensor) -> Tensor:
 def sharpness(x: Tensor) -> Tensor:
     """Variance over pixels of the Laplacian of an image, [0, 1] scale, mean over channels: `[b]`.
 
-    Blur lowers it and noise raises it, so read it beside the value of the data.
+    Blur lowers it and noise raises it, so read it beside the value of the data. Images below 4×4
+    have too few pixels for it and get 0.
 
     Source: Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy".
 
     >>> float(sharpness(torch.ones(1, 1, 8, 8)))
     0.0
     """
+    if min(x.shape[2:]) < MIN_SHARPNESS_SIZE:
+        return x.new_zeros(len(x))
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=x.dtype, device=x.device)
     channels = x.flatten(0, 1)[:, None]
     return F.conv2d(channels, kernel[None, None]).var((1, 2, 3)).view(x.shape[:2]).mean(1)

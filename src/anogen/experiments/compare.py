@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import t as student_t
 
 from anogen.data.images import Splits
+from anogen.device import choose_device
 from anogen.errors import UsageError
 from anogen.evaluation.evaluate import evaluate
 from anogen.evaluation.generation import evaluate_generation
@@ -35,6 +36,9 @@ DIRECTIONS = {
     "images_per_s": True,
 }
 """What is compared, in the order of the table → whether higher is better; None: neither."""
+
+NO_DIFFERENCE = {"seed", "data_dir", "device", "checkpoint_every_s", "tensorboard", "patience"}
+"""Settings that do not make another kind of run."""
 
 WITHIN = {"elbo_nats"}
 """Comparable only among models of one likelihood; never marked as best."""
@@ -167,11 +171,12 @@ def compare(
     if len(set(paths)) < len(paths):
         raise UsageError("a run is named twice; its copy would count as another seed")
     _refuse_other_data(runs)
+    _refuse_equal_seeds(runs)
     data = runs[0].load_data(data_dir)
     results: dict[str, dict[str, Any]] = {}
     for run in runs:
         say(f"measuring {run.path}")
-        model = run.load_model()
+        model = run.load_model().to(choose_device(device))
         named = sampler if isinstance(model, Encodes) else "prior"
         chosen = make_sampler(named, model, data.train, components)
         result = evaluate(model, data.test, importance_samples=0, seed=seed, device=device)
@@ -187,7 +192,7 @@ def compare(
     floors = {k.removesuffix(ending): v for k, v in first.items() if k.endswith(ending)}
     floors["sharpness_samples"] = first["sharpness_data"]
     extractor = {k: v for k, v in first.items() if k.startswith("feature_extractor")}
-    settings = {"samples": samples, "sampler": sampler, "seed": seed}
+    settings = {"samples": samples, "sampler": sampler, "components": components, "seed": seed}
     return Comparison(_kinds(runs, results), floors, extractor, data, settings, results)
 
 
@@ -202,11 +207,26 @@ def _refuse_other_data(runs: Sequence[Run]) -> None:
             )
 
 
+def _refuse_equal_seeds(runs: Sequence[Run]) -> None:
+    seen: dict[str, Run] = {}
+    for run in runs:
+        first = seen.setdefault(_settings(run, NO_DIFFERENCE - {"seed"}), run)
+        if first is not run:
+            raise UsageError(
+                f"{run.path} and {first.path} have the same settings and the same seed, so they "
+                "would count as two draws and are one; name one of them"
+            )
+
+
+def _settings(run: Run, without: set[str]) -> str:
+    return repr(sorted((k, repr(v)) for k, v in run.config.items() if k not in without))
+
+
 def _kinds(runs: Sequence[Run], results: dict[str, dict[str, Any]]) -> tuple[Kind, ...]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        config = {k: v for k, v in run.config.items() if k not in ("seed", "data_dir")}
-        groups.setdefault(repr(sorted(config.items(), key=lambda entry: entry[0])), []).append(run)
+        done = results[str(run.path)].get("epochs")  # not those that were asked for
+        groups.setdefault(_settings(run, NO_DIFFERENCE) + str(done), []).append(run)
     names = _names([group[0] for group in groups.values()])
     return tuple(
         Kind(name, tuple(group), _values([results[str(run.path)] for run in group]))
@@ -222,7 +242,9 @@ def _values(results: list[dict[str, Any]]) -> dict[str, list[float]]:
 def _names(runs: Sequence[Run]) -> list[str]:
     """The model's name, with the run's folder where two kinds share one."""
     models = [run.config["model"]["class_path"].rpartition(".")[2] for run in runs]
+    folders = [run.name for run in runs]
+    paths = [run.name if folders.count(run.name) == 1 else str(run.path) for run in runs]
     return [
-        model if models.count(model) == 1 else f"{model} ({run.name})"
-        for model, run in zip(models, runs, strict=True)
+        model if models.count(model) == 1 else f"{model} ({path})"
+        for model, path in zip(models, paths, strict=True)
     ]

@@ -92,8 +92,9 @@ def _samples(comparison: Comparison) -> Picture:
     for kind in comparison.kinds:
         model = kind.runs[0].load_model()
         named = comparison.settings["sampler"] if isinstance(model, Encodes) else "prior"
-        sampler = make_sampler(named, model, comparison.data.train)
-        drawn = sample_images(model, COLUMNS, comparison.settings["seed"], sampler)
+        components = comparison.settings["components"]
+        sampler = make_sampler(named, model, comparison.data.train, components)
+        drawn = sample_images(model, len(sheet[0]), comparison.settings["seed"], sampler)
         sheet.append(drawn.pixels[:])
     return Picture(
         "samples",

@@ -134,7 +134,17 @@ def logit_for(logits: Tensor, label: Tensor | None, classes: int) -> Tensor:
 def _given(label: Tensor | None, classes: int) -> Tensor:
     if label is None:
         raise UsageError(f"this model is conditional (classes={classes}); give a label per image")
+    if label.device.type == "cpu" and len(label) and int(label.max()) >= classes:
+        raise UsageError(f"label {int(label.max())}: this model has the labels 0 to {classes - 1}")
     return label
+
+
+def check_latent(latent: int, classes: int) -> None:
+    """Refuse a latent vector without length, or fewer than no labels."""
+    if latent < 1:
+        raise UsageError(f"latent must be at least 1, found {latent}")
+    if classes < 0:
+        raise UsageError(f"classes must not be negative, found {classes}")
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from anogen.models.adversarial import (
     logit_terms,
     refuse_contradictions,
 )
-from anogen.models.base import GenerativeModel, Losses, logit_for, with_label
+from anogen.models.base import GenerativeModel, Losses, check_latent, logit_for, with_label
 from anogen.nets import Activation, Net, Shape
 
 
@@ -77,6 +77,7 @@ class GAN(GenerativeModel):
         activation: Activation = "leaky_relu",
     ) -> None:
         super().__init__()
+        check_latent(latent, classes)
         refuse_contradictions(
             loss, r1=r1, r2=r2, penalty_every=penalty_every, batch_norm=discriminator_batch_norm
         )

@@ -125,7 +125,9 @@ class MixtureSampler:
             )
         if components < 1:
             raise UsageError(f"components must be at least 1, found {components}")
-        chosen = images[:: max(1, len(images) // FITTED_IMAGES)]
+        if model.classes and images.labels is None:
+            raise UsageError(f"a mixture for each label needs labels, and {images.name} has none")
+        chosen = images[:: -(-len(images) // FITTED_IMAGES)]
         device = next(model.parameters()).device
         with torch.inference_mode():
             means = torch.cat([model.posterior_mean(b.x).cpu() for b in in_order(chosen, device)])
@@ -136,13 +138,14 @@ class MixtureSampler:
 
     def latents(self, count: int, generator: Generator, label: Tensor | None) -> Tensor:
         """float32 `[count, latent]`, drawn with `generator`."""
-        labels = torch.zeros(count, dtype=torch.int64) if label is None else label
+        if label is None or len(self._mixtures) == 1:
+            label = torch.zeros(count, dtype=torch.int64)
         uniform = torch.rand(count, generator=generator, dtype=torch.float64)
         latent = self._mixtures[0].means_.shape[1]
         noise = torch.randn(count, latent, generator=generator, dtype=torch.float64)
         z = np.empty((count, latent))
         for index, mixture in enumerate(self._mixtures):
-            rows = np.flatnonzero(labels.numpy() == index)
+            rows = np.flatnonzero(label.numpy() == index)
             chosen = np.searchsorted(np.cumsum(mixture.weights_), uniform[rows].numpy())
             chosen = chosen.clip(max=len(mixture.weights_) - 1)
             roots = np.linalg.cholesky(mixture.covariances_)[chosen]

@@ -12,7 +12,7 @@ from anogen.models.adversarial import (
     logit_terms,
     refuse_contradictions,
 )
-from anogen.models.base import GenerativeModel, Losses, logit_for, with_label
+from anogen.models.base import GenerativeModel, Losses, check_latent, logit_for, with_label
 from anogen.nets import Shape
 from anogen.nets.parts import check_options
 from anogen.nets.style import MappingNetwork, SynthesisNetwork
@@ -43,7 +43,8 @@ class StyleGAN(GenerativeModel):
         truncation: in evaluation mode styles are pulled towards their mean, to this share of their
             distance: 1 leaves them, less gives more typical and less varied images. It may be
             set on the trained model.
-        loss: as in `GAN`.
+        loss: as in `GAN`. Published is `non_saturating` with R1 alone; in short trainings on
+            small images that gave one image for all latents, and `relativistic` with R2 did not.
         r1: weight of the gradient penalty on real images.
         r2: weight of the gradient penalty on generated images.
         penalty_every: steps between these penalties.
@@ -78,17 +79,18 @@ class StyleGAN(GenerativeModel):
         mapping_layers: int = 4,
         mixing: float = 0.9,
         truncation: float = 1.0,
-        loss: Adversarial = "non_saturating",
+        loss: Adversarial = "relativistic",
         r1: float = 1.0,
-        r2: float = 0.0,
-        penalty_every: int = 16,
-        path_length: float = 2.0,
+        r2: float = 1.0,
+        penalty_every: int = 4,
+        path_length: float = 0.1,
         path_length_every: int = 8,
         classes: int = 0,
         width: int = 32,
         depth: int = 2,
     ) -> None:
         super().__init__()
+        check_latent(latent, classes)
         refuse_contradictions(loss, r1=r1, r2=r2, penalty_every=penalty_every, batch_norm=False)
         if not 0 <= mixing <= 1 or not 0 <= truncation <= 1:
             raise UsageError("mixing and truncation must lie in [0, 1]")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from anogen import nets
 from anogen.errors import UsageError, unknown_name
-from anogen.models.base import GenerativeModel, Losses, with_label
+from anogen.models.base import GenerativeModel, Losses, check_latent, with_label
 from anogen.models.terms import (
     bernoulli_nll,
     gaussian_nll,
@@ -95,11 +95,12 @@ class VAE(GenerativeModel):
         activation: Activation = "leaky_relu",
     ) -> None:
         super().__init__()
+        check_latent(latent, classes)
         if likelihood not in get_args(Likelihood):
             raise unknown_name("likelihood", likelihood, get_args(Likelihood))
         if output not in get_args(Output):
             raise unknown_name("output", output, get_args(Output))
-        _refuse_negative(beta=beta, free_nats=free_nats, capacity=capacity or 0.0, classes=classes)
+        _refuse_negative(beta=beta, free_nats=free_nats, capacity=capacity or 0.0)
         _refuse_negative(capacity_steps=capacity_steps, kl_warmup_steps=kl_warmup_steps)
         if sigma < MIN_SIGMA:
             raise UsageError(

@@ -1,5 +1,6 @@
 """The VAE-GAN: a VAE whose reconstruction error is measured in a discriminator's features."""
 
+import copy
 import math
 from typing import Literal
 
@@ -15,7 +16,7 @@ from anogen.models.adversarial import (
     logit_terms,
     refuse_contradictions,
 )
-from anogen.models.base import GenerativeModel, Losses, logit_for, with_label
+from anogen.models.base import GenerativeModel, Losses, check_latent, logit_for, with_label
 from anogen.models.terms import kl_standard_normal, squared_error
 from anogen.nets import Activation, Encoder, Net, Shape
 
@@ -101,6 +102,7 @@ class VAEGAN(GenerativeModel):
         activation: Activation = "leaky_relu",
     ) -> None:
         super().__init__()
+        check_latent(latent, classes)
         refuse_contradictions(
             loss, r1=r1, r2=0.0, penalty_every=penalty_every, batch_norm=discriminator_batch_norm
         )
@@ -183,8 +185,9 @@ class VAEGAN(GenerativeModel):
     def larsen_gamma(self) -> float:
         """γ as Larsen et al. write it, for a feature error summed over features."""
         device = next(self.parameters()).device
+        judge = copy.deepcopy(self.discriminator).eval()  # statistics of this one stay as they are
         with torch.no_grad():
-            features = self.discriminator.features(torch.zeros(2, *self.shape, device=device))
+            features = judge.features(torch.zeros(2, *self.shape, device=device))
         return self._gamma_per_feature(features[self.feature_layer])
 
     def _gamma_per_feature(self, features: Tensor) -> float:

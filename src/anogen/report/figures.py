@@ -42,7 +42,7 @@ def mosaic(images: Pixels, scale: int = 2, labels: Sequence[str] = ()) -> Figure
             picture = images[row, column].transpose(1, 2, 0)
             sheet[top : top + height, left : left + width] = picture
     sheet = np.repeat(np.repeat(sheet, scale, 0), scale, 1)
-    margin = 110 if labels else 0
+    margin = max([110, *(8 * len(label) + 16 for label in labels)]) if labels else 0
     figure = Figure(
         ((sheet.shape[1] + margin) / DOTS_PER_INCH, sheet.shape[0] / DOTS_PER_INCH), DOTS_PER_INCH
     )

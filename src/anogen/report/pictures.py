@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anogen.data.batches import evaluation_batch, in_order, to_unit
+from anogen.data.batches import evaluation_batch, in_order, to_bytes, to_unit
 from anogen.data.images import Images, Pixels
 from anogen.errors import UsageError
 from anogen.models.base import (
@@ -136,11 +136,6 @@ def save_pictures(pictures: Iterator[Picture] | list[Picture], folder: Path) -> 
     for made in kept:
         figures.save(made.figure, folder / f"{made.name}.png")
     return kept
-
-
-def to_bytes(x: Tensor) -> Pixels:
-    """float `[..., c, h, w]` in [0, 1] → uint8 of the same shape."""
-    return (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def _reconstructions(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
@@ -271,8 +266,12 @@ def _traversal(model: GenerativeModel, images: Images, seed: int) -> Picture | N
     return Picture(
         "traversal",
         "Traversal of single latents",
-        "Each row varies one latent of one test image from −3 to 3 and keeps the others; the "
-        "latents with the largest KL come first.",
+        "Each row varies one latent of one test image from −3 to 3 and keeps the others"
+        + (
+            "; the latents with the largest KL come first."
+            if isinstance(model, HasLikelihood)
+            else "."
+        ),
         figures.mosaic(to_bytes(decoded), labels=[f"latent {index + 1}" for index in chosen]),
     )
 

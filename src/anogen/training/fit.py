@@ -178,6 +178,11 @@ def _check_settings(settings: dict[str, Any], model: GenerativeModel, data: Spli
 
 def _check_labels(model: GenerativeModel, data: Splits) -> None:
     """Refuse a conditional model where labels are missing or more than it has classes."""
+    known = len(data.train.classes)
+    if model.classes > known > 0:
+        raise UsageError(
+            f"classes {model.classes}: {data.name} has {known} labels; set classes {known}"
+        )
     for images in (data.train, data.validation) if model.classes else ():
         if images.labels is None:
             raise UsageError(f"classes {model.classes}: {images.name} has no labels; set classes 0")

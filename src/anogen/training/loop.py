@@ -160,7 +160,7 @@ class Loop:
         log.write(row, grid(samples))
         save_grid(run, counters.epoch, samples)
         self._announce(row)
-        self._warn(measured, samples)
+        self._warn(running, samples)
         if self.monitor is not None:
             self._keep_if_best(run, measured[f"validation_{self.monitor}"])
         self.save(run)
@@ -180,11 +180,13 @@ class Loop:
             f"({row['images_per_s']:,.0f} images/s, {left:.0f} s left)"
         )
 
-    def _warn(self, measured: dict[str, float], samples: Pixels) -> None:
-        """Say what looks like collapse, when it is first seen."""
-        prefix = "validation_"
-        held_out = {k.removeprefix(prefix): v for k, v in measured.items() if k.startswith(prefix)}
-        seen = dict(collapse_warnings(held_out, samples))
+    def _warn(self, running: dict[str, float], samples: Pixels) -> None:
+        """Say what looks like collapse, when it is first seen.
+
+        The discriminator is judged by what it did in training: averaged weights never played.
+        """
+        played = {name.removeprefix("running_"): value for name, value in running.items()}
+        seen = dict(collapse_warnings(played, samples, self.state.model.classes))
         for name in seen.keys() - self._warned:
             say(f"warning: {seen[name]}")
         self._warned = set(seen)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel, Losses
 
-NORM_EVERY = 10
-"""Steps between measurements of gradient norms, so that they cost next to nothing."""
+NORM_EVERY = 11
+"""Steps between measurements of gradient norms, so that they cost next to nothing; a prime, so that
+lazy penalties are met as often as they come."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Update:
     Attributes:
         losses: before the step, detached.
         gradient_norms: player → Euclidean norm of its gradient before clipping; measured in every
-            tenth step, else empty.
+            eleventh step, else empty.
     """
 
     losses: Losses

@@ -1,12 +1,15 @@
 """What a person would look at while a model trains: samples after each epoch, signs of collapse."""
 
 import io
+import math
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 from PIL import Image
 
 from anogen.checkpoint import replace_durably
+from anogen.data.batches import to_bytes
 from anogen.data.images import Pixels
 from anogen.models.base import GenerativeModel
 from anogen.run import Run
@@ -20,10 +23,15 @@ IDENTICAL = 0.02
 
 @torch.no_grad()
 def fixed_samples(model: GenerativeModel, seed: int) -> Pixels:
-    """The same latents decoded, whatever the epoch: uint8 `[32, c, h, w]`."""
+    """The same latents decoded, whatever the epoch: uint8 `[32, c, h, w]`.
+
+    A conditional model decodes one label after another.
+    """
     generator = torch.Generator().manual_seed(seed)
-    images = model.eval().sample(ROWS * COLUMNS, generator)
-    return (images.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    count = ROWS * COLUMNS
+    label = torch.arange(count) % model.classes if model.classes else None
+    images = model.eval().sample(count, generator, label)
+    return to_bytes(images)
 
 
 def grid(samples: Pixels) -> Pixels:
@@ -46,15 +54,17 @@ def save_grid(run: Run, epoch: int, samples: Pixels) -> None:
     replace_durably(folder / f"epoch_{epoch:04d}.png", buffer.getvalue())
 
 
-def collapse_warnings(measured: Mapping[str, float], samples: Pixels) -> Iterator[tuple[str, str]]:
+def collapse_warnings(
+    measured: Mapping[str, float], samples: Pixels, classes: int = 0
+) -> Iterator[tuple[str, str]]:
     """Name of a sign of collapse, and what it means and what to try.
 
     Args:
-        measured: validation means of an epoch, with the discriminator's accuracies where the model
-            has one.
-        samples: uint8 `[n, c, h, w]`.
+        measured: means of an epoch of training, with the discriminator's accuracies where the
+            model has one.
+        samples: uint8 `[n, c, h, w]`, from `fixed_samples`.
+        classes: of a conditional model, whose samples are compared within a label.
 
-    >>> import numpy as np
     >>> samples = np.zeros((4, 1, 2, 2), np.uint8)
     >>> [name for name, _ in collapse_warnings({}, samples)]
     ['identical']
@@ -63,11 +73,11 @@ def collapse_warnings(measured: Mapping[str, float], samples: Pixels) -> Iterato
     if min(right) > SATURATED:
         yield (
             "saturated",
-            f"the discriminator is right on {min(right):.1%} of held-out and of generated images, "
+            f"the discriminator is right on {min(right):.1%} of real and of generated images, "
             "so that it has little left to teach. Try a larger r1 (without "
             "discriminator_batch_norm), or a smaller learning_rate for the discriminator",
         )
-    if _spread(samples) < IDENTICAL:
+    if _spread(samples, max(1, classes)) < IDENTICAL:
         yield (
             "identical",
             "samples from different latents are nearly identical. If that lasts, try a larger r1, "
@@ -75,5 +85,8 @@ def collapse_warnings(measured: Mapping[str, float], samples: Pixels) -> Iterato
         )
 
 
-def _spread(samples: Pixels) -> float:
-    return float((samples / 255.0).std(0).mean())
+def _spread(samples: Pixels, classes: int) -> float:
+    """Standard deviation of a pixel over samples of one label, mean over pixels and labels."""
+    groups = [samples[label::classes] / 255.0 for label in range(classes)]
+    spreads = [float(group.std(0).mean()) for group in groups if len(group) > 1]
+    return float(np.mean(spreads)) if spreads else math.inf
