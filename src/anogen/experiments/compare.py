@@ -33,7 +33,7 @@ DIRECTIONS = {
     "classes_covered": True,
     "class_kl_nats": False,
     "nearest_train_distance": None,
-    "images_per_s": True,
+    "images_per_s": None,
 }
 """What is compared, in the order of the table → whether higher is better; None: neither."""
 
