@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from anogen.data.catalog import DATASETS, load_data
     from anogen.data.corruptions import CORRUPTIONS, corrupt
     from anogen.data.images import Images, Splits, images_from_array, split
+    from anogen.detection.detector import Detector
+    from anogen.detection.scores import SCORES
     from anogen.errors import AnogenError
     from anogen.evaluation.evaluate import evaluate
     from anogen.evaluation.generation import evaluate_generation, measure_samples
@@ -29,6 +31,8 @@ _HOMES = {
     "Splits": "data.images",
     "images_from_array": "data.images",
     "split": "data.images",
+    "Detector": "detection.detector",
+    "SCORES": "detection.scores",
     "AnogenError": "errors",
     "evaluate": "evaluation.evaluate",
     "evaluate_generation": "evaluation.generation",
@@ -51,9 +55,11 @@ __all__ = [
     "DATASETS",
     "GAN",
     "MODELS",
+    "SCORES",
     "VAE",
     "VAEGAN",
     "AnogenError",
+    "Detector",
     "GenerativeModel",
     "Images",
     "Losses",

@@ -25,7 +25,7 @@ import yaml
 from torch import Tensor
 
 from anogen.checkpoint import load_checkpoint, previous_of, replace_durably
-from anogen.data.catalog import load_data
+from anogen.data.catalog import DATASETS, load_data
 from anogen.data.images import Splits
 from anogen.errors import DataError, MachineError, UsageError
 from anogen.models import find_model
@@ -206,6 +206,20 @@ class Run:
         splits = load_data(**source)
         self.check_data(splits)
         return splits
+
+    def load_other(self, name: str, data_dir: str | Path | None = None) -> Splits:
+        """Other data than the run's own, with pictures brought to its size and colours.
+
+        Args:
+            name: of a data set, or a path, as for `load_data`.
+            data_dir: where data sets lie.
+        """
+        base = name.split("+")[0]
+        plain = base in (*DATASETS, "auto") or Path(base).is_file()
+        keys = () if plain else ("image_size", "resize", "channels")
+        config = self.config
+        source: dict[str, Any] = {key: config[key] for key in keys if key in config}
+        return load_data(name, data_dir=data_dir, **source)
 
     def check_data(self, splits: Splits) -> None:
         """Refuse data other than the run's own."""

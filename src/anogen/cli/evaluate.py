@@ -9,7 +9,6 @@ from anogen.cli.options import new_parser, print_result, table
 if TYPE_CHECKING:
     from anogen.data.images import Splits
     from anogen.models.base import GenerativeModel
-    from anogen.run import Run
 
 DESCRIPTION = """Measure a run on test images; write evaluation.json, figures/ and report.html.
 
@@ -54,7 +53,7 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     model = run.load_model(options["checkpoint"])
     other = options["data"] is not None
     data_dir = options["data_dir"]
-    data = _other_data(run, options) if other else run.load_data(data_dir)
+    data = run.load_other(options["data"], data_dir) if other else run.load_data(data_dir)
     names = list(signature(evaluate).parameters)[2:]
     result = evaluate(model, data.test, **{name: options[name] for name in names})
     if not other:  # samples are to be like the run's own data
@@ -87,17 +86,6 @@ def _generation(
     sampler = make_sampler(options["sampler"], model, data.train, options["components"])
     chosen = {name: options[name] for name in ("samples", "seed", "device")}
     return evaluate_generation(model, data, sampler=sampler, **chosen)
-
-
-def _other_data(run: "Run", options: dict[str, Any]) -> "Splits":
-    """Other data, with pictures brought to the run's size and colours."""
-    from anogen.data.catalog import DATASETS, load_data
-
-    name = options["data"].split("+")[0]
-    plain = name in (*DATASETS, "auto") or Path(name).is_file()
-    names = () if plain else ("image_size", "resize", "channels")
-    source = {key: run.config[key] for key in names if key in run.config}
-    return load_data(options["data"], data_dir=options["data_dir"], **source)
 
 
 def _lines(result: dict[str, Any]) -> list[list[str]]:

@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train a model into a run folder",
     "evaluate": "measure a run on test images, draw its pictures, write its page",
     "compare": "several runs in one table and one page",
+    "detect": "calibrate a run as a detector and judge out-of-distribution sets",
     "sample": "new images, interpolations, traversals of a run",
     "doctor": "what is installed, what is found, what is wrong",
 }

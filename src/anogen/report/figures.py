@@ -133,6 +133,37 @@ def dots(
     return figure
 
 
+def histograms(values: dict[str, NDArray[Any]], threshold: float, title: str, label: str) -> Figure:
+    """Distributions in one panel, each of area one; the farthest 1 % are put into the last bin."""
+    figure = Figure((6, 3.4), DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    low = min(float(np.quantile(part, 0.005)) for part in values.values())
+    high = max(float(np.quantile(part, 0.99)) for part in values.values())
+    edges: list[float] = np.linspace(low, max(high, low + 1e-9), 80).tolist()
+    for (name, part), colour in zip(values.items(), COLOURS, strict=False):
+        axes.hist(part.clip(low, high), edges, density=True, histtype="stepfilled", alpha=0.35,
+                  color=colour, label=name)  # fmt: skip
+        axes.hist(part.clip(low, high), edges, density=True, histtype="step", color=colour)
+    axes.axvline(threshold, color="#000000", ls="--", lw=1, label="threshold")
+    axes.set(title=title, xlabel=label, ylabel="density")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def operating_curves(curves: dict[str, tuple[NDArray[Any], NDArray[Any]]], title: str) -> Figure:
+    """True- against false-positive rate, the latter logarithmic from 0.1 % on."""
+    figure = Figure((5, 4), DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    styles = ("-", "--", ":", "-.")
+    for index, (name, (false, true)) in enumerate(curves.items()):
+        axes.plot(false.clip(1e-3), true, styles[index % 4], color=COLOURS[index % 10], label=name)
+    axes.set(title=title, xlabel="false-positive rate", ylabel="true-positive rate", xscale="log",
+             xlim=(1e-3, 1), ylim=(0, 1.01))  # fmt: skip
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    return figure
+
+
 def to_png(figure: Figure) -> bytes:
     """The figure as a PNG, the same bytes for the same figure."""
     buffer = io.BytesIO()

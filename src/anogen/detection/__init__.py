@@ -1,0 +1,1 @@
+"""Out-of-distribution detection: scores, a calibrated detector, and how well it does."""

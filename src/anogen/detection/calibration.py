@@ -1,0 +1,111 @@
+"""From scores to answers that can be defended: p-values, a threshold, a false-discovery rate."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from anogen.errors import DataError, UsageError
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores of held-out in-distribution images, against which new scores are judged.
+
+    The promises hold for new images that are exchangeable with these: from the same source, and not
+    used in training. They say nothing about how many out-of-distribution images are found.
+
+    Attributes:
+        scores: float64 `[n]`, ascending, higher meaning further out.
+
+    Example:
+        >>> calibration = Calibration.of(np.arange(99.0))
+        >>> calibration.p_value(np.array([1000.0, 49.0])).tolist()
+        [0.01, 0.51]
+        >>> calibration.threshold(0.05)
+        94.0
+    """
+
+    scores: Values
+
+    @classmethod
+    def of(cls, scores: Values) -> "Calibration":
+        """From scores in any order.
+
+        Raises:
+            DataError: no score, or one that is not finite.
+        """
+        if not len(scores):
+            raise DataError("calibration needs at least one in-distribution image")
+        if not np.isfinite(scores).all():
+            raise DataError("a calibration score is not finite; choose another score")
+        return cls(np.sort(np.asarray(scores, np.float64)))
+
+    def p_value(self, scores: Values) -> Values:
+        """Conformal p-values, (1 + #{calibration ≥ s}) / (n + 1): float64 `[m]` in (0, 1].
+
+        For an exchangeable image P(p ≤ α) ≤ α for every α.
+
+        Source: Vovk et al. 2005, chapter 2; Bates et al. 2023, equation 1.
+        """
+        above = len(self.scores) - np.searchsorted(self.scores, scores, side="left")
+        return (1 + above) / (len(self.scores) + 1)
+
+    def threshold(self, false_positive_rate: float) -> float:
+        """The score above which an image is called out: p ≤ rate exactly where score > threshold.
+
+        An order statistic of the calibration scores.
+
+        Raises:
+            UsageError: the rate is not in (0, 1), or smaller than 1 / (n + 1), which this many
+                images cannot support.
+        """
+        return float(self.scores[len(self.scores) - self._allowed(false_positive_rate)])
+
+    def false_positive_interval(
+        self, false_positive_rate: float, confidence: float = 0.95
+    ) -> tuple[float, float]:
+        """Where the true false-positive rate of `threshold` lies with this confidence.
+
+        The rate depends on which images happened to calibrate: for continuous scores it follows a
+        beta distribution over calibration sets.
+
+        Source: Vovk 2012, proposition 2a.
+        """
+        k, n = self._allowed(false_positive_rate), len(self.scores)
+        tail = (1 - confidence) / 2
+        low, high = beta.ppf([tail, 1 - tail], k, n + 1 - k)
+        return float(low), float(high)
+
+    def _allowed(self, rate: float) -> int:
+        """⌊rate · (n + 1)⌋, how many of n + 1 exchangeable images may be called out."""
+        n = len(self.scores)
+        if not 0 < rate < 1:
+            raise UsageError(f"a false-positive rate lies between 0 and 1, found {rate}")
+        allowed = int(np.floor(rate * (n + 1) + 1e-9))
+        if not allowed:
+            raise UsageError(
+                f"{n} calibration images cannot support a false-positive rate of {rate:g}; the "
+                f"smallest is {1 / (n + 1):.2g}; calibrate on more"
+            )
+        return allowed
+
+
+def discoveries(p_values: Values, rate: float) -> NDArray[np.bool_]:
+    """Which images to call out so that at most this share of the calls is expected to be false.
+
+    Source: Benjamini & Hochberg 1995; for conformal p-values Bates et al. 2023, theorem 2.
+
+    >>> discoveries(np.array([0.001, 0.02, 0.9]), 0.05).tolist()
+    [True, True, False]
+    """
+    order = np.argsort(p_values, kind="stable")
+    limits = rate * np.arange(1, len(p_values) + 1) / len(p_values)
+    below = np.flatnonzero(p_values[order] <= limits)
+    chosen = np.zeros(len(p_values), np.bool_)
+    if len(below):
+        chosen[order[: below[-1] + 1]] = True
+    return chosen

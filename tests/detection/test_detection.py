@@ -1,0 +1,252 @@
+"""Scores, calibration, the detector and the command, with promises checked by simulation."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import kstest
+from sklearn.metrics import roc_auc_score
+
+from anogen import GAN, MODELS, SCORES, VAE, Detector, Images, Splits, corrupt
+from anogen.detection.calibration import Calibration, discoveries
+from anogen.detection.detector import FUSED
+from anogen.detection.fused import Density
+from anogen.detection.judge import all_scores, judge
+from anogen.detection.metrics import precision_recall, separation
+from anogen.detection.scores import available, score_images
+from anogen.errors import DataError, UsageError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=MODELS)
+def model(request, digits):
+    torch.manual_seed(0)
+    return MODELS[request.param](digits.shape, latent=3, width=4).eval()
+
+
+def awkward(shape) -> Images:
+    """Black, white, one bright pixel, noise, and a checkerboard."""
+    pixels = np.zeros((5, *shape), np.uint8)
+    pixels[1] = 255
+    pixels[2, 0, 3, 3] = 255
+    pixels[3] = np.random.default_rng(0).integers(0, 256, shape)
+    pixels[4, :, ::2, ::2] = 255
+    return Images(pixels, "awkward")
+
+
+def test_every_score_is_finite_and_its_own_image_s_alone(model, digits):
+    names = available(model)
+    mixed = np.concatenate([awkward(digits.shape).pixels, digits.test.pixels[:300]])
+    whole = score_images(model, Images(mixed, "mixed"), names, CPU)
+    assert whole.dtype == np.float64
+    assert np.isfinite(whole).all()
+    order = np.random.default_rng(1).permutation(len(mixed))
+    shuffled = score_images(model, Images(mixed[order], "mixed"), names, CPU)
+    assert np.array_equal(shuffled, whole[order])
+    alone = score_images(model, Images(mixed[7:8], "one"), names, CPU)
+    assert np.array_equal(alone, whole[7:8])
+
+
+def test_scores_mean_what_they_say(vae, digits):
+    model = vae(digits.shape).eval()
+    names = ["squared_error", "pixel_sum", "nonzero_pixels", "pixel_entropy", "kl"]
+    found = score_images(model, digits.test, names, CPU)
+    x = torch.from_numpy(digits.test.pixels / np.float32(255))
+    with torch.inference_mode():
+        error = (x - model.reconstruct(x)).square().flatten(1).sum(1)
+        kl = model.kl(x).sum(1)
+    assert found[:, 0] == pytest.approx(error.numpy(), rel=1e-4)
+    assert found[:, 1] == pytest.approx(x.flatten(1).sum(1).numpy(), rel=1e-5)
+    assert found[:, 2].tolist() == (x > 0).flatten(1).sum(1).tolist()
+    assert found[:, 4] == pytest.approx(kl.numpy(), rel=1e-3)
+    black = score_images(model, awkward(digits.shape)[:1], ["pixel_entropy"], CPU)
+    assert black.item() == 0.0
+
+
+@pytest.mark.parametrize("count", [19, 99, 100])
+def test_p_values_are_those_of_the_definition_ties_included(count):
+    rng = np.random.default_rng(count)
+    known, new = rng.integers(0, 12, count).astype(float), rng.integers(-1, 14, 50).astype(float)
+    calibration = Calibration.of(known)
+    expected = [(1 + (known >= score).sum()) / (count + 1) for score in new]
+    assert calibration.p_value(new).tolist() == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(-5, 5), min_size=20, max_size=60),
+    st.lists(st.integers(-7, 7), min_size=1, max_size=20),
+    st.sampled_from([0.05, 0.1, 0.25, 0.5]),
+)
+def test_threshold_and_p_value_agree_on_every_input(known, new, rate):
+    calibration = Calibration.of(np.array(known, float))
+    scores = np.array(new, float)
+    by_threshold = scores > calibration.threshold(rate)
+    assert (by_threshold == (calibration.p_value(scores) <= rate + 1e-12)).all()
+
+
+def test_p_values_are_uniform_and_the_rate_lies_in_its_interval():
+    rng = np.random.default_rng(0)
+    draws = [
+        Calibration.of(rng.normal(size=499)).p_value(rng.normal(size=1)).item() for _ in range(2000)
+    ]
+    assert kstest(draws, "uniform").pvalue > 0.01
+    inside = []
+    for _ in range(400):
+        small = Calibration.of(rng.uniform(size=199))
+        low, high = small.false_positive_interval(0.05)
+        inside.append(low <= 1 - small.threshold(0.05) <= high)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.03)
+
+
+def test_the_false_discovery_rate_is_held():
+    rng = np.random.default_rng(0)
+    shares = []
+    for _ in range(300):
+        calibration = Calibration.of(rng.normal(size=500))
+        scores = np.concatenate([rng.normal(size=90), rng.normal(4, 1, 10)])
+        chosen = discoveries(calibration.p_value(scores), 0.2)
+        shares.append(chosen[:90].sum() / max(1, chosen.sum()))
+    assert np.mean(shares) < 0.2
+    assert not discoveries(np.array([0.5, 0.9]), 0.1).any()
+
+
+def test_a_rate_that_cannot_be_supported_is_refused():
+    calibration = Calibration.of(np.arange(50.0))
+    with pytest.raises(UsageError, match=r"50 calibration images cannot support .*0\.01"):
+        calibration.threshold(0.01)
+    with pytest.raises(UsageError, match="lies between 0 and 1"):
+        calibration.threshold(1.0)
+    with pytest.raises(DataError, match="not finite"):
+        Calibration.of(np.array([1.0, np.nan]))
+    with pytest.raises(DataError, match="at least one"):
+        Calibration.of(np.array([]))
+
+
+def test_the_density_is_the_mixture_s():
+    rng = np.random.default_rng(0)
+    scores = rng.normal([3, -100], [1, 50], (2000, 2))
+    density = Density.fit(scores)
+    grid = rng.normal([3, -100], [2, 90], (50, 2))
+    total = -density.surprise(grid)
+    truth = -0.5 * (((grid - [3, -100]) / [1, 50]) ** 2).sum(1)
+    assert np.corrcoef(total, truth)[0, 1] > 0.95
+    assert np.isfinite(density.surprise(np.array([[1e9, -1e9]]))).all()
+    constant = np.column_stack([scores, np.zeros(2000)])
+    assert np.isfinite(Density.fit(constant).surprise(constant)).all()
+
+
+def test_measures_agree_with_counting():
+    rng = np.random.default_rng(0)
+    inside, outside = rng.normal(size=400).round(1), rng.normal(1.5, 1, 300).round(1)
+    found = separation(inside, outside)
+    wins = (outside[:, None] > inside).mean() + 0.5 * (outside[:, None] == inside).mean()
+    assert found["auroc"] == pytest.approx(wins)
+    limits = np.unique(np.concatenate([inside, outside]))
+    allowed = [t for t in limits if (inside > t).mean() <= 0.05]
+    assert found["tpr_at_5_fpr"] == max((outside > t).mean() for t in allowed)
+    reached = [t for t in limits if (outside >= t).mean() >= 0.95]
+    assert found["fpr_at_95_tpr"] == min((inside >= t).mean() for t in reached)
+    perfect = separation(np.zeros(10), np.ones(10))
+    assert (perfect["auroc"], perfect["fpr_at_95_tpr"], perfect["tpr_at_1_fpr"]) == (1.0, 0.0, 1.0)
+
+
+def test_table_2():
+    found = precision_recall(np.array([True] + [False] * 99), np.array([True] * 90 + [False] * 10))
+    assert found["recall_0"] == 0.99
+    assert found["recall_1"] == 0.9
+    assert found["precision_0"] == pytest.approx(99 / 109)
+    assert found["precision_1"] == pytest.approx(90 / 91)
+
+
+def test_a_detector_finds_noise_and_keeps_its_promise(trained, digits):
+    detector = Detector.fit(trained.load_model(), digits)
+    noise = corrupt(digits.test, "uniform_noise")
+    inside, outside = detector.score(digits.test), detector.score(noise)
+    truth = np.repeat([0, 1], [len(inside), len(outside)])
+    assert roc_auc_score(truth, np.concatenate([inside, outside])) > 0.95
+    called = detector.predict(digits.test, 0.1)
+    assert set(called.tolist()) <= {0, 1}
+    assert (called == (detector.p_value(digits.test) <= 0.1)).all()
+    assert called.mean() < 0.35
+    assert detector.discover(noise).mean() > 0.5
+
+
+@pytest.mark.parametrize("score", [FUSED, "squared_error"])
+def test_save_and_load_give_the_same_bits(trained, digits, tmp_path, score):
+    detector = Detector.fit(trained.load_model(), digits, score)
+    detector.save(tmp_path / "detector")
+    again = Detector.load(tmp_path / "detector", trained.load_model())
+    assert np.array_equal(again.score(digits.test), detector.score(digits.test))
+    assert again.calibration.threshold(0.1) == detector.calibration.threshold(0.1)
+    assert again.name == score
+
+
+def test_judging_equals_the_detector(trained, digits):
+    model = trained.load_model()
+    noise = corrupt(digits.test, "uniform_noise")
+    names = all_scores(model)
+    assert names[0] == FUSED
+    assert {"squared_error", "pixel_entropy"} <= set(names)
+    verdicts = judge(model, digits, [noise], scores=names, false_positive_rate=0.1)
+    for verdict in verdicts:
+        detector = Detector.fit(model, digits, verdict.detector.name)
+        assert np.array_equal(verdict.outside, detector.score(noise))
+        row = verdict.row("digits")
+        assert row["false_positive_rate_low"] < row["false_positive_rate_high"]
+
+
+def test_what_a_model_cannot_score_is_refused(digits, noise, vae):
+    gan = GAN(digits.shape, 4, width=4)
+    assert "squared_error" not in available(gan)
+    assert {"unreal", "pixel_sum"} <= set(available(gan))
+    for options, message in (
+        (
+            {"score": "squared_error"},
+            "GAN cannot give .*; it has fused, unreal",
+        ),
+        ({"score": "square_error"}, "did you mean 'squared_error'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Detector.fit(gan, digits, **options)
+    with pytest.raises(UsageError, match="train with classes 0"):
+        Detector.fit(VAE(digits.shape, 2, width=4, classes=10), digits)
+    with pytest.raises(UsageError, match="the model has"):
+        Detector.fit(vae(digits.shape), noise)
+    few = Splits(digits.train[:10], digits.validation, digits.test)
+    with pytest.raises(DataError, match="needs 20 images"):
+        Detector.fit(vae(digits.shape), few)
+    with pytest.raises(UsageError, match="at least one out-of-distribution set"):
+        judge(gan, digits, [])
+
+
+def test_the_table_says_unit_and_source():
+    assert all(score.unit and score.source for score in SCORES.values())
+
+
+def test_the_command(anogen, noise_file, tmp_path):
+    run = tmp_path / "run"
+    assert anogen("train", "--data", noise_file, "--epochs", 1, "--model.width", 4,
+                  "--model.latent", 2, "--run", run).code == 0  # fmt: skip
+    outcome = anogen("detect", run, "--out", f"{noise_file}+blur", "--fpr", 0.05, "--json")
+    assert outcome.code == 0, outcome.err
+    result = json.loads(outcome.out)
+    assert [row["score"] for row in result["rows"]] == ["fused", "squared_error"]
+    assert {"in_set", "out_set", "score", "auroc", "aupr_out", "aupr_in", "fpr_at_95_tpr",
+            "tpr_at_1_fpr", "tpr_at_5_fpr"} <= set(result["rows"][0])  # fmt: skip
+    assert {"precision_0", "recall_1", "f1_1"} <= set(result["table2"][0])
+    assert (run / "figures" / "scores_fused.png").exists()
+    assert (run / "detector" / "manifest.json").exists()
+    assert "Table 2 of the paper" in anogen("detect", run, "--out", noise_file, "--fpr", 0.05).out
+    for arguments, message in (
+        (["--out", noise_file, "--fpr", 0.001], "cannot support a false-positive rate"),
+        (["--out", noise_file, "--score", "fusd"], "did you mean 'fused'"),
+        ([], "out"),
+    ):
+        refused = anogen("detect", run, *arguments)
+        assert refused.code == 2
+        assert message in refused.err
