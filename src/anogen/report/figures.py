@@ -134,25 +134,31 @@ def dots(
 
 
 def histograms(values: dict[str, NDArray[Any]], threshold: float, title: str, label: str) -> Figure:
-    """Distributions in one panel, each of area one; the farthest 1 % are put into the last bin."""
+    """Distributions in one panel, each adding up to one, on an axis that is logarithmic far out."""
     figure = Figure((6, 3.4), DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
-    low = min(float(np.quantile(part, 0.005)) for part in values.values())
-    high = max(float(np.quantile(part, 0.99)) for part in values.values())
-    edges: list[float] = np.linspace(low, max(high, low + 1e-9), 80).tolist()
+    pooled = np.concatenate(list(values.values()))
+    first = next(iter(values.values()))
+    unit = max(float(np.quantile(first, 0.75) - np.quantile(first, 0.25)), 1e-9)
+    ends = np.arcsinh((np.array([pooled.min(), pooled.max()]) - threshold) / unit)
+    edges: list[float] = np.linspace(ends[0], max(ends[1], ends[0] + 1e-9), 80).tolist()
     for (name, part), colour in zip(values.items(), COLOURS, strict=False):
-        axes.hist(part.clip(low, high), edges, density=True, histtype="stepfilled", alpha=0.35,
-                  color=colour, label=name)  # fmt: skip
-        axes.hist(part.clip(low, high), edges, density=True, histtype="step", color=colour)
-    axes.axvline(threshold, color="#000000", ls="--", lw=1, label="threshold")
-    axes.set(title=title, xlabel=label, ylabel="density")
+        placed = np.arcsinh((part - threshold) / unit)
+        weights = np.full(len(part), 1 / len(part))
+        axes.hist(placed, edges, weights=weights, histtype="stepfilled", alpha=0.35, color=colour,
+                  label=name)  # fmt: skip
+        axes.hist(placed, edges, weights=weights, histtype="step", color=colour)
+    axes.axvline(0, color="#000000", ls="--", lw=1, label="threshold")
+    axes.set_xticks(axes.get_xticks(), [f"{threshold + unit * np.sinh(tick):.3g}"
+                                        for tick in axes.get_xticks()])  # fmt: skip
+    axes.set(title=title, xlabel=label, ylabel="share of images")
     axes.legend(fontsize=8)
     return figure
 
 
 def operating_curves(curves: dict[str, tuple[NDArray[Any], NDArray[Any]]], title: str) -> Figure:
     """True- against false-positive rate, the latter logarithmic from 0.1 % on."""
-    figure = Figure((5, 4), DOTS_PER_INCH, layout="constrained")
+    figure = Figure((6.4, 4), DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
     styles = ("-", "--", ":", "-.")
     for index, (name, (false, true)) in enumerate(curves.items()):
@@ -160,7 +166,7 @@ def operating_curves(curves: dict[str, tuple[NDArray[Any], NDArray[Any]]], title
     axes.set(title=title, xlabel="false-positive rate", ylabel="true-positive rate", xscale="log",
              xlim=(1e-3, 1), ylim=(0, 1.01))  # fmt: skip
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
     return figure
 
 
