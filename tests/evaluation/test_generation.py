@@ -9,7 +9,15 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from anogen import Images, MixtureSampler, Splits, evaluate_generation, split
+from anogen import (
+    Images,
+    MixtureSampler,
+    Splits,
+    evaluate,
+    evaluate_generation,
+    measure_samples,
+    split,
+)
 from anogen.data.corruptions import corrupt
 from anogen.device import choose_device
 from anogen.errors import UsageError
@@ -187,6 +195,20 @@ def test_samples_are_a_data_set(vae, digits):
     images = sample_images(vae(digits.shape), 7)
     assert isinstance(images, Images)
     assert images.pixels.shape == (7, *digits.shape)
+
+
+def test_arrays_are_measured_and_mixed_up_arguments_refused(cache, vae, digits):
+    model = vae(digits.shape)
+    assert measure_samples(digits.test.pixels[:], digits)["generated"] == len(digits.test)
+    for call, message in (
+        (lambda: evaluate(model, digits), "needs anogen.Images, found Splits; give one of its"),
+        (lambda: MixtureSampler(model, digits), "MixtureSampler needs anogen.Images"),
+        (lambda: evaluate_generation(model, digits.test), "needs anogen.Splits, found Images"),
+        (lambda: measure_samples(digits.test, "digits"), "needs anogen.Splits, found str"),
+        (lambda: evaluate_generation(model, digits, sampler="mixture"), "give an object, such as"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            call()
 
 
 def test_what_makes_no_sense_is_refused(vae, digits, noise):

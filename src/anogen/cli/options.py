@@ -92,6 +92,8 @@ def _parameters(model: type) -> list[str]:
 
 
 def _unknown_option(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, [entry for entry in known if entry != name], n=1)
+    if name in known:  # another model's
+        return f"unknown option {name} of this model; anogen train --model.help MODEL lists its own"
     hint = f"; did you mean {close[0]}?" if close else "; --help lists them"
     return f"unknown option {name}{hint}"

@@ -245,3 +245,15 @@ def _refuse_bad_values(chunk: NDArray[Any], start: int, name: str) -> None:
             f"{name}: float pixels must lie in [0, 1], found {low:g} to {high:g}; "
             "divide by 255, or convert to uint8"
         )
+
+
+def expect(value: object, kind: type[Images] | type[Splits], function: str) -> None:
+    """Raise a `UsageError` where images are given for splits, or the other way round."""
+    if isinstance(value, kind):
+        return
+    hint = "; wrap an array with anogen.images_from_array"
+    if isinstance(value, Splits):
+        hint = "; give one of its parts, such as data.test"
+    elif isinstance(value, Images):
+        hint = "; give the whole data set, from anogen.load_data or anogen.split"
+    raise UsageError(f"{function} needs anogen.{kind.__name__}, found {type(value).__name__}{hint}")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anogen.data.batches import Batch, in_order
-from anogen.data.images import Images
+from anogen.data.images import Images, expect
 from anogen.device import choose_device, memory_advice
 from anogen.errors import UsageError
 from anogen.evaluation.reconstruction import METRICS, mean_with_interval, sharpness
@@ -65,6 +65,7 @@ def evaluate(
         >>> result["squared_error_low"] < result["squared_error"] < result["squared_error_high"]
         True
     """
+    expect(images, Images, "evaluate")
     if images.shape != model.shape:
         raise UsageError(f"{images.name}: images of {images.shape}, the model has {model.shape}")
     if min(importance_samples, likelihood_images, seed) < 0:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from anogen.data.batches import evaluation_batch, in_order, to_bytes
-from anogen.data.images import Images, Splits
+from anogen.data.images import Images, Splits, expect, images_from_array
 from anogen.device import choose_device, memory_advice
 from anogen.errors import UsageError
 from anogen.evaluation.features import (
@@ -91,8 +91,13 @@ def evaluate_generation(
         >>> result["frechet_distance"] > result["frechet_distance_floor"]
         True
     """
+    expect(data, Splits, "evaluate_generation")
     if samples < 2:
         raise UsageError(f"samples must be at least 2, found {samples}")
+    if isinstance(sampler, str):
+        raise UsageError(
+            f"sampler {sampler!r}: give an object, such as anogen.MixtureSampler(model, data.train)"
+        )
     if data.shape != model.shape:
         raise UsageError(f"{data.name}: images of {data.shape}, the model has {model.shape}")
     target = choose_device(device)
@@ -103,17 +108,20 @@ def evaluate_generation(
     return {"sampler": "prior" if sampler is None else sampler.name} | result
 
 
-def measure_samples(drawn: Images, data: Splits, *, device: str = "auto") -> Result:
+def measure_samples(drawn: Images | NDArray[Any], data: Splits, *, device: str = "auto") -> Result:
     """Compare any generator's images with a data set; `evaluate_generation` says with what.
 
     Args:
-        drawn: from whatever made them.
+        drawn: from whatever made them; an array as `anogen.images_from_array` takes it.
         data: as in `evaluate_generation`.
         device: of the classifier.
 
     Raises:
         UsageError: fewer than two samples, or images of another shape than the data's.
     """
+    expect(data, Splits, "measure_samples")
+    if not isinstance(drawn, Images):
+        drawn = images_from_array(np.asarray(drawn), "samples")
     if len(drawn) < 2:
         raise UsageError(f"samples must be at least 2, found {len(drawn)}")
     if drawn.shape != data.shape:

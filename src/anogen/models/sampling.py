@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from anogen.data.batches import in_order
-from anogen.data.images import Images
+from anogen.data.images import Images, expect
 from anogen.errors import UsageError, unknown_name
 from anogen.models.base import Encodes, GenerativeModel
 
@@ -118,6 +118,7 @@ class MixtureSampler:
     def __init__(
         self, model: GenerativeModel, images: Images, components: int = 10, seed: int = 0
     ) -> None:
+        expect(images, Images, "MixtureSampler")
         if not isinstance(model, Encodes):
             raise UsageError(
                 f"{type(model).__name__} does not encode images, so that no mixture can be fitted; "

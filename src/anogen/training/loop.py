@@ -69,6 +69,12 @@ class Loop:
     def go(self, run: Run, request: StopRequest) -> None:
         """Train until the epochs are done, patience ends, or a signal comes."""
         counters = self.state.counters
+        warmup, epochs = self.settings["warmup_steps"], self.settings["epochs"]
+        if warmup >= self.total_steps:
+            say(f"warning: warmup_steps {warmup} is not over when training ends, at step "
+                f"{self.total_steps}; the learning rate stays small. Set warmup_steps 0")  # fmt: skip
+        if counters.epoch >= epochs:
+            say(f"{run.path} is finished: {counters.epoch} of {epochs} epochs; --epochs N goes on")
         log = MetricsLog(run, counters.epoch, counters.step, self.settings["tensorboard"])
         try:
             while counters.epoch < self.settings["epochs"] and not self._out_of_patience():

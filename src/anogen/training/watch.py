@@ -80,8 +80,8 @@ def collapse_warnings(
     if _spread(samples, max(1, classes)) < IDENTICAL:
         yield (
             "identical",
-            "samples from different latents are nearly identical. If that lasts, try a larger r1, "
-            "another loss, or for a VAE a smaller beta or kl_warmup_steps",
+            "samples from different latents are nearly identical. If that lasts, try "
+            + ("a larger r1, or another loss" if right[0] else "more epochs, or a smaller beta"),
         )
 
 
