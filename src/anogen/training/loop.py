@@ -71,8 +71,10 @@ class Loop:
         counters = self.state.counters
         warmup, epochs = self.settings["warmup_steps"], self.settings["epochs"]
         if warmup >= self.total_steps:
-            say(f"warning: warmup_steps {warmup} is not over when training ends, at step "
-                f"{self.total_steps}; the learning rate stays small. Set warmup_steps 0")  # fmt: skip
+            say(
+                f"warning: warmup_steps {warmup} is not over when training ends, at step "
+                f"{self.total_steps}; the learning rate stays small. Set warmup_steps 0"
+            )
         if counters.epoch >= epochs:
             say(f"{run.path} is finished: {counters.epoch} of {epochs} epochs; --epochs N goes on")
         log = MetricsLog(run, counters.epoch, counters.step, self.settings["tensorboard"])
