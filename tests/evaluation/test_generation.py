@@ -22,16 +22,16 @@ from anogen.data.corruptions import corrupt
 from anogen.device import choose_device
 from anogen.errors import UsageError
 from anogen.evaluation import features as features_module
-from anogen.evaluation.features import feature_extractor
-from anogen.evaluation.generation import (
+from anogen.evaluation.distances import (
     class_kl,
     coverage,
     density,
     frechet_distance,
     kernel_distance,
     manifold_share,
-    sample_images,
 )
+from anogen.evaluation.features import feature_extractor
+from anogen.evaluation.generation import sample_images
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(size=(400, 3)), RNG.normal(1, 2, size=(400, 3))

@@ -22,14 +22,13 @@ from anogen import (
 )
 from anogen.errors import MachineError, UsageError
 from anogen.report import figures
+from anogen.report.history import samples_by_epoch, training_curves
 from anogen.report.page import write_page
 from anogen.report.pictures import (
     PICTURES,
     all_pictures,
     picture,
-    samples_by_epoch,
     save_pictures,
-    training_curves,
 )
 
 

@@ -1,7 +1,6 @@
 """`anogen detect`: a run as a calibrated detector, judged against sets from elsewhere."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 from anogen.cli.options import new_parser, print_result, table
@@ -66,7 +65,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
             save(figure, run.figures / f"{re.sub(r'[^0-9A-Za-z_.+=-]', '_', name)}.png")
     verdicts[0].detector.save(run.path / "detector")
     run.write_json("detection.json", result)
-    return {"run": str(Path(run.path)), "fpr": options["fpr"], **result}
+    return {"run": str(run.path), "fpr": options["fpr"], **result}
 
 
 def _text(result: dict[str, Any]) -> str:

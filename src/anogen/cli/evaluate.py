@@ -62,13 +62,9 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
         return result, None
     run.write_json("evaluation.json", result)
     with stage("drawing pictures"):
+        from anogen.report.history import samples_by_epoch, training_curves
         from anogen.report.page import write_page
-        from anogen.report.pictures import (
-            all_pictures,
-            samples_by_epoch,
-            save_pictures,
-            training_curves,
-        )
+        from anogen.report.pictures import all_pictures, save_pictures
 
         history = [*training_curves(run.metrics), *samples_by_epoch(run)]
         pictures = save_pictures([*history, *all_pictures(model.cpu(), data.test)], run.figures)

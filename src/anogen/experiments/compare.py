@@ -160,7 +160,7 @@ def compare(
         data_dir: where data sets lie.
 
     Returns:
-        The comparison; `anogen.report.comparison` draws it.
+        The comparison; `anogen.experiments.compare_page` writes its page.
 
     Raises:
         UsageError: no run, one named twice, or runs of different data.

@@ -1,5 +1,6 @@
 """A comparison as a table for the terminal, and as one page with pictures side by side."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,14 +8,14 @@ import numpy as np
 import torch
 
 from anogen.checkpoint import replace_durably
-from anogen.data.batches import to_unit
+from anogen.data.batches import to_bytes, to_unit
 from anogen.evaluation.generation import sample_images
 from anogen.experiments.compare import Comparison, Kind
 from anogen.models.base import Encodes, Reconstructs
 from anogen.models.sampling import make_sampler
 from anogen.report import figures
 from anogen.report.page import MEANINGS, data_uri, render
-from anogen.report.pictures import Picture, to_bytes
+from anogen.report.pictures import Picture
 
 COLUMNS = 12
 NAMES = {"images_per_s": ("training speed", "images per second, on the machine of the run")}
@@ -54,8 +55,6 @@ def rows(comparison: Comparison) -> list[Row]:
 
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """Write `comparison.json`, `comparison.html` and PNGs; returns the page's path."""
-    import json
-
     pictures = comparison_pictures(comparison)
     folder.mkdir(parents=True, exist_ok=True)
     for made in pictures:

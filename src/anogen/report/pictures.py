@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from anogen.data.batches import evaluation_batch, in_order, to_bytes, to_unit
-from anogen.data.images import Images, Pixels
+from anogen.data.images import Images
 from anogen.errors import UsageError
 from anogen.models.base import (
     Encodes,
@@ -24,7 +23,6 @@ from anogen.models.base import (
 )
 from anogen.models.sampling import Sampler, draw
 from anogen.report import figures
-from anogen.run import Run
 
 MAP_POINTS = 3000
 TRAVERSED = 8
@@ -72,62 +70,6 @@ def all_pictures(model: GenerativeModel, images: Images, seed: int = 0) -> Itera
             made = make(model, images, seed)
             if made is not None:
                 yield made
-
-
-def training_curves(rows: list[dict[str, Any]]) -> list[Picture]:
-    """Every player's loss and the squared error against epochs, for training and held-out images.
-
-    The paper's figures 5 and 7.
-    """
-    prefix = "validation_"
-    columns = [name.removeprefix(prefix) for name in (rows[0] if rows else ())
-               if name.startswith(prefix)]  # fmt: skip
-    shown = [c for c in columns if c.startswith("loss_") or c.endswith("squared_error")]
-    return [_curve(rows, column) for column in shown]
-
-
-def _curve(rows: list[dict[str, Any]], column: str) -> Picture:
-    loss = column.startswith("loss_")
-    label = f"loss of the player {column[5:]}" if loss else "squared error of a posterior sample"
-    title = f"{label[0].upper()}{label[1:]} against epochs"
-    lines = {
-        f"train_{column}": "training images, evaluation mode",
-        f"validation_{column}": "held-out images, evaluation mode",
-        f"running_{column}": "training images, while training",
-    }
-    caption = (
-        f"The {label}, mean per image, after each epoch. The curve 'while training' is a mean over "
-        "the epoch with batch statistics, so it lies apart from the two others, which compare like "
-        "with like."
-    )
-    return Picture(f"{column}_curve", title, caption, figures.curves(rows, lines, title, label))
-
-
-def samples_by_epoch(run: Run) -> list[Picture]:
-    """Samples from the same latents after some of the epochs, as training kept them; or none."""
-    found = sorted((run.path / "samples").glob("epoch_*.png"))
-    if len(found) < 2:
-        return []
-    last = len(found) - 1
-    chosen = [found[i] for i in sorted({round(last * (k / 7) ** 2) for k in range(8)})]
-    _, height, width = run.environment["data"]["shape"]
-    rows = [_first_row(path, height, width) for path in chosen]
-    epochs = [int(path.stem.removeprefix("epoch_")) for path in chosen]
-    return [
-        Picture(
-            "samples_by_epoch",
-            "Samples while it learns",
-            "Each column decodes one latent, the same in all rows; a row is an epoch.",
-            figures.mosaic(np.stack(rows), labels=[f"epoch {epoch}" for epoch in epochs]),
-        )
-    ]
-
-
-def _first_row(path: Path, height: int, width: int) -> Pixels:
-    """The first row of images of a grid that training kept: uint8 `[n, c, h, w]`."""
-    sheet = np.atleast_3d(np.asarray(PIL.Image.open(path)))[:height]
-    columns = sheet.reshape(height, -1, width, sheet.shape[2])
-    return columns.transpose(1, 3, 0, 2)
 
 
 def save_pictures(pictures: Iterator[Picture] | list[Picture], folder: Path) -> list[Picture]:

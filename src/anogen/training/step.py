@@ -95,7 +95,6 @@ def train_step(
         step: optimiser steps done so far.
         precision: of matrix products; weights, losses and optimisers stay float32.
         clip_gradient: largest norm of a player's gradient; None does not clip.
-
         label: int64 `[b]` where the model is conditional.
 
     Returns:
