@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from anogen.data.corruptions import CORRUPTIONS, corrupt
     from anogen.data.images import Images, Splits, images_from_array, split
     from anogen.detection.detector import Detector
+    from anogen.detection.estimators import OutlierDetector, PyODDetector
+    from anogen.detection.explain import Explanation, explain
     from anogen.detection.scores import SCORES
     from anogen.errors import AnogenError
     from anogen.evaluation.evaluate import evaluate
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from anogen.models import MODELS
     from anogen.models.base import GenerativeModel, Losses
     from anogen.models.gan import GAN
+    from anogen.models.ncpvae import NCPVAE
     from anogen.models.sampling import MixtureSampler
     from anogen.models.stylegan import StyleGAN
     from anogen.models.vae import VAE
@@ -32,6 +35,10 @@ _HOMES = {
     "images_from_array": "data.images",
     "split": "data.images",
     "Detector": "detection.detector",
+    "Explanation": "detection.explain",
+    "explain": "detection.explain",
+    "OutlierDetector": "detection.estimators",
+    "PyODDetector": "detection.estimators",
     "SCORES": "detection.scores",
     "AnogenError": "errors",
     "evaluate": "evaluation.evaluate",
@@ -41,6 +48,7 @@ _HOMES = {
     "GenerativeModel": "models.base",
     "Losses": "models.base",
     "GAN": "models.gan",
+    "NCPVAE": "models.ncpvae",
     "MixtureSampler": "models.sampling",
     "StyleGAN": "models.stylegan",
     "VAE": "models.vae",
@@ -55,21 +63,26 @@ __all__ = [
     "DATASETS",
     "GAN",
     "MODELS",
+    "NCPVAE",
     "SCORES",
     "VAE",
     "VAEGAN",
     "AnogenError",
     "Detector",
+    "Explanation",
     "GenerativeModel",
     "Images",
     "Losses",
     "MixtureSampler",
+    "OutlierDetector",
+    "PyODDetector",
     "Run",
     "Splits",
     "StyleGAN",
     "corrupt",
     "evaluate",
     "evaluate_generation",
+    "explain",
     "fit",
     "images_from_array",
     "load_data",

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 
 from rich.console import Console
@@ -43,7 +44,7 @@ class Progress:
         now = time.monotonic()
         if now - self._start < QUIET_S:
             return
-        if self._terminal:
+        if self._terminal and not _silent.get():
             self._draw(note)
         elif now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
@@ -83,9 +84,23 @@ class Progress:
             self._bar.stop()
 
 
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silence() -> Generator[None]:
+    """Nothing is shown in the block: for work inside of other libraries' tools."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
 def say(line: str) -> None:
     """Print one line for the reader, on standard error, so that results stay alone on stdout."""
-    print(line, file=sys.stderr, flush=True)
+    if not _silent.get():
+        print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ against sets from elsewhere; prints the paper's Table 2 and every measure.
 A set is the name of a data set or a path, with a transformation after + if you like. Nothing of the
 sets from elsewhere is used to fit or to calibrate."""
 
+DEAR = 100
+"""A score with more passes through the networks than this is computed where it is named only."""
 SHOWN = ("auroc", "aupr_out", "aupr_in", "fpr_at_95_tpr", "tpr_at_1_fpr", "tpr_at_5_fpr")
 TABLE_2 = tuple(f"{name}_{label}" for label in (0, 1) for name in ("precision", "recall", "f1"))
 
@@ -25,8 +27,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--out", action="append", required=True, help="an out-of-distribution set; "
                         "may be given several times")  # fmt: skip
-    parser.add_argument("--score", action="append", help="fused, all, or a score's name; may be "
-                        "given several times (default: fused and squared_error)")  # fmt: skip
+    parser.add_argument("--score", action="append", help="a score's name, or all: those that "
+                        f"cost at most {DEAR} passes; may be given several times (default: fused "
+                        "and squared_error)")  # fmt: skip
+    parser.add_argument("--companion", action="append", default=[], help="another run, with which "
+                        "scores such as likelihood_ratio and waic compare")  # fmt: skip
     parser.add_argument("--fpr", type=float, default=0.01,
                         help="share of in-distribution images that may be called out")  # fmt: skip
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
@@ -40,9 +45,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _detect(options: dict[str, Any]) -> dict[str, Any]:
-    from anogen.detection.detector import FUSED
-    from anogen.detection.judge import all_scores, detection_figures, judge
-    from anogen.detection.scores import SCORES
+    from anogen.detection.judge import detection_figures, judge
+    from anogen.detection.scores import FUSED, SCORES, available
     from anogen.progress import stage
     from anogen.report.figures import save
     from anogen.run import Run
@@ -51,12 +55,15 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     model = run.load_model(options["checkpoint"])
     usual = [FUSED, *(name for name in ("squared_error",) if SCORES[name].fits(model))]
     names = options["score"] or usual
+    companions = [Run.open(path).load_model() for path in options["companion"]]
     if "all" in names:
-        names = all_scores(model)
+        names = [*names, *available(model, len(companions))]
+        names = [name for name in names if name != "all" and SCORES[name].passes <= DEAR]
     data = run.load_data(options["data_dir"])
     sets = [run.load_other(name, options["data_dir"]).test for name in options["out"]]
     verdicts = judge(model, data, sets, scores=list(dict.fromkeys(names)),
-                     false_positive_rate=options["fpr"], device=options["device"])  # fmt: skip
+                     false_positive_rate=options["fpr"], device=options["device"],
+                     companions=companions)  # fmt: skip
     rows = [verdict.row(data.name) for verdict in verdicts]
     keys = ("in_set", "out_set", "score", *TABLE_2)
     result = {"rows": rows, "table2": [{key: row[key] for key in keys} for row in rows]}

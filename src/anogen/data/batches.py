@@ -31,7 +31,7 @@ def to_unit(pixels: Tensor) -> Tensor:
     """Bytes to floats: the only place where pixels are scaled.
 
     Args:
-        pixels: uint8 `[b, c, h, w]`.
+        pixels: uint8 `[b, c, h, w]`, or float32 in [0, 1], which stays as it is.
 
     Returns:
         float32 `[b, c, h, w]` in [0, 1], channels last in memory, on the device of `pixels`.
@@ -41,7 +41,8 @@ def to_unit(pixels: Tensor) -> Tensor:
         >>> to_unit(torch.full((1, 1, 2, 2), 51, dtype=torch.uint8)).unique()
         tensor([0.2000])
     """
-    return pixels.to(torch.float32, memory_format=torch.channels_last).div_(255)
+    x = pixels.to(torch.float32, memory_format=torch.channels_last)
+    return x.div_(255) if pixels.dtype == torch.uint8 else x
 
 
 def to_bytes(x: Tensor) -> Pixels:

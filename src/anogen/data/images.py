@@ -1,4 +1,4 @@
-"""The one form that image data takes: uint8 pixels, labels, a name; and its three splits."""
+"""The one form that data takes: pixels, labels, a name; and its three splits."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from anogen.errors import DataError, UsageError
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]
+"""uint8 pictures, or the float32 rows of a table; see `Images`."""
 Labels = NDArray[np.int64]
 
 
@@ -45,17 +46,18 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images in memory or mapped from a file.
+    """Images in memory or mapped from a file; or the rows of a table, as images of height 1.
 
     Attributes:
         pixels: uint8 `[n, c, h, w]`, 0 to 255, `c` 1 (grey) or 3 (RGB); may be a memory map, or a
-            selection of one, which gives an array when it is indexed.
+            selection of one, which gives an array when it is indexed. A table is float32
+            `[n, 1, 1, columns]` in [0, 1].
         name: what the report calls them.
         labels: int64 `[n]`, indices into `classes`, or None.
         classes: the names of the labels; empty where there are none.
 
     Raises:
-        DataError: the array is not uint8 `[n, c, h, w]`, is empty, or labels do not fit.
+        DataError: the array is of another type or shape, is empty, or labels do not fit.
 
     Example:
         >>> import numpy as np
@@ -70,7 +72,8 @@ class Images:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
+        table = self.pixels.dtype == np.float32 and self.pixels.shape[1:3] == (1, 1)
+        if self.pixels.ndim != 4 or not (table or self.pixels.dtype == np.uint8):
             raise DataError(
                 f"{self.name}: pixels must be uint8 [n, c, h, w], found {self.pixels.dtype} "
                 f"{list(self.pixels.shape)}; use anogen.images_from_array for other layouts"
@@ -193,6 +196,23 @@ def images_from_array(array: NDArray[Any], name: str = "array", labels: Any = No
     if labels is None:
         return Images(pixels, name)
     return label(Images(pixels, name), labels)
+
+
+def images_from_table(rows: NDArray[Any], name: str = "table") -> Images:
+    """The rows of a table of floats in [0, 1], `[n, columns]`, as images of height 1.
+
+    Raises:
+        DataError: another shape; NaN, infinite or out-of-range values (with their place).
+
+    Example:
+        >>> images_from_table(np.array([[0.25, 0.5]])).shape
+        (1, 1, 2)
+    """
+    if rows.ndim != 2:
+        raise DataError(f"{name}: shape {list(rows.shape)} is not [n, columns]")
+    values = rows.astype(np.float32)
+    _refuse_bad_values(values, 0, name)
+    return Images(values[:, None, None], name)
 
 
 def label(images: Images, labels: Any, classes: NDArray[Any] | None = None) -> Images:

@@ -12,15 +12,13 @@ from sklearn.metrics import roc_curve
 from anogen.data.images import Images, Splits
 from anogen.detection.calibration import Calibration
 from anogen.detection.detector import (
-    FUSED,
     Detector,
     fitted_images,
-    ingredients,
-    joined,
     refuse_unfit,
+    warn_of_difference,
 )
-from anogen.detection.metrics import precision_recall, separation
-from anogen.detection.scores import SCORES, available, score_images
+from anogen.detection.metrics import intervals, precision_recall, separation
+from anogen.detection.scores import FUSED, SCORES, fit_scores, score_images
 from anogen.device import choose_device
 from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel
@@ -50,11 +48,16 @@ class Verdict:
         calibration = self.detector.calibration
         threshold = calibration.threshold(self.false_positive_rate)
         low, high = calibration.false_positive_interval(self.false_positive_rate)
+        bounds = intervals(self.inside, self.outside)
         return {
             "in_set": in_set,
             "out_set": self.out_set,
             "score": self.detector.name,
             **separation(self.inside, self.outside),
+            "auroc_low": bounds["auroc"][0],
+            "auroc_high": bounds["auroc"][1],
+            "tpr_at_1_fpr_low": bounds["tpr_at_1_fpr"][0],
+            "tpr_at_1_fpr_high": bounds["tpr_at_1_fpr"][1],
             "threshold": threshold,
             "false_positive_rate": float((self.inside > threshold).mean()),
             "false_positive_rate_low": low,
@@ -71,6 +74,7 @@ def judge(
     scores: Sequence[str] = (FUSED, "squared_error"),
     false_positive_rate: float = 0.01,
     device: str = "auto",
+    companions: Sequence[GenerativeModel] = (),
 ) -> list[Verdict]:
     """Calibrate on `data.validation`, then compare `data.test` with each out-of-distribution set.
 
@@ -81,6 +85,7 @@ def judge(
         scores: names; those that the model cannot give are refused.
         false_positive_rate: by which thresholds are set, from validation images alone.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        companions: other models, for scores that compare with them.
 
     Raises:
         UsageError: no set, or what `Detector.fit` refuses.
@@ -88,34 +93,26 @@ def judge(
     if not out_sets:
         raise UsageError("detect needs at least one out-of-distribution set")
     for name in scores:
-        refuse_unfit(model, name)
+        refuse_unfit(model, name, len(companions))
+    Calibration.of(np.arange(float(len(data.validation)))).threshold(false_positive_rate)
     target = choose_device(device)
-    columns = list(dict.fromkeys(part for name in scores for part in ingredients(model, name)))
+    states = fit_scores(model, fitted_images(data), scores, target)
 
     def scored(images: Images) -> NDArray[np.float64]:
-        return score_images(model, images, columns, target)
+        return score_images(model, images, scores, target, states, companions)
 
-    held_out = scored(data.validation)
-    Calibration.of(held_out[:, 0]).threshold(false_positive_rate)  # refused before the long work
-    known = scored(fitted_images(data)) if FUSED in scores else held_out
+    held_out, known = scored(data.validation), scored(fitted_images(data)[: len(data.validation)])
+    warn_of_difference(known[:, 0], held_out[:, 0], data.validation.name)
     inside, outside = scored(data.test), [scored(images) for images in out_sets]
     verdicts: list[Verdict] = []
-    for name in scores:
-        own = [columns.index(part) for part in ingredients(model, name)]
-        fitted = known[:, own] if name == FUSED else None
-        detector = Detector.of(model, name, fitted, held_out[:, own], target)
-        values = joined(inside[:, own], detector.density)
+    for index, name in enumerate(scores):
+        calibration = Calibration.of(held_out[:, index])
+        detector = Detector(model, name, states.get(name, {}), calibration, target, companions)
         verdicts += [
-            Verdict(images.name, detector, values, joined(others[:, own], detector.density),
-                    false_positive_rate)
+            Verdict(images.name, detector, inside[:, index], others[:, index], false_positive_rate)
             for images, others in zip(out_sets, outside, strict=True)
-        ]  # fmt: skip
+        ]
     return verdicts
-
-
-def all_scores(model: GenerativeModel) -> list[str]:
-    """`fused`, then all that the model can give, then the baselines without a model."""
-    return [FUSED, *available(model)]
 
 
 def detection_figures(verdicts: Sequence[Verdict], in_set: str) -> dict[str, Figure]:
@@ -125,8 +122,8 @@ def detection_figures(verdicts: Sequence[Verdict], in_set: str) -> dict[str, Fig
         own = [verdict for verdict in verdicts if verdict.detector.name == name]
         values = {f"{in_set} (in)": own[0].inside} | {v.out_set: v.outside for v in own}
         threshold = own[0].detector.calibration.threshold(own[0].false_positive_rate)
-        unit = "−log density, nats" if name == FUSED else SCORES[name].unit
-        made[f"scores_{name}"] = figures.histograms(values, threshold, f"score {name}", unit)
+        title = f"score {name}"
+        made[f"scores_{name}"] = figures.histograms(values, threshold, title, SCORES[name].unit)
     for out_set in dict.fromkeys(verdict.out_set for verdict in verdicts):
         curves = {
             verdict.detector.name: _curve(verdict)

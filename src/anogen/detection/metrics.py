@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import precision_recall_fscore_support
 
 Scores = NDArray[np.float64]
+RESAMPLES = 200
+"""Bootstrap samples behind an interval."""
 
 
 def separation(inside: Scores, outside: Scores) -> dict[str, float]:
@@ -18,25 +20,79 @@ def separation(inside: Scores, outside: Scores) -> dict[str, float]:
 
     Returns:
         `auroc`; `aupr_out` and `aupr_in`, average precision with out or in as the positive class;
-        `fpr_at_95_tpr`, the share of `inside` flagged where 95 % of `outside` are found;
-        `tpr_at_1_fpr` and `tpr_at_5_fpr`, the share of `outside` found where at most 1 % or 5 % of
-        `inside` are flagged. An image is flagged where its score exceeds the threshold.
+        `fpr_at_95_tpr`, out being positive: the share of `inside` flagged where 95 % of `outside`
+        are found; `fpr_at_95_tpr_in`, in being positive, as in Hendrycks & Gimpel 2017 and Liang
+        et al. 2018: the share of `outside` accepted where 95 % of `inside` are; `tpr_at_1_fpr` and
+        `tpr_at_5_fpr`, the share of `outside` found where at most 1 % or 5 % of `inside` are
+        flagged. An image is flagged where its score exceeds the threshold.
 
     Example:
         >>> found = separation(np.arange(100.0), np.arange(50.0, 150.0))
         >>> found["auroc"], found["tpr_at_1_fpr"]
         (0.875, 0.51)
     """
-    scores = np.concatenate([inside, outside])
-    truth = np.repeat([0, 1], [len(inside), len(outside)])
+    return _measures(*_counts(inside, outside))
+
+
+def intervals(
+    inside: Scores, outside: Scores, confidence: float = 0.95, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Bootstrap intervals of what `separation` measures: name → low, high.
+
+    Both sets are drawn anew, with replacement, 200 times; the ends are percentiles. They are
+    about other test images of the same kind, not about other trainings.
+
+    Source: Efron & Tibshirani 1993, chapter 13.
+    """
+    rng = np.random.default_rng(seed)
+    counts = _counts(inside, outside)
+    shares = [part / part.sum() for part in counts]
+    drawn = [
+        _measures(rng.multinomial(len(inside), shares[0]), rng.multinomial(len(outside), shares[1]))
+        for _ in range(RESAMPLES)
+    ]
+    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
+    found: dict[str, tuple[float, float]] = {}
+    for name in drawn[0]:
+        low, high = np.percentile([one[name] for one in drawn], tails)
+        found[name] = (float(low), float(high))
+    return found
+
+
+def _counts(inside: Scores, outside: Scores) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many scores of each set lie at each distinct value, ascending."""
+    levels, place = np.unique(np.concatenate([inside, outside]), return_inverse=True)
+    return (
+        np.bincount(place[: len(inside)], minlength=len(levels)),
+        np.bincount(place[len(inside) :], minlength=len(levels)),
+    )
+
+
+def _measures(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> dict[str, float]:
+    """The measures of `separation` from counts at each level, ascending."""
+    n, m = int(inside.sum()), int(outside.sum())
+    below = inside.cumsum() - inside
+    flagged = n - below - inside  # of `inside`, with the threshold at each level
+    found = m - outside.cumsum()
+    reached = m - outside.cumsum() + outside  # at or above each level
+    accepted = outside.cumsum() - outside  # of `outside`, below each level
     return {
-        "auroc": float(roc_auc_score(truth, scores)),
-        "aupr_out": float(average_precision_score(truth, scores)),
-        "aupr_in": float(average_precision_score(1 - truth, -scores)),
-        "fpr_at_95_tpr": float((inside >= _found_at(outside, 0.95)).mean()),
-        "tpr_at_1_fpr": float((outside > _flagged_at(inside, 0.01)).mean()),
-        "tpr_at_5_fpr": float((outside > _flagged_at(inside, 0.05)).mean()),
+        "auroc": float((outside * (below + 0.5 * inside)).sum() / (n * m)),
+        "aupr_out": _average_precision(outside[::-1], inside[::-1]),
+        "aupr_in": _average_precision(inside, outside),
+        "fpr_at_95_tpr": float((n - below)[reached >= np.ceil(0.95 * m)].min() / n),
+        "fpr_at_95_tpr_in": float(
+            (accepted + outside)[inside.cumsum() >= np.ceil(0.95 * n)].min() / m
+        ),
+        "tpr_at_1_fpr": float(found[flagged <= 0.01 * n].max() / m),
+        "tpr_at_5_fpr": float(found[flagged <= 0.05 * n].max() / m),
     }
+
+
+def _average_precision(positive: NDArray[np.int64], negative: NDArray[np.int64]) -> float:
+    """Precision at every threshold, weighted by the recall it adds; first levels first."""
+    hits, calls = positive.cumsum(), (positive + negative).cumsum()
+    return float((positive / positive.sum() * hits / np.maximum(calls, 1)).sum())
 
 
 def precision_recall(flagged_in: NDArray[Any], flagged_out: NDArray[Any]) -> dict[str, float]:
@@ -63,15 +119,3 @@ def precision_recall(flagged_in: NDArray[Any], flagged_out: NDArray[Any]) -> dic
         for label in (0, 1)
         for row, name in enumerate(("precision", "recall", "f1"))
     }
-
-
-def _flagged_at(inside: Scores, rate: float) -> float:
-    """The smallest threshold that at most `rate` of the scores exceed."""
-    ordered = np.sort(inside)
-    return float(ordered[len(ordered) - 1 - int(rate * len(ordered))])
-
-
-def _found_at(outside: Scores, rate: float) -> float:
-    """The largest threshold that at least `rate` of the scores reach."""
-    ordered = np.sort(outside)[::-1]
-    return float(ordered[int(np.ceil(rate * len(ordered))) - 1])

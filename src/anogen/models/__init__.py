@@ -6,12 +6,14 @@ from typing import Any
 from anogen.errors import UsageError, unknown_name
 from anogen.models.base import GenerativeModel
 from anogen.models.gan import GAN
+from anogen.models.ncpvae import NCPVAE
 from anogen.models.stylegan import StyleGAN
 from anogen.models.vae import VAE
 from anogen.models.vaegan import VAEGAN
 
 MODELS: dict[str, type[GenerativeModel]] = {
     "VAE": VAE,
+    "NCPVAE": NCPVAE,
     "GAN": GAN,
     "VAEGAN": VAEGAN,
     "StyleGAN": StyleGAN,

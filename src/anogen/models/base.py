@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -49,14 +49,23 @@ class GenerativeModel(nn.Module, ABC):
     monitor: ClassVar[str | None]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Note the arguments, so that every model knows how it was made."""
+        """Note the arguments, so that every model knows how it was made.
+
+        Where a constructor hands `**options` to its parent's, the parent's arguments count too.
+        """
         model = super().__new__(cls)
+        signature = inspect.signature(cls.__init__)
         try:
-            bound = inspect.signature(cls.__init__).bind(model, *args, **kwargs)
+            bound = signature.bind(model, *args, **kwargs)
         except TypeError:  # `copy` makes objects without arguments; __init__ refuses wrong ones
             return model
         bound.apply_defaults()
-        object.__setattr__(model, "arguments", dict(list(bound.arguments.items())[1:]))
+        own = dict(list(bound.arguments.items())[1:])
+        for parameter in signature.parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                handed = own.pop(parameter.name)
+                own |= _defaults(super(cls, model).__init__) | own | handed
+        object.__setattr__(model, "arguments", own)
         return model
 
     @abstractmethod
@@ -104,6 +113,11 @@ class GenerativeModel(nn.Module, ABC):
         if label is None and self.classes:
             label = torch.randint(self.classes, (count,), generator=generator)
         return self.decode(z.to(device), None if label is None else label.to(device))
+
+
+def _defaults(function: Callable[..., None]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def with_label(z: Tensor, label: Tensor | None, classes: int) -> Tensor:
@@ -169,16 +183,39 @@ class Reconstructs(Protocol):
 class HasLikelihood(Protocol):
     """A model with a bound on the likelihood of an image."""
 
-    def elbo(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """Evidence lower bound in nats, float `[b]`, one posterior sample."""
+    def elbo(
+        self,
+        x: Tensor,
+        label: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
+        posterior: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Evidence lower bound in nats, float `[b]`, one posterior sample or those of `noise`."""
         ...
 
     def kl(self, x: Tensor) -> Tensor:
         """KL divergence of the posterior from the prior in nats, float `[b, latent]`."""
         ...
 
-    def log_likelihood(self, x: Tensor, samples: int, label: Tensor | None = None) -> Tensor:
+    def log_likelihood(
+        self,
+        x: Tensor,
+        samples: int,
+        label: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
+    ) -> Tensor:
         """Importance-weighted bound on log p(x) in nats, float `[b]`."""
+        ...
+
+
+@runtime_checkable
+class HasContrast(Protocol):
+    """A model with a second prior, for what is not in the data."""
+
+    def contrast_log_ratio(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        """How much better the second prior fits a posterior, in nats, float `[b]`."""
         ...
 
 

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from anogen import nets
 from anogen.errors import UsageError
 from anogen.models.adversarial import (
     ADVERSARIAL,
@@ -15,7 +14,7 @@ from anogen.models.adversarial import (
 from anogen.models.base import GenerativeModel, Losses, check_latent, logit_for, with_label
 from anogen.nets import Shape
 from anogen.nets.parts import check_options
-from anogen.nets.style import MappingNetwork, SynthesisNetwork
+from anogen.nets.style import MappingNetwork, StyleDiscriminator, SynthesisNetwork
 
 MEAN_DECAY = 0.995
 """Of the running mean of styles, which truncation aims at (Karras et al. 2019, appendix B)."""
@@ -108,8 +107,8 @@ class StyleGAN(GenerativeModel):
         self.path_length, self.path_length_every = path_length, path_length_every
         self.mapping = MappingNetwork(latent + classes, style, mapping_layers)
         self.synthesis = SynthesisNetwork(self.shape, style, width=width, depth=depth)
-        self.discriminator = nets.encoder(
-            "conv", self.shape, max(1, classes), width=width, depth=depth, batch_norm=False
+        self.discriminator = StyleDiscriminator(
+            self.shape, max(1, classes), width=width, depth=depth
         )
         self.register_buffer("mean_style", torch.zeros(style))
         self.register_buffer("mean_path", torch.zeros(()))
@@ -123,13 +122,12 @@ class StyleGAN(GenerativeModel):
 
     def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
         """Both players' losses, and per example the logits of real and of generated images."""
-        both = None if label is None else label.repeat(2)
         styles = self._mixed(len(x), x.device, label)
         if self.training:
             with torch.no_grad():
                 self.mean_style.lerp_(styles[:, 0].float().mean(0), 1 - MEAN_DECAY)
         fake = self.synthesise(styles)
-        real_logit, fake_logit = self.logit(torch.cat([x, fake]), both).chunk(2)
+        real_logit, fake_logit = self.logit(x, label), self.logit(fake, label)
         kind = ADVERSARIAL[self.loss]
         discriminator = kind.discriminator(real_logit, fake_logit).mean()
         generator = kind.generator(real_logit, fake_logit).mean()
@@ -172,7 +170,7 @@ class StyleGAN(GenerativeModel):
 
     def logit(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """How real an image seems (as one of its label), as a logit: float32 `[b]`."""
-        return logit_for(self.discriminator(x), label, self.classes)
+        return logit_for(self.discriminator(2 * x - 1), label, self.classes)
 
     def _mixed(self, count: int, device: torch.device, label: Tensor | None) -> Tensor:
         """Styles of random latents, where training mixes some from a random layer on."""

@@ -173,33 +173,57 @@ class VAE(GenerativeModel):
         """KL(q(z|x) ‖ p(z)) in nats, one value per latent: float32 `[b, latent]`."""
         return kl_standard_normal(*self.posterior(x))
 
-    def elbo(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """Evidence lower bound on log p(x) in nats, one posterior sample: float32 `[b]`.
+    def elbo(
+        self,
+        x: Tensor,
+        label: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
+        posterior: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Evidence lower bound on log p(x) in nats, mean over posterior samples: float32 `[b]`.
 
         A true bound whatever β, capacity and free bits are; not normalised for `bernoulli` on
         grey pixels.
-        """
-        mu, logvar = self.posterior(x)
-        nll = self._nll(x, self._decode_raw(self._draw(mu, logvar), label))
-        return -nll - kl_standard_normal(mu, logvar).sum(1)
 
-    def log_likelihood(self, x: Tensor, samples: int, label: Tensor | None = None) -> Tensor:
+        Args:
+            x: float `[b, c, h, w]`.
+            label: int64 `[b]` where the model is conditional.
+            noise: float `[draws, latent]`, standard normal, shared by all images, which makes the
+                bound deterministic; default: one draw for each image.
+            posterior: mean and log-variance to take instead of the encoder's.
+        """
+        mu, logvar = self.posterior(x) if posterior is None else posterior
+        draws = [None] if noise is None else list(noise)
+        nll = [self._nll(x, self._decode_raw(self._draw(mu, logvar, n), label)) for n in draws]
+        return -torch.stack(nll).mean(0) - kl_standard_normal(mu, logvar).sum(1)
+
+    def log_likelihood(
+        self,
+        x: Tensor,
+        samples: int,
+        label: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
+    ) -> Tensor:
         """Importance-weighted bound on log p(x) in nats with `samples` draws: float32 `[b]`.
 
-        Grows with `samples` towards log p(x); with one draw it estimates the ELBO.
+        Grows with `samples` towards log p(x); with one draw it estimates the ELBO. `noise` is
+        float `[samples, latent]`, standard normal, shared by all images; default: drawn for each.
 
         Source: Burda et al. 2016, equation 8.
         """
         mu, logvar = self.posterior(x)
         weights: list[Tensor] = []
-        for _ in range(samples):
-            z = self._draw(mu, logvar)
+        for index in range(samples):
+            z = self._draw(mu, logvar, None if noise is None else noise[index])
             ratio = normal_log_density(z, 0.0, 0.0) - normal_log_density(z, mu, logvar)
             weights.append(ratio - self._nll(x, self._decode_raw(z, label)))
         return torch.logsumexp(torch.stack(weights), 0) - math.log(samples)
 
-    def _draw(self, mu: Tensor, logvar: Tensor) -> Tensor:
-        return mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
+    def _draw(self, mu: Tensor, logvar: Tensor, noise: Tensor | None = None) -> Tensor:
+        noise = torch.randn_like(mu) if noise is None else noise
+        return mu + noise * torch.exp(0.5 * logvar)
 
     def _decode_raw(self, z: Tensor, label: Tensor | None) -> Tensor:
         return self.decoder(with_label(z, label, self.classes)).float()

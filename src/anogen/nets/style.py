@@ -18,24 +18,49 @@ GAIN = math.sqrt(2)
 MAPPING_RATE = 0.1
 """Learning rate of the mapping network beside the others'. Published is 0.01 (Karras et al. 2019,
 appendix C), for trainings a thousand times as long as those of small images."""
+STATISTIC_DECAY = 0.99
+"""Of the running mean of a discriminator's minibatch statistic."""
 
 
-class SlowLinear(nn.Module):
-    """A dense layer that learns at `MAPPING_RATE`: its weights are kept larger by that factor.
+class EqualisedLinear(nn.Module):
+    """A dense layer whose weights have unit size and are scaled where they are used.
 
-    With an optimiser such as Adam, whose steps do not depend on the size of gradients, scaling the
-    weights down where they are used scales the learning rate down.
+    With an optimiser such as Adam, whose steps do not depend on the size of gradients, all layers
+    then learn at the same relative speed, or slower by a factor.
+
+    Args:
+        inputs: length of the vectors in.
+        outputs: length of the vectors out.
+        bias: what the biases begin with.
+        rate: share of the learning rate at which this layer learns.
+
+    Source: Karras et al. 2018 (progressive growing), section 4.1.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / MAPPING_RATE)
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        self.scale = MAPPING_RATE / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
+        self.scale, self.rate = rate / math.sqrt(inputs), rate
 
     def forward(self, x: Tensor) -> Tensor:
         """float `[b, inputs]` → float `[b, outputs]`."""
-        return F.linear(x, self.weight * self.scale, self.bias * MAPPING_RATE)
+        return F.linear(x, self.weight * self.scale, self.bias * self.rate)
+
+
+class EqualisedConv(nn.Module):
+    """A 3×3 convolution with padding, with weights as `EqualisedLinear`'s, and a leaky ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.scale, self.stride = GAIN / math.sqrt(9 * inputs), stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float `[b, inputs, h, w]` → float `[b, outputs, h / stride, w / stride]`."""
+        y = F.conv2d(x, self.weight * self.scale, self.bias, self.stride, padding=1)
+        return F.leaky_relu(y, SLOPE)
 
 
 class MappingNetwork(nn.Module):
@@ -51,7 +76,8 @@ class MappingNetwork(nn.Module):
     def __init__(self, inputs: int, style: int, layers: int = 4) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            SlowLinear(before, after) for before, after in pairwise([inputs, *[style] * layers])
+            EqualisedLinear(before, after, rate=MAPPING_RATE)
+            for before, after in pairwise([inputs, *[style] * layers])
         )
 
     def forward(self, z: Tensor) -> Tensor:
@@ -83,20 +109,18 @@ class ModulatedConv(nn.Module):
         self, inputs: int, outputs: int, kernel: int, style: int, demodulate: bool = True
     ) -> None:
         super().__init__()
-        self.affine = nn.Linear(style, inputs)
-        nn.init.normal_(self.affine.weight, std=1 / math.sqrt(style))
-        nn.init.ones_(self.affine.bias)
-        scale = 1 / math.sqrt(inputs * kernel**2)
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * scale)
+        self.affine = EqualisedLinear(style, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.scale = 1 / math.sqrt(inputs * kernel**2)
         self.demodulate = demodulate
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """float `[b, inputs, h, w]`, `[b, style]` → float `[b, outputs, h, w]`."""
-        scale = self.affine(style)
-        y = F.conv2d(x * scale[:, :, None, None], self.weight, padding=self.weight.shape[2] // 2)
+        scale, weight = self.affine(style), self.weight * self.scale
+        y = F.conv2d(x * scale[:, :, None, None], weight, padding=weight.shape[2] // 2)
         if not self.demodulate:
             return y
-        power = self.weight.float().square().sum((2, 3))
+        power = weight.float().square().sum((2, 3))
         with torch.autocast(x.device.type, enabled=False):
             size = torch.rsqrt(scale.float().square() @ power.T + 1e-8)
         return y * size[:, :, None, None].to(y.dtype)
@@ -184,3 +208,64 @@ class SynthesisNetwork(nn.Module):
             image = F.interpolate(image, size, mode="bilinear")
             image = image + self.to_image[index](x, styles[:, 2 * index])
         return image
+
+
+class StyleDiscriminator(nn.Module):
+    """Images in, one number or several out, with an eye for the variety of the batch.
+
+    The layers of `ConvEncoder` without normalisation, with equalised learning rates. Before the
+    last convolution a channel is added that holds the minibatch statistic: the standard deviation
+    of each feature over the batch, averaged. In training the batch is the images of one call, so
+    give real and generated images apart; in evaluation mode the statistic is its running mean, so
+    that an image's number depends on the image alone.
+
+    Args:
+        shape: channels, height and width of the images; height and width at least 16.
+        outputs: numbers per image.
+        width: filters at full size.
+        depth: how often the size is halved (rounded up).
+
+    Source: Karras et al. 2018 (progressive growing), section 3; Karras et al. 2020, figure 7.
+
+    Example:
+        >>> StyleDiscriminator((1, 28, 28))(torch.zeros(3, 1, 28, 28)).shape
+        torch.Size([3, 1])
+    """
+
+    statistic: Tensor
+
+    def __init__(self, shape: Shape, outputs: int = 1, *, width: int = 32, depth: int = 2) -> None:
+        super().__init__()
+        check_options(outputs, width, depth, 0.0, "leaky_relu")
+        check_size(shape, depth)
+        filters = [shape[0], width, *[2 * width] * depth]
+        self.layers = nn.Sequential(
+            *(
+                EqualisedConv(before, after, stride)
+                for (before, after), stride in zip(
+                    pairwise(filters), [1, *[2] * depth], strict=True
+                )
+            )
+        )
+        self.last = EqualisedConv(2 * width + 1, 2 * width, 1)
+        height, breadth = sizes(shape, depth)[-1]
+        self.dense = EqualisedLinear(2 * width * height * breadth, 2 * width)
+        self.head = EqualisedLinear(2 * width, outputs)
+        self.register_buffer("statistic", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float `[b, c, h, w]` → float `[b, outputs]`."""
+        y = self.layers(x)
+        extra = self._variety(y).expand(len(y), 1, *y.shape[2:]).to(y.dtype)
+        y = self.last(torch.cat([y, extra], 1)).flatten(1)
+        return self.head(F.leaky_relu(self.dense(y), SLOPE) * GAIN)
+
+    def _variety(self, features: Tensor) -> Tensor:
+        """The minibatch statistic of features `[b, filters, h, w]`, a scalar."""
+        if not self.training:
+            return self.statistic
+        variance = features.float().var(0, correction=0)
+        found = (variance + 1e-8).sqrt().mean()
+        with torch.no_grad():
+            self.statistic.lerp_(found, 1 - STATISTIC_DECAY)
+        return found

@@ -1,0 +1,113 @@
+"""Why an image has the score that it has: pixel by pixel, statistic by statistic, by likeness."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anogen.data.images import Images
+from anogen.detection.density import Density
+from anogen.detection.detector import Detector
+from anogen.detection.scores import FUSED, SCORES
+from anogen.detection.scores.fused import measured, statistics
+from anogen.detection.scores.pixels import squared_distances
+from anogen.detection.scores.reconstruction import MAPS
+from anogen.detection.view import views
+from anogen.models.base import Reconstructs
+
+MOST_IMAGES = 1000
+"""Explanations hold maps and reconstructions, so that only so many images are explained at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What lies behind the scores of a few images.
+
+    Attributes:
+        scores: float64 `[n]`.
+        map: float64 `[n, c, h, w]`, what each pixel adds: of a score that is a sum over pixels it
+            sums to the score; of another score of a model that reconstructs, its squared error;
+            None for a model that does not reconstruct.
+        adds_up: whether `map` sums to the score.
+        rebuilt: float32 `[n, c, h, w]` in [0, 1], what the model made of the images, or None.
+        statistics: of the fused score, name → float64 `[n]`: how many nats of surprise would go if
+            nobody looked at this statistic. They need not sum to the score, because statistics
+            depend on one another; a negative one is a statistic that speaks for the image.
+        values: of the fused score, name → float64 `[n]`, the statistic itself, in standard
+            deviations from its mean over training images.
+        nearest: int64 `[n, k]`, rows of the training images that are nearest in squared error.
+        distances: float64 `[n, k]`, those squared errors, ascending.
+    """
+
+    scores: NDArray[np.float64]
+    map: NDArray[np.float64] | None
+    adds_up: bool
+    rebuilt: NDArray[np.float32] | None
+    statistics: dict[str, NDArray[np.float64]]
+    values: dict[str, NDArray[np.float64]]
+    nearest: NDArray[np.int64]
+    distances: NDArray[np.float64]
+
+
+@torch.no_grad()
+def explain(
+    detector: Detector, images: Images, training: Images, neighbours: int = 3
+) -> Explanation:
+    """Explain the scores of at most 1,000 images.
+
+    Args:
+        detector: of any score.
+        images: those to explain.
+        training: images among which the nearest are sought, usually `data.train`.
+        neighbours: how many of them.
+
+    Example:
+        >>> import anogen
+        >>> digits = anogen.load_data("digits")
+        >>> model = anogen.VAE(digits.shape, latent=2)
+        >>> detector = anogen.Detector.fit(model, digits, "squared_error")
+        >>> found = explain(detector, digits.test[:2], digits.train)
+        >>> bool(np.allclose(found.map.sum((1, 2, 3)), found.scores))
+        True
+    """
+    images = images[:MOST_IMAGES]
+    maps, rebuilt, values = [], [], []
+    known = torch.from_numpy(np.ascontiguousarray(training.pixels[:]))
+    known = known / 255 if known.dtype == torch.uint8 else known
+    near: list[torch.Tensor] = []
+    reconstructs = isinstance(detector.model, Reconstructs)
+    make_map = MAPS.get(detector.name, MAPS["squared_error"])
+    for view, count in views(detector.model, images, detector.device, detector.companions):
+        near.append(squared_distances(view.x[:count], known).cpu())
+        if reconstructs:
+            maps.append(make_map(view)[:count].double().cpu())
+            rebuilt.append(view.rebuilt[:count].float().cpu())
+        if detector.name == FUSED:
+            values.append(measured(SCORES, view)[:count])
+    distances, nearest = torch.cat(near).topk(min(neighbours, len(known)), largest=False)
+    shares, deviations = {}, {}
+    if detector.name == FUSED:
+        names = statistics(SCORES, detector.model)
+        shares, deviations = _breakdown(detector, torch.cat(values).numpy(), names)
+    return Explanation(
+        detector.score(images),
+        torch.cat(maps).numpy() if maps else None,
+        detector.name in MAPS,
+        torch.cat(rebuilt).numpy() if rebuilt else None,
+        shares, deviations, nearest.numpy(), distances.numpy(),
+    )  # fmt: skip
+
+
+def _breakdown(
+    detector: Detector, values: NDArray[np.float64], names: list[str]
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    """Nats that go without each statistic, and each in standard deviations."""
+    density = Density.of(detector.state)
+    whole = density.surprise(values)
+    shares: dict[str, NDArray[np.float64]] = {}
+    for index, name in enumerate(names):
+        others = density.without(index).surprise(np.delete(values, index, axis=1))
+        shares[name] = whole - others
+    standard = (values - density.mean) / density.scale
+    return shares, {name: standard[:, index] for index, name in enumerate(names)}

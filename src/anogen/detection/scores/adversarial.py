@@ -1,0 +1,82 @@
+"""Scores from a discriminator, and from searching the latent of an image."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+from anogen.detection.scores.pixels import squared_distances
+from anogen.detection.scores.reconstruction import layer_errors
+from anogen.detection.view import Discriminates, Score, View
+from anogen.models.base import Reconstructs
+from anogen.models.terms import squared_error
+from anogen.nets import Encoder
+
+INVERSION_STARTS = 256
+"""Latents among which each image finds where to begin."""
+INVERSION_STEPS = 40
+INVERSION_RATE = 0.1
+
+
+@runtime_checkable
+class HasDiscriminator(Protocol):
+    """A model whose discriminator's layers can be read."""
+
+    discriminator: Encoder
+
+
+def _unreal(view: View) -> Tensor:
+    model: Any = view.model
+    return -model.logit(view.x)
+
+
+def _discriminator_error(view: View) -> Tensor:
+    model: Any = view.model
+    return layer_errors(model.discriminator, view)
+
+
+def _inversion(view: View) -> Tensor:
+    """The least squared error that a latent, sought by gradient descent, reaches: `[b]`.
+
+    The search begins at the nearest of a fixed set of random images, or at the posterior's mean
+    where the model encodes.
+    """
+    model: Any = view.model
+    with torch.inference_mode(False), torch.enable_grad():
+        x = view.x.clone()
+        z = _start(view).clone().requires_grad_()
+        optimizer = torch.optim.Adam([z], lr=INVERSION_RATE)
+        best = torch.full((len(x),), torch.inf, device=x.device)
+        for step in range(INVERSION_STEPS + 1):
+            error = squared_error(x, model.decode(z))
+            best = torch.minimum(best, error.detach())
+            if step < INVERSION_STEPS:
+                (z.grad,) = torch.autograd.grad(error.sum(), z)
+                optimizer.step()
+    return best
+
+
+@torch.no_grad()
+def _start(view: View) -> Tensor:
+    model: Any = view.model
+    if isinstance(model, Reconstructs):
+        return view.mean
+    latents = torch.randn(INVERSION_STARTS, model.latent, generator=Generator().manual_seed(0))
+    latents = latents.to(view.x.device)
+    return latents[squared_distances(view.x, model.decode(latents)).argmin(1)]
+
+
+ADVERSARIAL_SCORES = {
+    "unreal": Score(
+        _unreal, (Discriminates,), "logit", "Schlegl et al. 2017, the discriminator", passes=1
+    ),
+    "discriminator_error": Score(
+        _discriminator_error, (Reconstructs, HasDiscriminator),
+        "squared activations, mean per layer, summed",
+        "Schlegl et al. 2019 (f-AnoGAN), the encoder being the model's own", passes=2,
+    ),
+    "inversion": Score(
+        _inversion, (Discriminates,), "squared pixels, summed",
+        "Schlegl et al. 2017 (AnoGAN), the residual", passes=3 * INVERSION_STEPS,
+    ),
+}  # fmt: skip

@@ -1,0 +1,70 @@
+"""Scores of where an image lies among the latent vectors of training images."""
+
+import torch
+from torch import Tensor
+
+from anogen.data.images import Images
+from anogen.detection.density import Density
+from anogen.detection.view import Score, State, View, collect
+from anogen.models.base import Encodes, GenerativeModel
+
+NEIGHBOURS = 5
+COMPONENTS = 10
+
+
+def _means(model: GenerativeModel, images: Images, device: torch.device) -> Tensor:
+    return collect(lambda view: view.mean, model, images, device)
+
+
+def _fit_mixture(model: GenerativeModel, images: Images, device: torch.device) -> State:
+    return Density.fit(_means(model, images, device).numpy(), components=COMPONENTS).state()
+
+
+def _fit_gaussian(model: GenerativeModel, images: Images, device: torch.device) -> State:
+    return Density.fit(_means(model, images, device).numpy(), components=1).state()
+
+
+def _surprise(view: View, state: State) -> Tensor:
+    return torch.from_numpy(Density.of(state).surprise(view.mean.double().cpu().numpy()))
+
+
+def _distance(view: View, state: State) -> Tensor:
+    return torch.from_numpy(Density.of(state).distances(view.mean.double().cpu().numpy())[0])
+
+
+def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device) -> State:
+    return {"means": _means(model, images, device)}
+
+
+def _neighbours(view: View, state: State) -> Tensor:
+    return nearest_distances(view.mean, state["means"], NEIGHBOURS)[:, -1]
+
+
+def nearest_distances(rows: Tensor, known: Tensor, count: int) -> Tensor:
+    """Euclidean distances to the nearest known vectors, ascending: float64 `[b, ≤ count]`.
+
+    Without a matrix product, whose last bits depend on where in the batch a row stands.
+    """
+    known = known.to(rows.device).double()
+    distances = torch.cdist(rows.double(), known, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.topk(min(count, len(known)), largest=False).values
+
+
+LATENT = {
+    "latent_norm": Score(
+        lambda view: view.mean.square().sum(1), (Encodes,), "squared latents",
+        "distance from the prior's mean",
+    ),
+    "latent_mixture": Score(
+        _surprise, (Encodes,), "−log density, nats",
+        "Gaussian mixture on posterior means; cf. Zong et al. 2018", fit=_fit_mixture,
+    ),
+    "latent_mahalanobis": Score(
+        _distance, (Encodes,), "standard deviations", "Lee et al. 2018, on posterior means",
+        fit=_fit_gaussian,
+    ),
+    "latent_neighbours": Score(
+        _neighbours, (Encodes,), "latents, to the fifth neighbour",
+        "Sun et al. 2022, on posterior means", fit=_fit_neighbours,
+    ),
+}  # fmt: skip

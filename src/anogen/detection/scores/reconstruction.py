@@ -1,0 +1,77 @@
+"""Scores that compare an image with what the model gives back."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from anogen.detection.view import HasEncoder, Score, View
+from anogen.evaluation.reconstruction import cosine_similarity
+from anogen.models.base import Reconstructs
+from anogen.models.terms import squared_error
+from anogen.nets import Encoder
+
+MIN_PROBABILITY = 1e-6
+"""Reconstructed pixels are kept this far from 0 and 1, so that a cross-entropy stays finite."""
+
+
+def squared_error_map(view: View) -> Tensor:
+    """Of every pixel and channel: `[b, c, h, w]`."""
+    return (view.x - view.rebuilt).square()
+
+
+def absolute_error_map(view: View) -> Tensor:
+    """Of every pixel and channel: `[b, c, h, w]`."""
+    return (view.x - view.rebuilt).abs()
+
+
+def cross_entropy_map(view: View) -> Tensor:
+    """Of every pixel and channel, in nats: `[b, c, h, w]`."""
+    y = view.rebuilt.clamp(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+    return F.binary_cross_entropy(y, view.x, reduction="none")
+
+
+def layer_errors(net: Encoder, view: View) -> Tensor:
+    """Squared differences of a net's activations for image and reconstruction: `[b]`.
+
+    Each layer's are averaged, the layers' summed.
+    """
+    pairs = zip(net.features(view.x), net.features(view.rebuilt), strict=True)
+    return torch.stack([(a - b).square().flatten(1).mean(1) for a, b in pairs]).sum(0)
+
+
+def _feature_error(view: View) -> Tensor:
+    model: Any = view.model
+    return layer_errors(model.encoder, view)
+
+
+RECONSTRUCTION = {
+    "squared_error": Score(
+        lambda view: squared_error(view.x, view.rebuilt), (Reconstructs,),
+        "squared pixels, summed", "the paper, sections 3.1.1 and 6",
+    ),
+    "absolute_error": Score(
+        lambda view: absolute_error_map(view).flatten(1).sum(1), (Reconstructs,),
+        "pixels, summed", "An & Cho 2015",
+    ),
+    "cross_entropy": Score(
+        lambda view: cross_entropy_map(view).flatten(1).sum(1), (Reconstructs,),
+        "nats, summed over pixels", "Kingma & Welling 2014",
+    ),
+    "cosine_distance": Score(
+        lambda view: 1 - cosine_similarity(view.x, view.rebuilt), (Reconstructs,),
+        "1 − cosine", "the paper, section 4.4.3",
+    ),
+    "feature_error": Score(
+        _feature_error, (Reconstructs, HasEncoder), "squared activations, mean per layer, summed",
+        "encoder features of image and reconstruction", passes=2,
+    ),
+}  # fmt: skip
+
+MAPS = {
+    "squared_error": squared_error_map,
+    "absolute_error": absolute_error_map,
+    "cross_entropy": cross_entropy_map,
+}
+"""The scores that are sums over pixels, as maps of what every pixel adds."""

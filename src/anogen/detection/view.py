@@ -1,0 +1,147 @@
+"""The contract of a score: a view of a batch in, one number per image out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from anogen.data.batches import evaluation_batch, in_order
+from anogen.data.images import Images
+from anogen.errors import UsageError
+from anogen.models.base import Encodes, GenerativeModel
+from anogen.nets import Encoder
+
+State = dict[str, Tensor]
+"""What a score has learnt from in-distribution images: named tensors, saved as they are."""
+
+
+@runtime_checkable
+class HasEncoder(Protocol):
+    """A model whose encoder's layers can be read."""
+
+    encoder: Encoder
+
+
+@runtime_checkable
+class Discriminates(Protocol):
+    """A model that says how real an image seems."""
+
+    def logit(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """float `[b, c, h, w]` → float `[b]`, higher meaning more real."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """An image batch with what a model makes of it, computed once for all scores.
+
+    Attributes:
+        model: in evaluation mode.
+        x: float32 `[b, c, h, w]` in [0, 1].
+        companions: other models that some scores compare with, in evaluation mode.
+    """
+
+    model: GenerativeModel
+    x: Tensor
+    companions: Sequence[GenerativeModel] = ()
+
+    @cached_property
+    def posterior(self) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|x), each `[b, latent]`, of a model that has one."""
+        model: Any = self.model
+        return model.posterior(self.x)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """The posterior's mean, `[b, latent]`, of a model that encodes."""
+        model: Any = self.model
+        return self.posterior[0] if hasattr(model, "posterior") else model.posterior_mean(self.x)
+
+    @cached_property
+    def rebuilt(self) -> Tensor:
+        """The reconstruction, `[b, c, h, w]`, of a model that has one."""
+        model: Any = self.model
+        if isinstance(model, Encodes):  # what `reconstruct` does, without encoding once more
+            return model.decode(self.mean)
+        return model.reconstruct(self.x)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score of an image; higher means further out of distribution.
+
+    Attributes:
+        function: a view of a batch → `[b]`; where `fit` is given, a view and the state.
+        needs: the abilities that the model must have; none: the image alone is judged.
+        unit: of the values.
+        source: where it comes from.
+        passes: through encoder or decoder for each image, about, beside the reconstruction that
+            all scores share: its cost.
+        fit: model, in-distribution training images and a device → the state; None: nothing is
+            learnt.
+        companions: least number of other models that it compares with.
+        pictures: whether it means anything for pictures only, and nothing for tables.
+    """
+
+    function: Callable[..., Tensor]
+    needs: tuple[type, ...]
+    unit: str
+    source: str
+    passes: int = 0
+    fit: "Callable[[GenerativeModel, Images, torch.device], State] | None" = None
+    companions: int = 0
+    pictures: bool = False
+
+    def __call__(self, view: View, state: State | None) -> Tensor:
+        """The scores of a view, `[b]`."""
+        return self.function(view) if self.fit is None else self.function(view, state)
+
+    def fits(self, model: GenerativeModel) -> bool:
+        """Whether the model has what the score needs."""
+        able = all(isinstance(model, ability) for ability in self.needs)
+        return able and not (self.pictures and is_table(model.shape))
+
+
+def is_table(shape: tuple[int, int, int]) -> bool:
+    """Whether a shape is that of a table's rows, which have no height."""
+    return shape[1] == 1
+
+
+def views(
+    model: GenerativeModel,
+    images: Images,
+    device: torch.device,
+    companions: Sequence[GenerativeModel] = (),
+) -> Iterator[tuple[View, int]]:
+    """Views of all images, first to last, each with the number of images in it.
+
+    Every view has the same size, the last one filled up with black images, and nothing runs in
+    less than float32, so that what is made of an image does not depend on its company.
+
+    Raises:
+        UsageError: images of another shape than the model's.
+    """
+    if images.shape != model.shape:
+        raise UsageError(f"{images.name}: images of {images.shape}, the model has {model.shape}")
+    for each in (model, *companions):
+        each.eval().to(device)
+    size = evaluation_batch(images.shape)
+    for x, _ in in_order(images, device):
+        whole = F.pad(x, (0, 0, 0, 0, 0, 0, 0, size - len(x)))
+        yield View(model, whole.contiguous(memory_format=torch.channels_last), companions), len(x)
+
+
+@torch.no_grad()
+def collect(
+    function: Callable[[View], Tensor],
+    model: GenerativeModel,
+    images: Images,
+    device: torch.device,
+) -> Tensor:
+    """What a function makes of all images, float64 `[n, ...]` on the processor."""
+    found = [function(view)[:n].double().cpu() for view, n in views(model, images, device)]
+    return torch.cat(found)
