@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "measure a run on test images, draw its pictures, write its page",
     "compare": "several runs in one table and one page",
     "detect": "calibrate a run as a detector and judge out-of-distribution sets",
+    "score": "files of images: one row each with score, p-value and label",
     "sample": "new images, interpolations, traversals of a run",
     "doctor": "what is installed, what is found, what is wrong",
 }

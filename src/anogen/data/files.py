@@ -97,7 +97,7 @@ def _load_folder(
     if idx["train"] is not None:
         test = idx["t10k"] and read_idx_images(idx["t10k"], folder.name)
         return split(read_idx_images(idx["train"], folder.name), test)
-    if all(_pictures_in(folder / part) for part in ("train", "test")):
+    if all(pictures_in(folder / part) for part in ("train", "test")):
         train, test = (
             _read_pictures(folder / part, folder.name, image_size, resize, channels)
             for part in ("train", "test")
@@ -116,7 +116,8 @@ def _idx_images_in(folder: Path, kind: str) -> Path | None:
     return next((folder / name for name in names if (folder / name).exists()), None)
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def pictures_in(folder: Path) -> list[Path]:
+    """Every PNG and JPEG below a folder, in the order of their names, hidden ones left out."""
     files = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
     return sorted(path for path in files if not path.name.startswith("."))
 
@@ -124,7 +125,7 @@ def _pictures_in(folder: Path) -> list[Path]:
 def _read_pictures(
     folder: Path, name: str, image_size: int | None, resize: Resize, channels: int | None
 ) -> Images:
-    files = _pictures_in(folder)
+    files = pictures_in(folder)
     if not files:
         raise DataError(f"{folder}: no PNG or JPEG picture in it")
     if channels not in (None, 1, 3):
@@ -132,7 +133,7 @@ def _read_pictures(
     pictures: list[NDArray[np.uint8]] = []
     with Progress(f"reading {name}", len(files), "pictures") as bar:
         for path in files:
-            pictures.append(_read_picture(path, image_size, resize, channels))
+            pictures.append(read_picture(path, image_size, resize, channels))
             if pictures[-1].shape[:2] != pictures[0].shape[:2]:
                 raise DataError(
                     f"{path}: {_size(pictures[-1])} pixels, but {files[0]} has "
@@ -153,10 +154,14 @@ def _size(picture: NDArray[np.uint8]) -> str:
     return f"{picture.shape[1]}×{picture.shape[0]}"
 
 
-def _read_picture(
+def read_picture(
     path: Path, image_size: int | None, resize: Resize, channels: int | None
 ) -> NDArray[np.uint8]:
-    """One picture as uint8 `[h, w, c]`, refused from its header where it is too large."""
+    """One picture as uint8 `[h, w, c]`, refused from its header where it is too large.
+
+    Raises:
+        DataError: it is damaged, too large, or no PNG or JPEG.
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     Image.MAX_IMAGE_PIXELS, limit = None, Image.MAX_IMAGE_PIXELS  # our own limit, below
@@ -202,13 +207,36 @@ def _open_npy(path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: not a readable .npy array ({error})") from error
 
 
-def _load_npz(path: Path) -> Splits:
-    """An archive of `x_train`, `y_train`, `x_test`, `y_test`; `images`, `labels`; or one array."""
+def open_array(path: Path) -> NDArray[Any]:
+    """The images of a `.npy` (mapped from the file), `.npz` or IDX file, in whatever layout.
+
+    Raises:
+        DataError: not such a file, or a damaged one.
+    """
+    if path.suffix == ".npy":
+        return _open_npy(path)
+    if path.suffix == ".npz":
+        arrays = _open_npz(path)
+        names = [name for name in ("images", "x_test") if name in arrays] or list(arrays)
+        if not names:
+            raise DataError(f"{path}: there is no array in it")
+        return arrays[names[0]]
+    if path.is_file() and is_idx(path):
+        return read_idx(path)
+    raise DataError(f"{path}: not a picture, a folder, or a .npy, .npz or IDX file")
+
+
+def _open_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+            return {key: archive[key] for key in archive.files}
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged archive
         raise DataError(f"{path}: not a readable .npz archive ({error})") from error
+
+
+def _load_npz(path: Path) -> Splits:
+    """An archive of `x_train`, `y_train`, `x_test`, `y_test`; `images`, `labels`; or one array."""
+    arrays = _open_npz(path)
     if "x_train" in arrays:
         return _keras_splits(arrays, path.stem)
     key = next(iter(arrays)) if len(arrays) == 1 else "images"

@@ -1,5 +1,6 @@
 """From scores to answers that can be defended: p-values, a threshold, a false-discovery rate."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,11 @@ class Calibration:
         if not np.isfinite(scores).all():
             raise DataError("a calibration score is not finite; choose another score")
         return cls(np.sort(np.asarray(scores, np.float64)))
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the scores: equal hashes mean the same calibration."""
+        return hashlib.sha256(self.scores.tobytes()).hexdigest()
 
     def p_value(self, scores: Values) -> Values:
         """Conformal p-values, (1 + #{calibration ≥ s}) / (n + 1): float64 `[m]` in (0, 1].

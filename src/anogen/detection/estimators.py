@@ -35,7 +35,7 @@ class _Estimator(BaseEstimator):
         self,
         model: str = "VAE",
         *,
-        score: str = FUSED,
+        score_name: str = FUSED,
         epochs: int = 20,
         batch_size: int = 64,
         learning_rate: float = 1e-3,
@@ -45,7 +45,7 @@ class _Estimator(BaseEstimator):
         device: str = "auto",
     ) -> None:
         self.model = model
-        self.score = score
+        self.score_name = score_name
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -84,7 +84,7 @@ class _Estimator(BaseEstimator):
                 device=self.device,
             )  # fmt: skip
             model.requires_grad_(False)
-            self.detector_ = Detector.fit(model, data, self.score, self.device)
+            self.detector_ = Detector.fit(model, data, self.score_name, self.device)
 
     def _surprise(self, x: Any) -> NDArray[np.float64]:
         check_is_fitted(self)
@@ -116,7 +116,7 @@ class OutlierDetector(OutlierMixin, _Estimator):
     Args:
         model: a name in `anogen.MODELS` or an import path.
         false_positive_rate: share of rows that belong and may be called out.
-        score: a name in `anogen.SCORES` that the model can give.
+        score_name: a name in `anogen.SCORES` that the model can give.
         epochs: passes over the training rows.
         batch_size: rows per step.
         learning_rate: Adam's.
@@ -144,8 +144,8 @@ class OutlierDetector(OutlierMixin, _Estimator):
         self,
         model: str = "VAE",
         *,
-        false_positive_rate: float = 0.05,
-        score: str = FUSED,
+        false_positive_rate: float = 0.1,
+        score_name: str = FUSED,
         epochs: int = 20,
         batch_size: int = 64,
         learning_rate: float = 1e-3,
@@ -155,7 +155,7 @@ class OutlierDetector(OutlierMixin, _Estimator):
         device: str = "auto",
     ) -> None:
         super().__init__(
-            model, score=score, epochs=epochs, batch_size=batch_size,
+            model, score_name=score_name, epochs=epochs, batch_size=batch_size,
             learning_rate=learning_rate, held_out=held_out, options=options,
             random_state=random_state, device=device,
         )  # fmt: skip
@@ -190,7 +190,7 @@ class PyODDetector(_Estimator):
     Args:
         model: a name in `anogen.MODELS` or an import path.
         contamination: share of rows like the training rows that is called out.
-        score: as in `OutlierDetector`; likewise the other options.
+        score_name: as in `OutlierDetector`; likewise the other options.
 
     Attributes:
         decision_scores_: scores of the training rows, higher meaning further out, `[n]`.
@@ -213,7 +213,7 @@ class PyODDetector(_Estimator):
         model: str = "VAE",
         *,
         contamination: float = 0.1,
-        score: str = FUSED,
+        score_name: str = FUSED,
         epochs: int = 20,
         batch_size: int = 64,
         learning_rate: float = 1e-3,
@@ -223,7 +223,7 @@ class PyODDetector(_Estimator):
         device: str = "auto",
     ) -> None:
         super().__init__(
-            model, score=score, epochs=epochs, batch_size=batch_size,
+            model, score_name=score_name, epochs=epochs, batch_size=batch_size,
             learning_rate=learning_rate, held_out=held_out, options=options,
             random_state=random_state, device=device,
         )  # fmt: skip

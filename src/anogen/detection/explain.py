@@ -74,7 +74,6 @@ def explain(
     images = images[:MOST_IMAGES]
     maps, rebuilt, values = [], [], []
     known = torch.from_numpy(np.ascontiguousarray(training.pixels[:]))
-    known = known / 255 if known.dtype == torch.uint8 else known
     near: list[torch.Tensor] = []
     reconstructs = isinstance(detector.model, Reconstructs)
     make_map = MAPS.get(detector.name, MAPS["squared_error"])

@@ -1,9 +1,9 @@
 """The contract of a score: a view of a batch in, one number per image out."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from anogen.data.batches import evaluation_batch, in_order
 from anogen.data.images import Images
 from anogen.errors import UsageError
-from anogen.models.base import Encodes, GenerativeModel
+from anogen.models.base import Encodes, GenerativeModel, Reconstructs
 from anogen.nets import Encoder
 
 State = dict[str, Tensor]
@@ -43,11 +43,19 @@ class View:
         model: in evaluation mode.
         x: float32 `[b, c, h, w]` in [0, 1].
         companions: other models that some scores compare with, in evaluation mode.
+        found: results that several scores share.
     """
 
     model: GenerativeModel
     x: Tensor
     companions: Sequence[GenerativeModel] = ()
+    found: "dict[Callable[[View], Tensor], Tensor]" = field(default_factory=dict, repr=False)
+
+    def once(self, function: "Callable[[View], Tensor]") -> Tensor:
+        """What a function makes of this view, computed for the first score that asks."""
+        if function not in self.found:
+            self.found[function] = function(self)
+        return self.found[function]
 
     @cached_property
     def posterior(self) -> tuple[Tensor, Tensor]:
@@ -64,10 +72,13 @@ class View:
     @cached_property
     def rebuilt(self) -> Tensor:
         """The reconstruction, `[b, c, h, w]`, of a model that has one."""
-        model: Any = self.model
-        if isinstance(model, Encodes):  # what `reconstruct` does, without encoding once more
-            return model.decode(self.mean)
-        return model.reconstruct(self.x)
+        if isinstance(self.model, Encodes):  # what `reconstruct` does, without encoding once more
+            return cast(GenerativeModel, self.model).decode(self.mean)
+        return cast(Reconstructs, self.model).reconstruct(self.x)
+
+
+Plain = Callable[[View], Tensor]
+Fitted = Callable[[View, State], Tensor]
 
 
 @dataclass(frozen=True)
@@ -87,18 +98,20 @@ class Score:
         pictures: whether it means anything for pictures only, and nothing for tables.
     """
 
-    function: Callable[..., Tensor]
+    function: Plain | Fitted
     needs: tuple[type, ...]
     unit: str
     source: str
     passes: int = 0
-    fit: "Callable[[GenerativeModel, Images, torch.device], State] | None" = None
+    fit: Callable[[GenerativeModel, Images, torch.device], State] | None = None
     companions: int = 0
     pictures: bool = False
 
     def __call__(self, view: View, state: State | None) -> Tensor:
         """The scores of a view, `[b]`."""
-        return self.function(view) if self.fit is None else self.function(view, state)
+        if self.fit is None:
+            return cast(Plain, self.function)(view)
+        return cast(Fitted, self.function)(view, state or {})
 
     def fits(self, model: GenerativeModel) -> bool:
         """Whether the model has what the score needs."""
@@ -106,9 +119,9 @@ class Score:
         return able and not (self.pictures and is_table(model.shape))
 
 
-def is_table(shape: tuple[int, int, int]) -> bool:
-    """Whether a shape is that of a table's rows, which have no height."""
-    return shape[1] == 1
+def is_table(shape: Sequence[int]) -> bool:
+    """Whether a shape, of one example or of many, is that of a table's rows, of height 1."""
+    return shape[-2] == 1
 
 
 def views(

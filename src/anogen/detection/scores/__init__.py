@@ -17,15 +17,9 @@ from anogen.detection.view import Score, State, views
 from anogen.models.base import GenerativeModel
 from anogen.progress import Progress
 
-SCORES: dict[str, Score] = {
-    **RECONSTRUCTION,
-    **LIKELIHOOD,
-    **LATENT,
-    **ADVERSARIAL_SCORES,
-    **PIXELS,
-}
+_each = {**RECONSTRUCTION, **LIKELIHOOD, **LATENT, **ADVERSARIAL_SCORES, **PIXELS}
+SCORES: dict[str, Score] = {FUSED: make_fused(_each), **_each}
 """Every score by name."""
-SCORES = {FUSED: make_fused(SCORES), **SCORES}
 
 
 def available(model: GenerativeModel, companions: int = 0) -> list[str]:

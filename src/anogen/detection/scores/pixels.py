@@ -50,25 +50,28 @@ def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device
 
 
 def _nearest(view: View, state: State) -> Tensor:
-    known = state["pixels"]
-    if known.dtype == torch.uint8:
-        known = known / 255
-    return squared_distances(view.x, known).min(1).values
+    return squared_distances(view.x, state["pixels"]).min(1).values
 
 
 def squared_distances(x: Tensor, known: Tensor) -> Tensor:
     """Squared error between images `[b, ...]` and others `[m, ...]`, float64 `[b, m]`.
 
-    On the [0, 1] scale, summed over pixels. Pictures are taken as bytes, so that every product is
-    a whole number, and sums are exact in any order; a table's rows are compared without a matrix
-    product.
+    On the [0, 1] scale, summed over pixels; uint8 is taken as such. Pictures are compared as
+    bytes, so that every product is a whole number, and sums are exact in any order; a table's rows
+    are compared without a matrix product.
     """
-    if is_table((1, *x.shape[2:])):
+    if is_table(x.shape):
         pair = x.flatten(1).double(), known.flatten(1).to(x.device).double()
         return torch.cdist(*pair, compute_mode="donot_use_mm_for_euclid_dist").square()
-    a, b = ((255 * part.to(x.device).flatten(1).double()).round() for part in (x, known))
+    a, b = (_bytes(part.to(x.device)) for part in (x, known))
     squares = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T
     return squares / 255**2
+
+
+def _bytes(x: Tensor) -> Tensor:
+    """Grey levels 0 to 255 as float64, `[b, values]`."""
+    rows = x.flatten(1).double()
+    return rows if x.dtype == torch.uint8 else (255 * rows).round()
 
 
 def _fit_principal(model: GenerativeModel, images: Images, device: torch.device) -> State:

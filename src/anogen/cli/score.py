@@ -1,0 +1,99 @@
+"""`anogen score`: images in files → one row each, with score, p-value and label."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anogen.cli.options import new_parser
+
+if TYPE_CHECKING:
+    from anogen.detection.detector import Detector
+    from anogen.run import Run
+
+DESCRIPTION = """Score images with a run as a detector: one row per image, with its score, p-value
+and label (1 = out). A file that cannot be read becomes a row with its error.
+
+  anogen score runs/vae pictures/ one.png                rows as CSV on standard output
+  anogen score runs/vae big.npy --out scores.parquet     .csv, .jsonl or .parquet
+  anogen score runs/vae big.npy --out scores.csv         again after an interruption: goes on
+
+The detector is the one that anogen detect or an earlier call left in the run's folder; where there
+is none with that score, it is calibrated first, on the run's own validation images."""
+
+
+def main(arguments: list[str]) -> int:
+    """Score; prints rows, or with --out the path of what was written."""
+    parser = new_parser("score", DESCRIPTION)
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("files", nargs="+", help="pictures, folders of them, .npy, .npz, IDX files")
+    parser.add_argument("--out", help="a file ending in .csv, .jsonl or .parquet; default: CSV on "
+                        "standard output")  # fmt: skip
+    parser.add_argument("--score", default="fused", help="a score's name")
+    parser.add_argument("--fpr", type=float, default=0.01,
+                        help="share of in-distribution images that may be called out")  # fmt: skip
+    parser.add_argument("--image_size", type=int, help="height and width to bring pictures to; "
+                        "default: as in the run's training")  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="stop at the first bad file")
+    parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
+    parser.add_argument("--data_dir", help="where data sets lie, for the calibration")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    options = parser.parse(arguments)
+    _score(options)
+    return 0
+
+
+def _score(options: dict[str, Any]) -> None:
+    from anogen.detection.files import (
+        check_format,
+        find_sources,
+        rows_done,
+        score_files,
+        write_csv,
+        write_rows,
+    )
+    from anogen.run import Run
+
+    out = Path(options["out"]) if options["out"] else None
+    if out is not None:
+        check_format(out)
+    run = Run.open(options["run"])
+    sources = find_sources(options["files"])
+    detector = _detector(run, options)
+    config = run.config
+    settings: dict[str, Any] = {
+        "false_positive_rate": options["fpr"],
+        "image_size": options["image_size"] or config.get("image_size"),
+        "resize": config.get("resize") or "stretch",
+    }
+    if out is None:
+        rows = score_files(detector, sources, **settings, strict=options["strict"])
+        write_csv((asdict(row) for row in rows), sys.stdout)
+        return
+    job = {
+        "run": str(run.path.resolve()), "score": options["score"], **settings,
+        "files": [str(path) for path, _, _ in sources.parts], "counts": sources.counts,
+        "calibration": detector.calibration.sha256,
+    }  # fmt: skip
+    done = rows_done(out, job)
+    rows = score_files(detector, sources, **settings, strict=options["strict"], skip=done)
+    print(write_rows(rows, out, job, done))
+
+
+def _detector(run: "Run", options: dict[str, Any]) -> "Detector":
+    """The run's own detector where it has this score, else a new one, saved beside the run."""
+    from anogen.detection.detector import Detector
+    from anogen.progress import say
+
+    model = run.load_model(options["checkpoint"])
+    folder = run.path / "detector"
+    if folder.exists():
+        found = Detector.load(folder, model, options["device"])
+        if found.name == options["score"]:
+            return found
+    say(f"calibrating {options['score']} on the validation images of {run.path}")
+    data = run.load_data(options["data_dir"])
+    made = Detector.fit(model, data, options["score"], options["device"])
+    if not folder.exists():
+        made.save(folder)
+    return made
