@@ -120,7 +120,9 @@ def one_digit(epochs: int, latent: int, seed: int) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for digit in range(10):
         say(f"digit {digit}")
-        own = Splits(*(_of(part, [digit]) for part in (data.train, data.validation, data.test)))
+        parts = (data.train, data.validation, data.test)
+        train, validation, test = (_of(part, [digit]) for part in parts)
+        own = Splits(train, validation, test)
         others = _of(data.test, [other for other in range(10) if other != digit])
         torch.manual_seed(seed)
         model = VAE(data.shape, latent=latent, likelihood="learned_sigma")

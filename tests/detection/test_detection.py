@@ -7,16 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import kstest
-from sklearn.metrics import roc_auc_score
+from scipy.stats import kstest, norm
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from anogen import GAN, MODELS, SCORES, VAE, Detector, Images, Splits, corrupt
 from anogen.detection.calibration import Calibration, discoveries
-from anogen.detection.detector import FUSED
-from anogen.detection.fused import Density
-from anogen.detection.judge import all_scores, judge
-from anogen.detection.metrics import precision_recall, separation
-from anogen.detection.scores import available, score_images
+from anogen.detection.density import Density
+from anogen.detection.judge import judge
+from anogen.detection.metrics import intervals, precision_recall, separation
+from anogen.detection.scores import FUSED, available, fit_scores, score_images
 from anogen.errors import DataError, UsageError
 
 CPU = torch.device("cpu")
@@ -38,17 +37,33 @@ def awkward(shape) -> Images:
     return Images(pixels, "awkward")
 
 
+COSTLY = ("regret", "inversion", "importance_weighted")
+
+
 def test_every_score_is_finite_and_its_own_image_s_alone(model, digits):
-    names = available(model)
+    names = [name for name in available(model, 1) if name not in COSTLY]
+    states = fit_scores(model, digits.train[:100], names, CPU)
+
+    def scored(pixels):
+        return score_images(model, Images(pixels, "some"), names, CPU, states, [model])
+
     mixed = np.concatenate([awkward(digits.shape).pixels, digits.test.pixels[:300]])
-    whole = score_images(model, Images(mixed, "mixed"), names, CPU)
+    whole = scored(mixed)
     assert whole.dtype == np.float64
     assert np.isfinite(whole).all()
     order = np.random.default_rng(1).permutation(len(mixed))
-    shuffled = score_images(model, Images(mixed[order], "mixed"), names, CPU)
-    assert np.array_equal(shuffled, whole[order])
-    alone = score_images(model, Images(mixed[7:8], "one"), names, CPU)
-    assert np.array_equal(alone, whole[7:8])
+    assert np.array_equal(scored(mixed[order]), whole[order])
+    assert np.array_equal(scored(mixed[7:8]), whole[7:8])
+
+
+def test_costly_scores_are_each_image_s_alone_too(digits, vae):
+    model = vae(digits.shape).eval()
+    names = [name for name in COSTLY if SCORES[name].fits(model)]
+    assert names == ["regret", "importance_weighted"]
+    some = digits.test[:6]
+    whole = score_images(model, some, names, CPU)
+    assert np.isfinite(whole).all()
+    assert np.array_equal(score_images(model, some[::-1], names, CPU), whole[::-1])
 
 
 def test_scores_mean_what_they_say(vae, digits):
@@ -140,19 +155,38 @@ def test_the_density_is_the_mixture_s():
     assert np.isfinite(Density.fit(constant).surprise(constant)).all()
 
 
-def test_measures_agree_with_counting():
+def test_measures_agree_with_counting_and_with_scikit_learn():
     rng = np.random.default_rng(0)
     inside, outside = rng.normal(size=400).round(1), rng.normal(1.5, 1, 300).round(1)
     found = separation(inside, outside)
-    wins = (outside[:, None] > inside).mean() + 0.5 * (outside[:, None] == inside).mean()
-    assert found["auroc"] == pytest.approx(wins)
-    limits = np.unique(np.concatenate([inside, outside]))
+    truth, scores = np.repeat([0, 1], [400, 300]), np.concatenate([inside, outside])
+    assert found["auroc"] == pytest.approx(roc_auc_score(truth, scores))
+    assert found["aupr_out"] == pytest.approx(average_precision_score(truth, scores))
+    assert found["aupr_in"] == pytest.approx(average_precision_score(1 - truth, -scores))
+    limits = np.unique(scores)
     allowed = [t for t in limits if (inside > t).mean() <= 0.05]
     assert found["tpr_at_5_fpr"] == max((outside > t).mean() for t in allowed)
     reached = [t for t in limits if (outside >= t).mean() >= 0.95]
     assert found["fpr_at_95_tpr"] == min((inside >= t).mean() for t in reached)
+    kept = [t for t in limits if (inside <= t).mean() >= 0.95]
+    assert found["fpr_at_95_tpr_in"] == min((outside <= t).mean() for t in kept)
+    false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
+    assert found["fpr_at_95_tpr"] == pytest.approx(false[true >= 0.95].min())
     perfect = separation(np.zeros(10), np.ones(10))
     assert (perfect["auroc"], perfect["fpr_at_95_tpr"], perfect["tpr_at_1_fpr"]) == (1.0, 0.0, 1.0)
+    assert perfect["fpr_at_95_tpr_in"] == 0.0
+
+
+def test_bootstrap_intervals_cover_what_they_should():
+    rng = np.random.default_rng(1)
+    truth = norm.cdf(1.5 / np.sqrt(2))  # AUROC of N(0, 1) against N(1.5, 1)
+    hits = []
+    for seed in range(200):
+        inside, outside = rng.normal(size=150), rng.normal(1.5, 1, 150)
+        low, high = intervals(inside, outside, seed=seed)["auroc"]
+        hits.append(low <= truth <= high)
+    assert 0.91 < np.mean(hits) < 0.99
+    assert intervals(inside, outside) == intervals(inside, outside)
 
 
 def test_table_2():
@@ -176,11 +210,14 @@ def test_a_detector_finds_noise_and_keeps_its_promise(trained, digits):
     assert detector.discover(noise).mean() > 0.5
 
 
-@pytest.mark.parametrize("score", [FUSED, "squared_error"])
+@pytest.mark.parametrize(
+    "score", [FUSED, "squared_error", "isolation_forest", "one_class_svm", "latent_neighbours"]
+)
 def test_save_and_load_give_the_same_bits(trained, digits, tmp_path, score):
     detector = Detector.fit(trained.load_model(), digits, score)
     detector.save(tmp_path / "detector")
     again = Detector.load(tmp_path / "detector", trained.load_model())
+    assert not list(tmp_path.rglob("*.pkl"))
     assert np.array_equal(again.score(digits.test), detector.score(digits.test))
     assert again.calibration.threshold(0.1) == detector.calibration.threshold(0.1)
     assert again.name == score
@@ -189,9 +226,8 @@ def test_save_and_load_give_the_same_bits(trained, digits, tmp_path, score):
 def test_judging_equals_the_detector(trained, digits):
     model = trained.load_model()
     noise = corrupt(digits.test, "uniform_noise")
-    names = all_scores(model)
-    assert names[0] == FUSED
-    assert {"squared_error", "pixel_entropy"} <= set(names)
+    names = [FUSED, "squared_error", "latent_mixture", "isolation_forest", "pixel_entropy"]
+    assert set(names) <= set(available(model))
     verdicts = judge(model, digits, [noise], scores=names, false_positive_rate=0.1)
     for verdict in verdicts:
         detector = Detector.fit(model, digits, verdict.detector.name)
@@ -207,7 +243,7 @@ def test_what_a_model_cannot_score_is_refused(digits, noise, vae):
     for options, message in (
         (
             {"score": "squared_error"},
-            "GAN cannot give .*; it has fused, unreal",
+            "GAN cannot give .*; it has fused, unreal, inversion",
         ),
         ({"score": "square_error"}, "did you mean 'squared_error'"),
     ):
@@ -217,8 +253,8 @@ def test_what_a_model_cannot_score_is_refused(digits, noise, vae):
         Detector.fit(VAE(digits.shape, 2, width=4, classes=10), digits)
     with pytest.raises(UsageError, match="the model has"):
         Detector.fit(vae(digits.shape), noise)
-    few = Splits(digits.train[:10], digits.validation, digits.test)
-    with pytest.raises(DataError, match="needs 20 images"):
+    few = Splits(digits.train[:9], digits.validation, digits.test)
+    with pytest.raises(DataError, match="needs 10 training images"):
         Detector.fit(vae(digits.shape), few)
     with pytest.raises(UsageError, match="at least one out-of-distribution set"):
         judge(gan, digits, [])

@@ -5,7 +5,13 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from anogen.nets.style import MAPPING_RATE, MappingNetwork, ModulatedConv, SlowLinear, StyledLayer
+from anogen.nets.style import (
+    EqualisedLinear,
+    MappingNetwork,
+    ModulatedConv,
+    StyleDiscriminator,
+    StyledLayer,
+)
 
 
 @pytest.mark.parametrize("demodulate", [True, False])
@@ -16,7 +22,7 @@ def test_a_modulated_convolution_is_one_with_weights_scaled_per_image(demodulate
     x, style = torch.randn(2, 3, 7, 7), torch.randn(2, 4)
     expected = []
     for image, scale in zip(x, conv.affine(style), strict=True):
-        weight = conv.weight * scale[None, :, None, None]
+        weight = conv.weight * conv.scale * scale[None, :, None, None]
         if demodulate:
             weight = weight / (weight.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
         expected.append(F.conv2d(image[None], weight, padding=1))
@@ -52,16 +58,30 @@ def test_the_mapping_ignores_the_length_of_a_latent():
     assert_close(mapping(z), mapping(10 * z))
 
 
-def test_slow_layers_move_by_their_rate():
-    """One Adam step changes what the layer uses by the learning rate times MAPPING_RATE."""
+@pytest.mark.parametrize("rate", [1.0, 0.1])
+def test_equalised_layers_move_by_their_rate(rate):
+    """One Adam step changes what the layer uses by the learning rate times its own rate."""
     torch.manual_seed(0)
-    layer = SlowLinear(16, 3)
+    layer = EqualisedLinear(16, 3, bias=2.0, rate=rate)
+    assert_close(layer(torch.zeros(1, 16)), torch.full((1, 3), 2.0))
     before = (layer.weight * layer.scale).detach()
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-2)
     layer(torch.ones(2, 16)).sum().backward()
     optimizer.step()
     moved = (layer.weight * layer.scale).detach() - before
-    assert_close(
-        moved.abs(), torch.full_like(moved, 1e-2 * MAPPING_RATE / math.sqrt(16)), rtol=1e-2, atol=0
-    )
+    expected = torch.full_like(moved, 1e-2 * rate / math.sqrt(16))
+    assert_close(moved.abs(), expected, rtol=1e-2, atol=0)
     assert before.std().item() == pytest.approx(1 / math.sqrt(16), rel=0.3)
+
+
+def test_the_discriminator_sees_variety_in_training_and_each_image_alone_afterwards():
+    torch.manual_seed(0)
+    judge = StyleDiscriminator((1, 16, 16), width=4)
+    x = torch.randn(8, 1, 16, 16)
+    same = x[:1].expand_as(x)
+    assert not torch.allclose(judge(x)[0], judge(same)[0])
+    assert 0 < judge.statistic < 1
+    learnt = judge.statistic.clone()
+    judge.eval()
+    assert_close(judge(x)[:2], judge(x[:2]))
+    assert torch.equal(judge.statistic, learnt)

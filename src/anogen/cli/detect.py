@@ -45,7 +45,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _detect(options: dict[str, Any]) -> dict[str, Any]:
-    from anogen.detection.judge import detection_figures, judge
+    from anogen.detection.judge import judge
+    from anogen.detection.pictures import detection_figures
     from anogen.detection.scores import FUSED, SCORES, available
     from anogen.progress import stage
     from anogen.report.figures import save
@@ -68,7 +69,8 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     keys = ("in_set", "out_set", "score", *TABLE_2)
     result = {"rows": rows, "table2": [{key: row[key] for key in keys} for row in rows]}
     with stage("drawing figures"):
-        for name, figure in detection_figures(verdicts, data.name).items():
+        made = detection_figures(verdicts, data.test, sets, data.train)
+        for name, figure in made.items():
             save(figure, run.figures / f"{re.sub(r'[^0-9A-Za-z_.+=-]', '_', name)}.png")
     verdicts[0].detector.save(run.path / "detector")
     run.write_json("detection.json", result)

@@ -90,7 +90,7 @@ class Images:
 
     def __getitem__(self, index: slice | NDArray[Any]) -> "Images":
         """The chosen images, in the order of `index`."""
-        labels = None if self.labels is None else self.labels[index]
+        labels = None if self.labels is None else np.ascontiguousarray(self.labels[index])
         pixels = self.pixels
         if isinstance(pixels, np.memmap):
             pixels = Selection(pixels, np.arange(len(pixels)))

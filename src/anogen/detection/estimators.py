@@ -15,8 +15,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from anogen.data.images import Images, Splits, images_from_array, images_from_table
-from anogen.detection.detector import Detector
+from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.scores import FUSED
+from anogen.detection.view import is_table
 from anogen.errors import UsageError
 from anogen.models import find_model
 from anogen.progress import silence
@@ -35,7 +36,7 @@ class _Estimator(BaseEstimator):
         self,
         model: str = "VAE",
         *,
-        score_name: str = FUSED,
+        score_name: str | None = None,
         epochs: int = 20,
         batch_size: int = 64,
         learning_rate: float = 1e-3,
@@ -78,13 +79,16 @@ class _Estimator(BaseEstimator):
         with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder, silence():
             torch.manual_seed(seed)
             model = find_model(self.model)(images.shape, **(self.options or {}))
+            usual = "squared_error" if is_table(images.shape) else FUSED
+            score = self.score_name or usual
+            refuse_unfit(model, score)
             fit(
                 model, data, Path(folder) / "run", epochs=self.epochs,
                 batch_size=self.batch_size, learning_rate=self.learning_rate, seed=seed,
                 device=self.device,
             )  # fmt: skip
             model.requires_grad_(False)
-            self.detector_ = Detector.fit(model, data, self.score_name, self.device)
+            self.detector_ = Detector.fit(model, data, score, self.device)
 
     def _surprise(self, x: Any) -> NDArray[np.float64]:
         check_is_fitted(self)
@@ -116,7 +120,9 @@ class OutlierDetector(OutlierMixin, _Estimator):
     Args:
         model: a name in `anogen.MODELS` or an import path.
         false_positive_rate: share of rows that belong and may be called out.
-        score_name: a name in `anogen.SCORES` that the model can give.
+        score_name: a name in `anogen.SCORES` that the model can give; default: `fused` for images
+            and `squared_error` for tables, whose training rows often have among them what shall be
+            found, and a density would learn it.
         epochs: passes over the training rows.
         batch_size: rows per step.
         learning_rate: Adam's.
@@ -145,7 +151,7 @@ class OutlierDetector(OutlierMixin, _Estimator):
         model: str = "VAE",
         *,
         false_positive_rate: float = 0.1,
-        score_name: str = FUSED,
+        score_name: str | None = None,
         epochs: int = 20,
         batch_size: int = 64,
         learning_rate: float = 1e-3,
@@ -213,7 +219,7 @@ class PyODDetector(_Estimator):
         model: str = "VAE",
         *,
         contamination: float = 0.1,
-        score_name: str = FUSED,
+        score_name: str | None = None,
         epochs: int = 20,
         batch_size: int = 64,
         learning_rate: float = 1e-3,

@@ -10,7 +10,7 @@ from anogen.data.images import Images
 from anogen.detection.density import Density
 from anogen.detection.detector import Detector
 from anogen.detection.scores import FUSED, SCORES
-from anogen.detection.scores.fused import measured, statistics
+from anogen.detection.scores.fused import OWN, measured, part_of, statistics
 from anogen.detection.scores.pixels import squared_distances
 from anogen.detection.scores.reconstruction import MAPS
 from anogen.detection.view import views
@@ -83,7 +83,7 @@ def explain(
             maps.append(make_map(view)[:count].double().cpu())
             rebuilt.append(view.rebuilt[:count].float().cpu())
         if detector.name == FUSED:
-            values.append(measured(SCORES, view)[:count])
+            values.append(measured(SCORES, view, detector.state)[:count])
     distances, nearest = torch.cat(near).topk(min(neighbours, len(known)), largest=False)
     shares, deviations = {}, {}
     if detector.name == FUSED:
@@ -102,7 +102,7 @@ def _breakdown(
     detector: Detector, values: NDArray[np.float64], names: list[str]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
     """Nats that go without each statistic, and each in standard deviations."""
-    density = Density.of(detector.state)
+    density = Density.of(part_of(detector.state, OWN))
     whole = density.surprise(values)
     shares: dict[str, NDArray[np.float64]] = {}
     for index, name in enumerate(names):

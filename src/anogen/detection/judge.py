@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
 
 from anogen.data.images import Images, Splits
 from anogen.detection.calibration import Calibration
@@ -18,11 +16,10 @@ from anogen.detection.detector import (
     warn_of_difference,
 )
 from anogen.detection.metrics import intervals, precision_recall, separation
-from anogen.detection.scores import FUSED, SCORES, fit_scores, score_images
+from anogen.detection.scores import FUSED, fit_scores, score_images
 from anogen.device import choose_device
 from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel
-from anogen.report import figures
 
 
 @dataclass(frozen=True)
@@ -113,29 +110,3 @@ def judge(
             for images, others in zip(out_sets, outside, strict=True)
         ]
     return verdicts
-
-
-def detection_figures(verdicts: Sequence[Verdict], in_set: str) -> dict[str, Figure]:
-    """Name → figure: score histograms for each score, operating curves for each set."""
-    made: dict[str, Figure] = {}
-    for name in dict.fromkeys(verdict.detector.name for verdict in verdicts):
-        own = [verdict for verdict in verdicts if verdict.detector.name == name]
-        values = {f"{in_set} (in)": own[0].inside} | {v.out_set: v.outside for v in own}
-        threshold = own[0].detector.calibration.threshold(own[0].false_positive_rate)
-        title = f"score {name}"
-        made[f"scores_{name}"] = figures.histograms(values, threshold, title, SCORES[name].unit)
-    for out_set in dict.fromkeys(verdict.out_set for verdict in verdicts):
-        curves = {
-            verdict.detector.name: _curve(verdict)
-            for verdict in verdicts
-            if verdict.out_set == out_set
-        }
-        title = f"{in_set} against {out_set}"
-        made[f"operating_curves_{out_set}"] = figures.operating_curves(curves, title)
-    return made
-
-
-def _curve(verdict: Verdict) -> tuple[NDArray[Any], NDArray[Any]]:
-    truth = np.repeat([0, 1], [len(verdict.inside), len(verdict.outside)])
-    false, true, _ = roc_curve(truth, np.concatenate([verdict.inside, verdict.outside]))
-    return false, true

@@ -28,10 +28,10 @@ class StyleGAN(GenerativeModel):
     A mapping network turns the latent into a style; every layer of the synthesis network is
     modulated by one, and by noise. In training a share of the images mixes two styles at a random
     layer. The discriminator's R1 penalty and the generator's path-length penalty are lazy: added
-    now and then, with that factor.
+    now and then, with that factor. The discriminator sees the variety of a batch.
 
     What is left out of the published networks, because small images do not need it: progressive
-    growing, equalised learning rates, the residual discriminator and the minibatch statistic.
+    growing and the residual discriminator.
 
     Args:
         shape: channels, height and width of the images; height and width at least 16.
@@ -43,7 +43,8 @@ class StyleGAN(GenerativeModel):
             distance: 1 leaves them, less gives more typical and less varied images. It may be
             set on the trained model.
         loss: as in `GAN`. Published is `non_saturating` with R1 alone; in short trainings on
-            small images that gave one image for all latents, and `relativistic` with R2 did not.
+            small images that gave one image for all latents, and `relativistic` with R1 and R2
+            (Huang et al. 2024) did not.
         r1: weight of the gradient penalty on real images.
         r2: weight of the gradient penalty on generated images.
         penalty_every: steps between these penalties.

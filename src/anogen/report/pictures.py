@@ -141,7 +141,7 @@ def _latent_map(model: GenerativeModel, images: Images, seed: int) -> Picture | 
     if means.shape[1] == 2:
         points, axes = means, ("latent 1", "latent 2")
     elif means.shape[1] > 2:
-        points, axes = _principal_plane(means)
+        points, axes = principal_plane(means)
     else:
         return None
     return Picture(
@@ -317,7 +317,8 @@ def _decode(model: GenerativeModel, z: Tensor, label: Tensor | None) -> Tensor:
     return torch.cat([model.decode(*part) for part in zip(z.split(size), labels, strict=False)])
 
 
-def _principal_plane(means: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, str]]:
+def principal_plane(means: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, str]]:
+    """Points `[n, d]` on their two principal axes, `[n, 2]`, and the names of the axes."""
     from sklearn.decomposition import PCA
 
     plane = PCA(2).fit(means)

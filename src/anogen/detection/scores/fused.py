@@ -13,42 +13,64 @@ from anogen.models.base import GenerativeModel
 
 FUSED = "fused"
 MOST_PASSES = 2
-"""A score that costs more than this is no part of the fused one."""
+"""A score that costs more passes through the networks than this is no part of the fused one."""
+OWN = "density"
+FEW = 40
 
 
 def statistics(scores: Mapping[str, Score], model: GenerativeModel) -> list[str]:
-    """The scores that a model's fused score is made of: those that are cheap and learn nothing."""
+    """The scores that a model's fused score is made of: all that are cheap."""
     return [
         name
         for name, score in scores.items()
-        if score.fits(model)
-        and score.fit is None
+        if name != FUSED
+        and score.fits(model)
         and score.passes <= MOST_PASSES
         and not score.companions
     ]
 
 
-def measured(scores: Mapping[str, Score], view: View) -> Tensor:
+def measured(scores: Mapping[str, Score], view: View, state: State) -> Tensor:
     """The statistics of a view, float64 `[b, statistics]` on the processor."""
     names = statistics(scores, view.model)
-    return torch.stack([scores[name](view, None).double().cpu() for name in names], 1)
+    columns = [scores[name](view, part_of(state, name)).double().cpu() for name in names]
+    return torch.stack(columns, 1)
+
+
+def part_of(state: State, name: str) -> State:
+    """What one statistic, or the density of all, has learnt."""
+    start = f"{name}."
+    return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
 
 
 def make_fused(scores: Mapping[str, Score]) -> Score:
     """The fused score of a table of scores."""
 
     def fit(model: GenerativeModel, images: Images, device: torch.device) -> State:
-        found = collect(lambda view: measured(scores, view), model, images, device)
-        return Density.fit(found.numpy()).state()
+        """Statistics learn from one half, their density from the other.
+
+        Otherwise training images would be nearer to what was learnt from them than new ones are.
+        Fewer than 40 images serve for both.
+        """
+        halves = len(images) >= FEW
+        known, rest = (images[::2], images[1::2]) if halves else (images, images)
+        state: State = {}
+        for name in statistics(scores, model):
+            learn = scores[name].fit
+            learnt = {} if learn is None else learn(model, known, device)
+            state |= {f"{name}.{key}": value for key, value in learnt.items()}
+        found = collect(lambda view: measured(scores, view, state), model, rest, device)
+        learnt = Density.fit(found.numpy()).state()
+        return state | {f"{OWN}.{key}": value for key, value in learnt.items()}
 
     def surprise(view: View, state: State) -> Tensor:
-        density, values = Density.of(state), measured(scores, view).numpy()
-        if len(density.mean) != values.shape[1]:
+        density, known = Density.of(part_of(state, OWN)), len(statistics(scores, view.model))
+        if len(density.mean) != known:
             raise MachineError(
                 f"this detector knows {len(density.mean)} statistics, this version of anogen "
-                f"{values.shape[1]}; calibrate again with anogen detect"
+                f"{known}; calibrate again with anogen detect"
             )
-        return torch.from_numpy(density.surprise(values))
+        return torch.from_numpy(density.surprise(measured(scores, view, state).numpy()))
 
     return Score(
         surprise, (), "−log density, nats",

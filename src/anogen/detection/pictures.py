@@ -1,0 +1,102 @@
+"""Pictures of a detector at work: score histograms, operating curves, maps, explanations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+from anogen.data.images import Images
+from anogen.detection.explain import explain
+from anogen.detection.judge import Verdict
+from anogen.detection.scores import SCORES
+from anogen.detection.view import collect
+from anogen.models.base import Encodes, Reconstructs
+from anogen.report import figures
+from anogen.report.pictures import principal_plane
+
+MAPPED = 1000
+"""Images of each set in a map."""
+EXPLAINED = 8
+
+
+def detection_figures(
+    verdicts: Sequence[Verdict], inside: Images, outside: Sequence[Images], training: Images
+) -> dict[str, Figure]:
+    """Name → figure, for every score and every out-of-distribution set.
+
+    Args:
+        verdicts: from `judge`.
+        inside: the in-distribution test images of the verdicts.
+        outside: their out-of-distribution sets.
+        training: where the nearest images of explanations are sought.
+    """
+    made: dict[str, Figure] = {}
+    for name in dict.fromkeys(verdict.detector.name for verdict in verdicts):
+        own = [verdict for verdict in verdicts if verdict.detector.name == name]
+        values = {f"{inside.name} (in)": own[0].inside} | {v.out_set: v.outside for v in own}
+        threshold = own[0].detector.calibration.threshold(own[0].false_positive_rate)
+        title = f"score {name}"
+        made[f"scores_{name}"] = figures.histograms(values, threshold, title, SCORES[name].unit)
+    for images in outside:
+        against = [verdict for verdict in verdicts if verdict.out_set == images.name]
+        curves = {verdict.detector.name: _curve(verdict) for verdict in against}
+        title = f"{inside.name} against {images.name}"
+        made[f"operating_curves_{images.name}"] = figures.operating_curves(curves, title)
+        made |= _maps(against[0], inside, images)
+        if isinstance(against[0].detector.model, Reconstructs):
+            made[f"explanations_{images.name}"] = _explained(against[0], inside, images, training)
+    return made
+
+
+def _maps(verdict: Verdict, inside: Images, outside: Images) -> dict[str, Figure]:
+    """Where the images lie in latent space, by the truth and by the calls: the paper's 9 and 10."""
+    detector = verdict.detector
+    if not isinstance(detector.model, Encodes) or detector.model.latent < 2:
+        return {}
+    chosen = [np.arange(0, len(part), -(-len(part) // MAPPED)) for part in (inside, outside)]
+    means = [
+        collect(lambda view: view.mean, detector.model, part[rows], detector.device).numpy()
+        for part, rows in zip((inside, outside), chosen, strict=True)
+    ]
+    points, axes = np.concatenate(means), ("latent 1", "latent 2")
+    if points.shape[1] > 2:
+        points, axes = principal_plane(points)
+    truth = np.repeat([0, 1], [len(part) for part in means])
+    scores = np.concatenate([verdict.inside[chosen[0]], verdict.outside[chosen[1]]])
+    limit = detector.calibration.threshold(verdict.false_positive_rate)
+    called = (scores > limit).astype(int)
+    names, against = ("in", "out"), f"{inside.name} and {outside.name}"
+    return {
+        f"map_true_{outside.name}": figures.scatter(
+            points, truth, names, f"{against}:\nthe truth", axes
+        ),
+        f"map_called_{outside.name}": figures.scatter(
+            points, called, names, f"{against}:\nas {detector.name} calls them", axes
+        ),
+    }
+
+
+def _explained(verdict: Verdict, inside: Images, outside: Images, training: Images) -> Figure:
+    """Images of both sets, what the model made of them, and what each pixel adds to the error."""
+    rows: list[NDArray[np.uint8]] = []
+    parts = [part[:: max(1, len(part) // EXPLAINED)][:EXPLAINED] for part in (inside, outside)]
+    found = [explain(verdict.detector, part, training[:1]) for part in parts]
+    maps = [one.map for one in found if one.map is not None]
+    brightest = max(max(float(each.max()) for each in maps), 1e-12)
+    for part, one, each in zip(parts, found, maps, strict=True):
+        rebuilt = np.rint(255 * (one.rebuilt if one.rebuilt is not None else 0)).astype(np.uint8)
+        share = np.rint(255 * each / brightest).astype(np.uint8)
+        rows += [part.pixels[:], np.broadcast_to(rebuilt, share.shape), share]
+    width = min(len(row) for row in rows)
+    labels = [f"{kind}: {what}" for kind in ("in", "out")
+              for what in ("image", "rebuilt", "adds to the error")]  # fmt: skip
+    return figures.mosaic(np.stack([row[:width] for row in rows]), labels=labels)
+
+
+def _curve(verdict: Verdict) -> tuple[NDArray[Any], NDArray[Any]]:
+    truth = np.repeat([0, 1], [len(verdict.inside), len(verdict.outside)])
+    false, true, _ = roc_curve(truth, np.concatenate([verdict.inside, verdict.outside]))
+    return false, true
