@@ -9,8 +9,10 @@ import json
 import re
 import statistics
 from pathlib import Path
+from typing import Any
 
 import jinja2
+from scipy.stats import t
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -31,8 +33,57 @@ def render(template: str) -> str:
     results = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
     text = environment.from_string((HERE / template).read_text("utf-8"))
     return text.render(
-        **results, median=statistics.median, median_ratio=median_ratio, min=min, max=max
-    )
+        **results, median=statistics.median, median_ratio=median_ratio, min=min, max=max,
+        over_seeds=over_seeds, panel_means=panel_means, of=of, promises=promises,
+    )  # fmt: skip
+
+
+Runs = list[dict[str, Any]]
+
+
+def of(runs: Runs, data: str, score: str, out_set: str, key: str) -> list[float]:
+    """One measure of one score against one set, a value for each seed."""
+    return [
+        row[key]
+        for run in runs
+        if run["data"] == data
+        for row in run["rows"]
+        if row["score"] == score and row["out_set"] == out_set
+    ]
+
+
+def panel_means(runs: Runs, data: str, score: str) -> list[float]:
+    """Mean AUROC over the transformed sets, a value for each seed."""
+    return [
+        statistics.mean(
+            row["auroc"]
+            for row in run["rows"]
+            if row["score"] == score and row["out_set"].startswith(f"{data}+")
+        )
+        for run in runs
+        if run["data"] == data
+    ]
+
+
+def promises(runs: Runs, data: str, score: str) -> Runs:
+    """What was promised and kept, an entry for each seed."""
+    return [
+        entry
+        for run in runs
+        if run["data"] == data
+        for entry in run["promises"]
+        if entry["score"] == score
+    ]
+
+
+def over_seeds(values: list[float], digits: int = 4) -> str:
+    """Mean and 95 % interval by Student's t, within [0, 1]."""
+    mean = statistics.mean(values)
+    if len(values) < 2:
+        return f"{mean:.{digits}f}"
+    reach = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    low, high = max(0.0, mean - reach), min(1.0, mean + reach)
+    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def median_ratio(rates: list[float], others: list[float]) -> float:

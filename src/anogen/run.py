@@ -100,7 +100,7 @@ class Run:
         """Raise a `UsageError` if something stands at the path."""
         if os.path.lexists(self.path):
             raise UsageError(
-                f"{self.path} exists already; choose another --run, or continue it with --resume"
+                f"{self.path} exists already; choose another folder, or continue it with resume"
             )
 
     @classmethod

@@ -1,6 +1,7 @@
 """`anogen sample`: new images of a run, as a picture or as an array."""
 
 import io
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,7 +38,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--sampler", type=SamplerName, default="prior",
                         help="where latents come from: the prior, or a Gaussian mixture fitted to "
                         "the posterior means of the training images")  # fmt: skip
-    parser.add_argument("--components", type=int, default=10, help="of the mixture")
+    parser.add_argument("--components", type=int, default=10,
+                        help="Gaussians of the mixture; fewer where there are fewer "
+                        "images than twice the latents for each")  # fmt: skip
     parser.add_argument("--truncation", type=float, help="of a StyleGAN: share of the distance "
                         "from the mean style that is left, 0 to 1")  # fmt: skip
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
@@ -65,6 +68,8 @@ def _check(options: dict[str, Any]) -> Path | None:
         raise UsageError(f"--out {out}: expected a name ending in {wanted}; .npy goes with --count")
     if options["count"] is not None and (out is None or options["count"] < 1):
         raise UsageError("--count needs a positive number and --out FILE.npy")
+    if options["seed"] < 0:
+        raise UsageError(f"--seed must not be negative, found {options['seed']}")
     drawn = options["picture"] == "samples"
     if not drawn and (options["label"] is not None or options["sampler"] != "prior"):
         raise UsageError("--label and --sampler are for samples, not for other pictures")
@@ -110,6 +115,14 @@ def _sampler(model: "GenerativeModel", run: "Run", options: dict[str, Any]) -> "
     return make_sampler(options["sampler"], model, images, options["components"])
 
 
+def _marks(options: dict[str, Any]) -> str:
+    """What makes a draw another than the usual one, for its file's name."""
+    parts = {"label": options["label"], "truncation": options["truncation"],
+             "checkpoint": options["checkpoint"], "seed": options["seed"] or None}  # fmt: skip
+    text = "".join(f"_{name}_{value}" for name, value in parts.items() if value is not None)
+    return re.sub(r"[^0-9A-Za-z_.-]", "_", text)
+
+
 def _array(model: "GenerativeModel", run: "Run", options: dict[str, Any], out: Path) -> Path:
     import numpy as np
 
@@ -137,6 +150,6 @@ def _picture(
     else:
         test = run.load_data(options["data_dir"]).test
         made = picture(options["picture"], model, test, options["seed"])
-    target = out or run.figures / f"{made.name}.png"
+    target = out or run.figures / f"{made.name}{_marks(options)}.png"
     save(made.figure, target)
     return target

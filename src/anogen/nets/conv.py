@@ -165,7 +165,8 @@ def check_size(shape: Shape, depth: int) -> None:
     if min(shape[1:]) < MIN_SIZE:
         raise UsageError(
             f"images of {shape[1]}×{shape[2]} are too small for these nets; give "
-            f"{MIN_SIZE}×{MIN_SIZE} or more (set image_size for a folder of pictures), or net mlp"
+            f"{MIN_SIZE}×{MIN_SIZE} or more (set image_size for a folder of pictures), or net mlp "
+            "where the model has that option"
         )
     if min(shape[1:]) < 2 ** (depth + 1):
         raise UsageError(
