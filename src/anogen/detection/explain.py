@@ -11,7 +11,7 @@ from anogen.detection.density import Density
 from anogen.detection.detector import Detector
 from anogen.detection.scores import FUSED, SCORES
 from anogen.detection.scores.fused import OWN, measured, part_of, statistics
-from anogen.detection.scores.pixels import squared_distances
+from anogen.detection.scores.pixels import image_distances
 from anogen.detection.scores.reconstruction import MAPS
 from anogen.detection.view import views
 from anogen.models.base import Reconstructs
@@ -78,7 +78,7 @@ def explain(
     reconstructs = isinstance(detector.model, Reconstructs)
     make_map = MAPS.get(detector.name, MAPS["squared_error"])
     for view, count in views(detector.model, images, detector.device, detector.companions):
-        near.append(squared_distances(view.x[:count], known).cpu())
+        near.append(image_distances(view.x[:count], known).cpu())
         if reconstructs:
             maps.append(make_map(view)[:count].double().cpu())
             rebuilt.append(view.rebuilt[:count].float().cpu())

@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor
 
-from anogen.detection.scores.pixels import squared_distances
+from anogen.detection.scores.pixels import image_distances
 from anogen.detection.scores.reconstruction import layer_errors
 from anogen.detection.view import Discriminates, Score, View
 from anogen.models.base import Reconstructs
@@ -63,7 +63,7 @@ def _start(view: View) -> Tensor:
         return view.mean
     latents = torch.randn(INVERSION_STARTS, model.latent, generator=Generator().manual_seed(0))
     latents = latents.to(view.x.device)
-    return latents[squared_distances(view.x, model.decode(latents)).argmin(1)]
+    return latents[image_distances(view.x, model.decode(latents)).argmin(1)]
 
 
 ADVERSARIAL_SCORES = {

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from anogen.data.images import Images
 from anogen.detection.density import Density
-from anogen.detection.view import Score, State, View, collect
+from anogen.detection.view import Score, State, View, collect, squared_distances
 from anogen.models.base import Encodes, GenerativeModel
 
 NEIGHBOURS = 5
@@ -37,17 +37,9 @@ def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device
 
 
 def _neighbours(view: View, state: State) -> Tensor:
-    return nearest_distances(view.mean, state["means"], NEIGHBOURS)[:, -1]
-
-
-def nearest_distances(rows: Tensor, known: Tensor, count: int) -> Tensor:
-    """Euclidean distances to the nearest known vectors, ascending: float64 `[b, ≤ count]`.
-
-    Without a matrix product, whose last bits depend on where in the batch a row stands.
-    """
-    known = known.to(rows.device).double()
-    distances = torch.cdist(rows.double(), known, compute_mode="donot_use_mm_for_euclid_dist")
-    return distances.topk(min(count, len(known)), largest=False).values
+    known = state["means"].to(view.x.device)
+    squares = squared_distances(view.mean.double(), known)
+    return squares.topk(min(NEIGHBOURS, len(known)), largest=False).values[:, -1].sqrt()
 
 
 LATENT = {

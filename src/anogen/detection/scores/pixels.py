@@ -9,7 +9,7 @@ from torch import Tensor
 from anogen.data.batches import to_bytes
 from anogen.data.images import Images
 from anogen.detection.scores.likelihood import compressed_bytes
-from anogen.detection.view import Score, State, View, collect, is_table
+from anogen.detection.view import Score, State, View, collect, is_table, squared_distances
 from anogen.evaluation.reconstruction import sharpness
 from anogen.models.base import GenerativeModel
 
@@ -50,22 +50,19 @@ def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device
 
 
 def _nearest(view: View, state: State) -> Tensor:
-    return squared_distances(view.x, state["pixels"]).min(1).values
+    return image_distances(view.x, state["pixels"]).min(1).values
 
 
-def squared_distances(x: Tensor, known: Tensor) -> Tensor:
+def image_distances(x: Tensor, known: Tensor) -> Tensor:
     """Squared error between images `[b, ...]` and others `[m, ...]`, float64 `[b, m]`.
 
     On the [0, 1] scale, summed over pixels; uint8 is taken as such. Pictures are compared as
-    bytes, so that every product is a whole number, and sums are exact in any order; a table's rows
-    are compared without a matrix product.
+    bytes, so that every product is a whole number and every sum exact.
     """
+    known = known.to(x.device)
     if is_table(x.shape):
-        pair = x.flatten(1).double(), known.flatten(1).to(x.device).double()
-        return torch.cdist(*pair, compute_mode="donot_use_mm_for_euclid_dist").square()
-    a, b = (_bytes(part.to(x.device)) for part in (x, known))
-    squares = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T
-    return squares / 255**2
+        return squared_distances(x.flatten(1).double(), known.flatten(1).double())
+    return squared_distances(_bytes(x), _bytes(known)) / 255**2
 
 
 def _bytes(x: Tensor) -> Tensor:
@@ -110,9 +107,8 @@ def _fit_svm(model: GenerativeModel, images: Images, device: torch.device) -> St
 def _svm(view: View, state: State) -> Tensor:
     device = view.x.device
     points, weights = state["points"].to(device), state["weights"].to(device)
-    distances = torch.cdist(_rows(view), points, compute_mode="donot_use_mm_for_euclid_dist")
-    kernel = torch.exp(-state["gamma"].to(device) * distances.square())
-    return -(kernel * weights).sum(1)
+    squares = squared_distances(_rows(view), points)
+    return -(torch.exp(-state["gamma"].to(device) * squares) * weights).sum(1)
 
 
 def _fit_forest(model: GenerativeModel, images: Images, device: torch.device) -> State:
