@@ -277,10 +277,18 @@ def test_the_command(anogen, noise_file, tmp_path):
     assert {"precision_0", "recall_1", "f1_1"} <= set(result["table2"][0])
     assert (run / "figures" / "scores_fused.png").exists()
     assert (run / "detector" / "manifest.json").exists()
+    background = tmp_path / "background"
+    assert anogen("train", "--data", f"{noise_file}+mutation=0.3", "--epochs", 1, "--model.width",
+                  4, "--model.latent", 2, "--run", background).code == 0  # fmt: skip
+    beside = anogen("detect", run, "--out", noise_file, "--fpr", 0.05, "--companion", background,
+                    "--score", "likelihood_ratio", "--score", "waic", "--json")  # fmt: skip
+    assert beside.code == 0, beside.err
+    assert [row["score"] for row in json.loads(beside.out)["rows"]] == ["likelihood_ratio", "waic"]
     assert "Table 2 of the paper" in anogen("detect", run, "--out", noise_file, "--fpr", 0.05).out
     for arguments, message in (
         (["--out", noise_file, "--fpr", 0.001], "cannot support a false-positive rate"),
         (["--out", noise_file, "--score", "fusd"], "did you mean 'fused'"),
+        (["--out", noise_file, "--score", "waic"], "--companion RUN"),
         ([], "out"),
     ):
         refused = anogen("detect", run, *arguments)

@@ -121,6 +121,12 @@ def _uniform_noise(pixels: Pixels, strength: float, rng: np.random.Generator) ->
     return rng.integers(0, 256, pixels.shape, np.uint8)
 
 
+def _mutation(pixels: Pixels, share: float, rng: np.random.Generator) -> Pixels:
+    """Ren et al. 2019, section 4: what a background model learns from."""
+    hit = rng.random(pixels.shape, np.float32) < share
+    return np.where(hit, rng.integers(0, 256, pixels.shape, np.uint8), pixels)
+
+
 CORRUPTIONS: dict[str, Corruption] = {
     "gaussian_noise": Corruption(_gaussian_noise, 0.2, "standard deviation, full range 1", 0, 10),
     "salt_and_pepper": Corruption(_salt_and_pepper, 0.1, "share of the pixels", 0, 1),
@@ -131,6 +137,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "vertical_flip": Corruption(_vertical_flip, 1.0, "", 1, 1),
     "contrast": Corruption(_contrast, 0.3, "factor about the image's mean", 0, 100),
     "constant": Corruption(_constant, -1.0, "grey value; -1 draws one per image", -1, 1),
+    "mutation": Corruption(_mutation, 0.2, "share of the pixels that get a random grey", 0, 1),
     "uniform_noise": Corruption(_uniform_noise, 1.0, "", 1, 1),
 }
 """Every transformation by name."""
