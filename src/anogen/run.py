@@ -6,6 +6,7 @@
 - `samples/`: new images after each epoch, always of the same latents
 - `checkpoints/`: `last`, `best` and the predecessor of each, with a manifest
 - `figures/`: pictures
+- `detector/`: a folder for each score with which it was calibrated
 - `evaluation.json`: what `anogen evaluate` measured
 - `report.html`: the page
 """
@@ -151,6 +152,10 @@ class Run:
         except OSError as error:
             raise MachineError(f"{folder}: cannot be made ({error.strerror})") from error
         return folder
+
+    def detector(self, score: str) -> Path:
+        """The folder of the detector with a score, whether it is there or not."""
+        return self.path / "detector" / score
 
     def checkpoint(self, which: str) -> Path:
         """The folder of a checkpoint: `last`, `best` or `last.previous`."""

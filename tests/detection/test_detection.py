@@ -41,7 +41,7 @@ COSTLY = ("regret", "inversion", "importance_weighted")
 
 
 def test_every_score_is_finite_and_its_own_image_s_alone(model, digits):
-    names = [name for name in available(model, 1) if name not in COSTLY]
+    names = [name for name in available(model, [model]) if name not in COSTLY]
     states = fit_scores(model, digits.train[:100], names, CPU)
 
     def scored(pixels):
@@ -258,6 +258,8 @@ def test_what_a_model_cannot_score_is_refused(digits, noise, vae):
         Detector.fit(vae(digits.shape), few)
     with pytest.raises(UsageError, match="at least one out-of-distribution set"):
         judge(gan, digits, [])
+    with pytest.raises(UsageError, match="two sets have one name"):
+        judge(gan, digits, [digits.test, digits.test], false_positive_rate=0.1)
 
 
 def test_the_table_says_unit_and_source():
@@ -276,7 +278,10 @@ def test_the_command(anogen, noise_file, tmp_path):
             "tpr_at_1_fpr", "tpr_at_5_fpr"} <= set(result["rows"][0])  # fmt: skip
     assert {"precision_0", "recall_1", "f1_1"} <= set(result["table2"][0])
     assert (run / "figures" / "scores_fused.png").exists()
-    assert (run / "detector" / "manifest.json").exists()
+    assert (run / "detector" / "fused" / "manifest.json").exists()
+    twice = anogen("detect", run, "--out", noise_file, "--out", str(noise_file), "--fpr", 0.05)
+    assert twice.code == 2
+    assert "two sets have one name" in twice.err
     background = tmp_path / "background"
     assert anogen("train", "--data", f"{noise_file}+mutation=0.3", "--epochs", 1, "--model.width",
                   4, "--model.latent", 2, "--run", background).code == 0  # fmt: skip
@@ -288,6 +293,7 @@ def test_the_command(anogen, noise_file, tmp_path):
     for arguments, message in (
         (["--out", noise_file, "--fpr", 0.001], "cannot support a false-positive rate"),
         (["--out", noise_file, "--score", "fusd"], "did you mean 'fused'"),
+        (["--out", noise_file, "--score", "all", "--score", "fusd"], "did you mean 'fused'"),
         (["--out", noise_file, "--score", "waic"], "--companion RUN"),
         ([], "out"),
     ):

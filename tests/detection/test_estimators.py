@@ -132,6 +132,8 @@ def test_it_works_in_pipelines_and_searches():
 def test_images_are_taken_as_they_are(digits):
     detector = OutlierDetector(epochs=1, options=SMALL).fit(digits.train.pixels)
     assert detector.predict(digits.test.pixels).shape == (len(digits.test),)
+    with pytest.raises(UsageError, match="fitted on images, now given a table"):
+        detector.predict(np.zeros((3, 4)))
     bright = np.full((3, *digits.shape[1:]), 255, np.uint8)
     assert detector.predict(bright).tolist() == [-1, -1, -1]
 
@@ -147,6 +149,8 @@ def test_nonsense_is_refused():
     for wrong in ({"false_positive_rate": 0.7}, {"held_out": 1.0}):
         with pytest.raises(UsageError, match="must lie between"):
             OutlierDetector(**wrong).fit(rows)
+    with pytest.raises(UsageError, match="100 rows cannot support a rate"):
+        OutlierDetector(false_positive_rate=0.001).fit(rows)
     with pytest.raises(UsageError, match="did you mean 'VAE'"):
         OutlierDetector("VEA").fit(rows)
     with pytest.raises(UsageError, match="cannot give"):

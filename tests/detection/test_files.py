@@ -59,11 +59,14 @@ def test_a_bad_value_costs_one_row_only(detector, digits, tmp_path):
     names = [tmp_path / name for name in ("nan.npy", "broken.npy", "bytes_as_floats.npy")]
     rows = list(score_files(detector, find_sources(names), false_positive_rate=0.1))
     assert [bool(row.error) for row in rows] == [False, False, True, False, False, True, True, True]
-    assert "nan" in rows[2].error
+    assert "image 2 has the value nan" in rows[2].error
     assert "divide by 255" in rows[7].error
     (tmp_path / "empty").mkdir()
+    (row,) = score_files(detector, find_sources([tmp_path / "empty"]), false_positive_rate=0.1)
+    assert "no PNG or JPEG picture" in row.error
+    np.save(tmp_path / "none.npy", np.zeros((0, 8, 8), np.uint8))
     with pytest.raises(DataError, match="no image to score"):
-        find_sources([tmp_path / "empty"])
+        find_sources([tmp_path / "none.npy"])
 
 
 def test_an_interrupted_call_goes_on(detector, folder, tmp_path):
@@ -99,7 +102,7 @@ def test_the_command(anogen, noise_file, tmp_path):
     rows = list(csv.DictReader(printed.out.splitlines()))
     assert len(rows) == 600
     assert set(rows[0]) == {"file", "index", "score", "p_value", "label", "error"}
-    assert (run / "detector" / "manifest.json").exists()
+    assert (run / "detector" / "squared_error" / "manifest.json").exists()
     for suffix in ("csv", "jsonl", "parquet"):
         out = tmp_path / f"scores.{suffix}"
         done = anogen("score", run, noise_file, "--fpr", 0.1, "--score", "squared_error",
@@ -109,12 +112,18 @@ def test_the_command(anogen, noise_file, tmp_path):
     table = parquet.read_table(tmp_path / "scores.parquet")
     assert table.column("score").to_pylist() == [float(row["score"]) for row in rows]
     assert (tmp_path / "scores.csv").read_text().splitlines() == printed.out.splitlines()
+    array = tmp_path / "changing.npy"
+    np.save(array, np.zeros((5, 16, 16), np.uint8))
+    first = find_sources([array]).identity
+    np.save(array, np.zeros((5, 16, 16), np.uint8) + 1)
+    assert find_sources([array]).identity != first
     (tmp_path / "bad.png").write_bytes(b"")
     for arguments, code, message in (
         ([noise_file, "--out", "rows.txt"], 2, "expected a name ending in .csv"),
         ([noise_file, "--score", "sqared_error"], 2, "did you mean 'squared_error'"),
         ([noise_file, "--fpr", 0.0001], 2, "cannot support"),
         ([tmp_path / "bad.png", "--strict", "--fpr", 0.1], 3, "bad.png"),
+        ([tmp_path / "bad.png", "--fpr", 0.1], 3, "no image could be scored"),
         ([tmp_path / "nothing.npy", "--strict", "--fpr", 0.1], 3, "nothing.npy"),
         ([], 2, "files"),
     ):

@@ -11,11 +11,11 @@ from sklearn.neighbors import NearestNeighbors
 
 from anogen import GAN, NCPVAE, SCORES, VAE, VAEGAN, Detector, corrupt
 from anogen.detection.density import Density
+from anogen.detection.detector import StaleDetectorError
 from anogen.detection.scores import fit_scores, score_images
-from anogen.detection.scores.fused import OWN, part_of
 from anogen.detection.scores.likelihood import DRAWS, fixed_noise
 from anogen.detection.scores.pixels import SVM_FEATURES, SVM_NU, TREES
-from anogen.errors import MachineError, UsageError
+from anogen.errors import UsageError
 from anogen.models.terms import squared_error
 
 CPU = torch.device("cpu")
@@ -166,6 +166,11 @@ def test_the_contrastive_prior_tells_noise(digits):
     noise = corrupt(digits.test, "gaussian_noise=0.5")
     inside, outside = (scored(model.eval(), part, "contrast") for part in (digits.test, noise))
     assert np.median(outside) > np.quantile(inside, 0.9)
+
+    class Mine(NCPVAE):
+        pass
+
+    assert Mine(digits.shape, beta=2.0).arguments["likelihood"] == "squared_error"
     again = NCPVAE(**model.arguments)
     assert again.arguments == model.arguments
     assert again.contrast_width == 3.0
@@ -184,18 +189,30 @@ def test_a_density_without_one_number_is_the_marginal():
     assert found == pytest.approx(marginal.surprise(points[:, [0, 2]]), rel=1e-3)
 
 
-def test_a_detector_of_other_statistics_is_refused(one, digits):
-    detector = Detector.fit(one, digits)
-    fewer = Density.of(part_of(detector.state, OWN)).without(0).state()
-    state = detector.state | {f"{OWN}.{name}": tensor for name, tensor in fewer.items()}
-    other = Detector(one, "fused", state, detector.calibration, CPU)
-    with pytest.raises(MachineError, match="calibrate again"):
-        other.score(digits.test)
+def test_a_detector_is_for_its_weights_and_version_alone(one, digits, vae, tmp_path, monkeypatch):
+    Detector.fit(one, digits).save(tmp_path / "fused")
+    Detector.load(tmp_path / "fused", one)
+    with pytest.raises(StaleDetectorError, match="other weights"):
+        Detector.load(tmp_path / "fused", vae(digits.shape, seed=1, latent=3))
+    monkeypatch.delitem(SCORES, "pixel_sum")
+    with pytest.raises(StaleDetectorError, match="other statistics"):
+        Detector.load(tmp_path / "fused", one)
+    monkeypatch.setattr("anogen.detection.detector.FORMAT", 2)
+    with pytest.raises(StaleDetectorError, match="another version"):
+        Detector.load(tmp_path / "fused", one)
 
 
-def test_a_strange_calibration_set_is_noticed(one, digits, capsys):
+def test_a_strange_calibration_set_is_noticed(one, digits, capsys, monkeypatch):
+    monkeypatch.setattr("anogen.detection.detector.FITTED_IMAGES", 150)
     strange = corrupt(digits.validation, "inversion")
-    Detector.fit(one, type(digits)(digits.train, strange, digits.test), "pixel_sum")
-    assert "do not look like the training images" in capsys.readouterr().err
-    Detector.fit(one, digits, "pixel_sum")
-    assert "warning" not in capsys.readouterr().err
+    for score in ("pixel_sum", "nearest_pixels"):
+        Detector.fit(one, type(digits)(digits.train, strange, digits.test), score)
+        assert "do not look like the training images" in capsys.readouterr().err
+        Detector.fit(one, digits, score)
+        assert "warning" not in capsys.readouterr().err
+
+
+def test_companions_must_fit(one, digits, vae):
+    for other in (GAN(digits.shape, 3, width=4), vae((1, 32, 32)), vae(digits.shape, classes=10)):
+        with pytest.raises(UsageError, match=r"a companion must have|conditional"):
+            Detector.fit(one, digits, "waic", companions=[other])

@@ -1,6 +1,7 @@
 """`anogen detect`: a run as a calibrated detector, judged against sets from elsewhere."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from anogen.cli.options import new_parser, print_result, table
@@ -13,7 +14,8 @@ against sets from elsewhere; prints the paper's Table 2 and every measure.
   anogen detect runs/vae --out my/pictures --json
 
 A set is the name of a data set or a path, with a transformation after + if you like. Nothing of the
-sets from elsewhere is used to fit or to calibrate."""
+sets from elsewhere is used to fit or to calibrate. Of a path without a part for testing, the tenth
+of its images that anogen holds out for that is judged."""
 
 DEAR = 100
 """A score with more passes through the networks than this is computed where it is named only."""
@@ -58,22 +60,28 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     names = options["score"] or usual
     companions = [Run.open(path).load_model() for path in options["companion"]]
     if "all" in names:
-        names = [*names, *available(model, len(companions))]
-        names = [name for name in names if name != "all" and SCORES[name].passes <= DEAR]
+        cheap = [name for name in available(model, companions) if SCORES[name].passes <= DEAR]
+        names = [name for name in names if name != "all"] + cheap
     data = run.load_data(options["data_dir"])
     sets = [run.load_other(name, options["data_dir"]).test for name in options["out"]]
+    if len({images.name for images in sets}) < len(sets):
+        sets = [replace(images, name=name)
+                for images, name in zip(sets, options["out"], strict=True)]  # fmt: skip
     verdicts = judge(model, data, sets, scores=list(dict.fromkeys(names)),
                      false_positive_rate=options["fpr"], device=options["device"],
                      companions=companions)  # fmt: skip
     rows = [verdict.row(data.name) for verdict in verdicts]
     keys = ("in_set", "out_set", "score", *TABLE_2)
     result = {"rows": rows, "table2": [{key: row[key] for key in keys} for row in rows]}
+    made_for = {verdict.detector.name: verdict.detector for verdict in verdicts}
+    kept = [FUSED] if "all" in (options["score"] or []) else list(made_for)
+    for name in kept:
+        made_for[name].save(run.detector(name))
+    run.write_json("detection.json", result)
     with stage("drawing figures"):
-        made = detection_figures(verdicts, data.test, sets, data.train)
+        made = detection_figures(verdicts, data.test, sets)
         for name, figure in made.items():
             save(figure, run.figures / f"{re.sub(r'[^0-9A-Za-z_.+=-]', '_', name)}.png")
-    verdicts[0].detector.save(run.path / "detector")
-    run.write_json("detection.json", result)
     return {"run": str(run.path), "fpr": options["fpr"], **result}
 
 

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from anogen.cli.options import new_parser
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anogen.detection.detector import Detector
+    from anogen.detection.files import Row
     from anogen.run import Run
 
 DESCRIPTION = """Score images with a run as a detector: one row per image, with its score, p-value
@@ -19,7 +22,7 @@ and label (1 = out). A file that cannot be read becomes a row with its error.
   anogen score runs/vae big.npy --out scores.csv         again after an interruption: goes on
 
 The detector is the one that anogen detect or an earlier call left in the run's folder; where there
-is none with that score, it is calibrated first, on the run's own validation images."""
+is none with that score and these weights, it is calibrated first, on validation images."""
 
 
 def main(arguments: list[str]) -> int:
@@ -30,6 +33,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", help="a file ending in .csv, .jsonl or .parquet; default: CSV on "
                         "standard output")  # fmt: skip
     parser.add_argument("--score", default="fused", help="a score's name")
+    parser.add_argument("--companion", action="append", default=[], help="another run, with which "
+                        "scores such as likelihood_ratio and waic compare")  # fmt: skip
     parser.add_argument("--fpr", type=float, default=0.01,
                         help="share of in-distribution images that may be called out")  # fmt: skip
     parser.add_argument("--image_size", type=int, help="height and width to bring pictures to; "
@@ -68,32 +73,53 @@ def _score(options: dict[str, Any]) -> None:
     }
     if out is None:
         rows = score_files(detector, sources, **settings, strict=options["strict"])
-        write_csv((asdict(row) for row in rows), sys.stdout)
+        write_csv((asdict(row) for row in _counted(rows)), sys.stdout)
         return
     job = {
         "run": str(run.path.resolve()), "score": options["score"], **settings,
-        "files": [str(path) for path, _, _ in sources.parts], "counts": sources.counts,
-        "calibration": detector.calibration.sha256,
+        "files": sources.identity, "strict": options["strict"],
+        "weights": detector.weights_sha256, "calibration": detector.calibration.sha256,
     }  # fmt: skip
     done = rows_done(out, job)
     rows = score_files(detector, sources, **settings, strict=options["strict"], skip=done)
-    print(write_rows(rows, out, job, done))
+    print(write_rows(_counted(rows, done), out, job, done))
+
+
+def _counted(rows: "Iterator[Row]", done: int = 0) -> "Iterator[Row]":
+    """The rows; at their end says how many could not be scored, and fails where none could."""
+    from anogen.errors import DataError
+    from anogen.progress import say
+
+    count = bad = 0
+    error = ""
+    for row in rows:
+        count += 1
+        if row.error:
+            bad, error = bad + 1, row.error
+        yield row
+    if count and bad == count and not done:
+        raise DataError(f"no image could be scored; the last: {error}")
+    if bad:
+        say(f"{bad} of {count} images could not be scored; their rows have the error")
 
 
 def _detector(run: "Run", options: dict[str, Any]) -> "Detector":
-    """The run's own detector where it has this score, else a new one, saved beside the run."""
-    from anogen.detection.detector import Detector
+    """The run's own detector with this score, made and kept where there is none that fits."""
+    from anogen.detection.detector import Detector, StaleDetectorError, refuse_unfit
     from anogen.progress import say
+    from anogen.run import Run
 
     model = run.load_model(options["checkpoint"])
-    folder = run.path / "detector"
-    if folder.exists():
-        found = Detector.load(folder, model, options["device"])
-        if found.name == options["score"]:
-            return found
+    folder = run.detector(options["score"])
+    companions = [Run.open(path).load_model() for path in options["companion"]]
+    if folder.exists() and not companions:
+        try:
+            return Detector.load(folder, model, options["device"])
+        except StaleDetectorError as error:
+            say(str(error))
+    refuse_unfit(model, options["score"], companions)
     say(f"calibrating {options['score']} on the validation images of {run.path}")
     data = run.load_data(options["data_dir"])
-    made = Detector.fit(model, data, options["score"], options["device"])
-    if not folder.exists():
-        made.save(folder)
+    made = Detector.fit(model, data, options["score"], options["device"], companions)
+    made.save(folder)
     return made

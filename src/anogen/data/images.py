@@ -175,7 +175,9 @@ def split(images: Images, test: Images | None = None, held_out: float = 0.1) -> 
     return Splits(images[np.sort(rest)], images[validation], test)
 
 
-def images_from_array(array: NDArray[Any], name: str = "array", labels: Any = None) -> Images:
+def images_from_array(
+    array: NDArray[Any], name: str = "array", labels: Any = None, first: int = 0
+) -> Images:
     """Images from an array of any usual layout and range.
 
     Args:
@@ -183,6 +185,7 @@ def images_from_array(array: NDArray[Any], name: str = "array", labels: Any = No
             or floats in [0, 1] (rounded to 256 levels).
         name: what the report calls them.
         labels: integers or strings `[n]`, or None.
+        first: number of the first image, for messages, where the array is a part of another.
 
     Raises:
         DataError: another shape or type; NaN, infinite or out-of-range values (with their place).
@@ -192,7 +195,7 @@ def images_from_array(array: NDArray[Any], name: str = "array", labels: Any = No
         >>> images_from_array(np.full((2, 16, 16, 3), 0.5)).pixels[0, :, 0, 0]
         array([128, 128, 128], dtype=uint8)
     """
-    pixels = _to_uint8(_to_nchw(np.asanyarray(array), name), name)
+    pixels = _to_uint8(_to_nchw(np.asanyarray(array), name), name, first)
     if labels is None:
         return Images(pixels, name)
     return label(Images(pixels, name), labels)
@@ -236,7 +239,7 @@ def _to_nchw(array: NDArray[Any], name: str) -> NDArray[Any]:
     )
 
 
-def _to_uint8(array: NDArray[Any], name: str) -> Pixels:
+def _to_uint8(array: NDArray[Any], name: str, first: int) -> Pixels:
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.bool_:
@@ -246,7 +249,7 @@ def _to_uint8(array: NDArray[Any], name: str) -> Pixels:
     pixels = np.empty(array.shape, np.uint8)
     for start in range(0, len(array), 4096):
         chunk = array[start : start + 4096]
-        _refuse_bad_values(chunk, start, name)
+        _refuse_bad_values(chunk, first + start, name)
         np.rint(chunk * 255.0, out=pixels[start : start + 4096], casting="unsafe")
     return pixels
 

@@ -1,5 +1,7 @@
 """A trained model, a score and its calibration: what answers whether an image belongs."""
 
+import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,19 +17,28 @@ from anogen.checkpoint import load_checkpoint, save_checkpoint
 from anogen.data.images import Images, Splits, expect
 from anogen.detection.calibration import Calibration, discoveries
 from anogen.detection.scores import FUSED, SCORES, available, fit_scores, score_images
+from anogen.detection.scores.fused import statistics
 from anogen.detection.view import State
 from anogen.device import choose_device
-from anogen.errors import UsageError, unknown_name
+from anogen.errors import MachineError, UsageError, unknown_name
 from anogen.models import find_model
 from anogen.models.base import GenerativeModel
 from anogen.progress import say
 from anogen.training.state import describe
 
+FORMAT = 1
+"""Of a detector's folder."""
 FITTED_IMAGES = 10_000
 """A score learns from at most as many training images."""
+FITTED_VALUES = 20_000_000
+"""And from at most as many values of pixels and channels."""
 UNLIKE = 0.3
 """Largest distance between the distribution functions of training and of calibration scores that
 passes without a warning."""
+
+
+class StaleDetectorError(MachineError):
+    """A saved detector does not belong to this model, or to this version of anogen."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +100,34 @@ class Detector:
                 it can), or images of another shape than the model's.
         """
         expect(data, Splits, "Detector.fit")
-        refuse_unfit(model, score, len(companions))
+        return cls.fit_all(model, data, [score], device, companions)[0]
+
+    @classmethod
+    def fit_all(
+        cls,
+        model: GenerativeModel,
+        data: Splits,
+        scores: Sequence[str],
+        device: str = "auto",
+        companions: Sequence[GenerativeModel] = (),
+    ) -> "list[Detector]":
+        """A detector for each score, as `fit`, from one pass over the images."""
+        for score in scores:
+            refuse_unfit(model, score, companions)
         target = choose_device(device)
-        states = fit_scores(model, fitted_images(data), [score], target)
-        held_out = score_images(model, data.validation, [score], target, states, companions)[:, 0]
-        seen = fitted_images(data)[: len(held_out)]
-        known = score_images(model, seen, [score], target, states, companions)[:, 0]
-        warn_of_difference(known, held_out, data.validation.name)
-        state, calibration = states.get(score, {}), Calibration.of(held_out)
-        return cls(model.eval(), score, state, calibration, target, tuple(companions))
+        states = fit_scores(model, fitted_images(data), scores, target)
+
+        def scored(images: Images) -> NDArray[np.float64]:
+            return score_images(model, images, scores, target, states, companions)
+
+        held_out, unseen = scored(data.validation), unfitted_images(data)
+        if unseen is not None:
+            warn_of_difference(scored(unseen)[:, 0], held_out[:, 0], data.validation.name)
+        return [
+            cls(model.eval(), score, states.get(score, {}), Calibration.of(held_out[:, index]),
+                target, tuple(companions))
+            for index, score in enumerate(scores)
+        ]  # fmt: skip
 
     def score(self, images: Images) -> NDArray[np.float64]:
         """float64 `[n]`, higher meaning further out; the same image always has the same score."""
@@ -133,8 +163,23 @@ class Detector:
             tensors["state"] = self.state
         for index, companion in enumerate(self.companions):
             tensors[f"companion_{index}"] = companion.state_dict()
-        recipes = [describe(companion) for companion in self.companions]
-        save_checkpoint(Path(folder), tensors, {"score": self.name, "companions": recipes})
+        state = {
+            "format": FORMAT,
+            "score": self.name,
+            "statistics": statistics(SCORES, self.model) if self.name == FUSED else [],
+            "weights_sha256": self.weights_sha256,
+            "companions": [describe(companion) for companion in self.companions],
+        }
+        save_checkpoint(Path(folder), tensors, state)
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the model's weights: a calibration is for these alone."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def load(cls, folder: str | Path, model: GenerativeModel, device: str = "auto") -> "Detector":
@@ -142,18 +187,26 @@ class Detector:
 
         Raises:
             UsageError: the model cannot give the score.
+            StaleDetectorError: it was calibrated for other weights, or by another version.
             MachineError: there is none, or it is damaged.
         """
         tensors, state = load_checkpoint(Path(folder))
+        if state.get("format") != FORMAT:
+            raise StaleDetectorError(f"{folder}: of another version of anogen; calibrate again")
         companions = [
             _rebuilt(made, tensors[f"companion_{index}"])
             for index, made in enumerate(state["companions"])
         ]
-        refuse_unfit(model, state["score"], len(companions))
+        refuse_unfit(model, state["score"], companions)
         calibration = Calibration(tensors["calibration"]["scores"].numpy())
         learnt = tensors.get("state", {})
         target = choose_device(device)
-        return cls(model.eval(), state["score"], learnt, calibration, target, companions)
+        made = cls(model.eval(), state["score"], learnt, calibration, target, companions)
+        if made.weights_sha256 != state["weights_sha256"]:
+            raise StaleDetectorError(f"{folder}: calibrated for other weights; calibrate again")
+        if made.name == FUSED and state["statistics"] != statistics(SCORES, model):
+            raise StaleDetectorError(f"{folder}: made of other statistics; calibrate again")
+        return made
 
 
 def _rebuilt(made: dict[str, Any], weights: State) -> GenerativeModel:
@@ -163,8 +216,22 @@ def _rebuilt(made: dict[str, Any], weights: State) -> GenerativeModel:
 
 
 def fitted_images(data: Splits) -> Images:
-    """The training images from which a score learns, at most 10,000, evenly spaced."""
-    return data.train[:: -(-len(data.train) // FITTED_IMAGES)]
+    """The training images from which scores learn, evenly spaced.
+
+    At most 10,000, and fewer of large images, so that they take a few hundred megabytes.
+    """
+    return data.train[:: _step(data)]
+
+
+def unfitted_images(data: Splits) -> Images | None:
+    """Training images from which no score learns, as many as validation has, if there are any."""
+    step = _step(data)
+    return data.train[1::step][: len(data.validation)] if step > 1 else None
+
+
+def _step(data: Splits) -> int:
+    most = min(FITTED_IMAGES, max(200, FITTED_VALUES // math.prod(data.shape)))
+    return -(-len(data.train) // most)
 
 
 def warn_of_difference(
@@ -183,8 +250,10 @@ def warn_of_difference(
         )
 
 
-def refuse_unfit(model: GenerativeModel, score: str, companions: int = 0) -> None:
-    """Raise a `UsageError` if there is no such score, or the model cannot give it."""
+def refuse_unfit(
+    model: GenerativeModel, score: str, companions: Sequence[GenerativeModel] = ()
+) -> None:
+    """Raise a `UsageError` if there is no such score, or the models cannot give it."""
     if score not in SCORES:
         raise unknown_name("score", score, SCORES)
     if not SCORES[score].fits(model):
@@ -192,12 +261,18 @@ def refuse_unfit(model: GenerativeModel, score: str, companions: int = 0) -> Non
             f"{type(model).__name__} cannot give the score {score}; it has "
             f"{', '.join(available(model, companions))}"
         )
-    if companions < SCORES[score].companions:
+    if len(companions) < SCORES[score].companions:
         raise UsageError(
             f"the score {score} compares with another model; give companions (on the command line "
             "--companion RUN)"
         )
-    if model.classes:
+    for companion in companions:
+        if not SCORES["negative_elbo"].fits(companion) or companion.shape != model.shape:
+            raise UsageError(
+                f"a companion must have a likelihood for images of {model.shape}; found "
+                f"{type(companion).__name__} for {companion.shape}"
+            )
+    if any(each.classes for each in (model, *companions)):
         raise UsageError(
             "a conditional model needs a label for every image, which new images do not have; "
             "train with classes 0 for detection"

@@ -73,6 +73,11 @@ class _Estimator(BaseEstimator):
             held_out, rest = order[:needed], order[needed:]
         else:
             held_out = rest = order
+        if len(held_out) + 1 < 1 / rate:
+            raise UsageError(
+                f"{len(order)} rows cannot support a rate of {rate:g}; the smallest is "
+                f"{1 / (len(held_out) + 1):.2g}; give more rows or a larger rate"
+            )
         known = images[np.sort(rest)]
         data = Splits(known, images[np.sort(held_out)], known)
         seed = int(random.randint(2**31 - 1))
@@ -97,7 +102,11 @@ class _Estimator(BaseEstimator):
 
     def _images(self, x: Any, *, new: bool) -> Images:
         """Rows of a table squashed to [0, 1], or images of any usual layout."""
-        if len(getattr(x, "shape", ())) > 2:
+        pictures = len(getattr(x, "shape", ())) > 2
+        if not new and pictures != (not is_table(self.detector_.model.shape)):
+            kinds = ("a table", "images")
+            raise UsageError(f"fitted on {kinds[not pictures]}, now given {kinds[pictures]}")
+        if pictures:
             return images_from_array(np.asarray(x), "images")
         checked: Any = validate_data(
             self, x, reset=new, dtype=np.float64, ensure_min_samples=2 if new else 1
@@ -128,7 +137,7 @@ class OutlierDetector(OutlierMixin, _Estimator):
         learning_rate: Adam's.
         held_out: share of the rows on which the score is calibrated; more where the rate needs
             more. With too few rows to hold any out, all are used for both, and the rate is then
-            that of the training rows.
+            that of the training rows; one that they are too few for is refused.
         options: further arguments of the model, such as `{"latent": 8}`.
         random_state: of the split, the weights and the noise.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.

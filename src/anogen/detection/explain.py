@@ -52,14 +52,15 @@ class Explanation:
 
 @torch.no_grad()
 def explain(
-    detector: Detector, images: Images, training: Images, neighbours: int = 3
+    detector: Detector, images: Images, training: Images | None = None, neighbours: int = 3
 ) -> Explanation:
     """Explain the scores of at most 1,000 images.
 
     Args:
         detector: of any score.
         images: those to explain.
-        training: images among which the nearest are sought, usually `data.train`.
+        training: images among which the nearest are sought, usually `data.train`; None: nothing is
+            sought.
         neighbours: how many of them.
 
     Example:
@@ -73,18 +74,20 @@ def explain(
     """
     images = images[:MOST_IMAGES]
     maps, rebuilt, values = [], [], []
-    known = torch.from_numpy(np.ascontiguousarray(training.pixels[:]))
+    known = None if training is None else torch.from_numpy(np.array(training.pixels[:]))
     near: list[torch.Tensor] = []
     reconstructs = isinstance(detector.model, Reconstructs)
     make_map = MAPS.get(detector.name, MAPS["squared_error"])
     for view, count in views(detector.model, images, detector.device, detector.companions):
-        near.append(image_distances(view.x[:count], known).cpu())
+        if known is not None:
+            near.append(image_distances(view.x[:count], known).cpu())
         if reconstructs:
             maps.append(make_map(view)[:count].double().cpu())
             rebuilt.append(view.rebuilt[:count].float().cpu())
         if detector.name == FUSED:
             values.append(measured(SCORES, view, detector.state)[:count])
-    distances, nearest = torch.cat(near).topk(min(neighbours, len(known)), largest=False)
+    among = torch.cat(near) if near else torch.zeros(len(images), 0, dtype=torch.float64)
+    distances, nearest = among.topk(min(neighbours, among.shape[1]), largest=False)
     shares, deviations = {}, {}
     if detector.name == FUSED:
         names = statistics(SCORES, detector.model)

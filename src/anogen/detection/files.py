@@ -1,4 +1,4 @@
-"""Scores of files: one row for each image, in constant memory, to be resumed where it stopped."""
+"""Scores of files: one row for each image, a few at a time, to be resumed where it stopped."""
 
 import csv
 import json
@@ -69,11 +69,21 @@ class Sources:
     def __len__(self) -> int:
         return sum(self.counts)
 
+    @property
+    def identity(self) -> list[list[str | int]]:
+        """Path, count, size and time of change of each part: the same for the same files."""
+        found: list[list[str | int]] = []
+        for (path, _, _), count in zip(self.parts, self.counts, strict=True):
+            about = path.stat() if path.exists() else None
+            sizes = [0, 0] if about is None else [about.st_size, about.st_mtime_ns]
+            found.append([str(path), count, *sizes])
+        return found
+
 
 def find_sources(paths: Iterable[str | Path]) -> Sources:
     """Pictures, folders of pictures, and array files, in the order given.
 
-    A file that cannot be opened counts as one image with an error.
+    A file that cannot be opened, or a folder without pictures, counts as one image with an error.
 
     Raises:
         DataError: nothing at all is there.
@@ -83,8 +93,9 @@ def find_sources(paths: Iterable[str | Path]) -> Sources:
     for path in map(Path, paths):
         if path.is_dir():
             found = pictures_in(path)
-            parts += [(picture, None, "") for picture in found]
-            counts += [1] * len(found)
+            empty = (path, None, f"{path}: no PNG or JPEG picture in it")
+            parts += [(picture, None, "") for picture in found] or [empty]
+            counts += [1] * max(1, len(found))
         elif path.suffix.lower() in PICTURE_SUFFIXES:
             parts.append((path, None, ""))
             counts.append(1)
@@ -151,10 +162,13 @@ def _rows(detector: Detector, chunk: list[_Item], threshold: float, strict: bool
     for item in chunk:
         if item.pixels is None:
             yield Row(item.file, item.index, error=item.error)
-        else:
-            score, p_value = next(scores)
+            continue
+        score, p_value = next(scores)
+        if np.isfinite(score):
             label = int(score > threshold)
             yield Row(item.file, item.index, float(score), float(p_value), label)
+        else:
+            yield Row(item.file, item.index, error=f"the score is {score}; choose another one")
 
 
 def _items(
@@ -194,7 +208,7 @@ def _slice(
 ) -> Iterator[_Item]:
     """Some images of an array; where one is bad, each alone, so that the others are not lost."""
     try:
-        pixels = images_from_array(array[start:stop], str(path)).pixels[:]
+        pixels = images_from_array(array[start:stop], str(path), first=start).pixels[:]
         for index, image in enumerate(pixels, start):
             yield _Item(str(path), index, _fitting(image, shape, str(path)))
     except DataError as error:
@@ -210,9 +224,11 @@ def _fitting(
 ) -> NDArray[np.uint8]:
     if pixels.shape == shape:
         return pixels
+    hint = ""
+    if pixels.shape[0] == shape[0] and shape[1] == shape[2]:
+        hint = f"; pictures are brought to its size with --image_size {shape[1]}"
     raise DataError(
-        f"{name}: {list(pixels.shape)} (channels, height, width), the model has {list(shape)}; "
-        f"pictures are brought to its size with --image_size {shape[1]}"
+        f"{name}: {list(pixels.shape)} (channels, height, width), the model has {list(shape)}{hint}"
     )
 
 
@@ -260,7 +276,11 @@ def rows_done(out: Path, job: dict[str, Any]) -> int:
     lines = whole.count(b"\n")
     if not lines:
         return 0
-    if json.loads(whole.split(b"\n", 1)[0]) != job:
+    try:
+        first = json.loads(whole.split(b"\n", 1)[0])
+    except ValueError:
+        first = None
+    if first != job:
         raise UsageError(f"{part} is of other files or another detector; remove it, or choose "
                          "another --out")  # fmt: skip
     if len(whole) < len(content):

@@ -9,15 +9,9 @@ from numpy.typing import NDArray
 
 from anogen.data.images import Images, Splits
 from anogen.detection.calibration import Calibration
-from anogen.detection.detector import (
-    Detector,
-    fitted_images,
-    refuse_unfit,
-    warn_of_difference,
-)
+from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.metrics import intervals, precision_recall, separation
-from anogen.detection.scores import FUSED, fit_scores, score_images
-from anogen.device import choose_device
+from anogen.detection.scores import FUSED, score_images
 from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel
 
@@ -89,24 +83,21 @@ def judge(
     """
     if not out_sets:
         raise UsageError("detect needs at least one out-of-distribution set")
+    names = [images.name for images in out_sets]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two sets have one name, of {', '.join(names)}; name them apart")
     for name in scores:
-        refuse_unfit(model, name, len(companions))
+        refuse_unfit(model, name, companions)
     Calibration.of(np.arange(float(len(data.validation)))).threshold(false_positive_rate)
-    target = choose_device(device)
-    states = fit_scores(model, fitted_images(data), scores, target)
+    detectors = Detector.fit_all(model, data, scores, device, companions)
+    states = {detector.name: detector.state for detector in detectors}
 
     def scored(images: Images) -> NDArray[np.float64]:
-        return score_images(model, images, scores, target, states, companions)
+        return score_images(model, images, scores, detectors[0].device, states, companions)
 
-    held_out, known = scored(data.validation), scored(fitted_images(data)[: len(data.validation)])
-    warn_of_difference(known[:, 0], held_out[:, 0], data.validation.name)
     inside, outside = scored(data.test), [scored(images) for images in out_sets]
-    verdicts: list[Verdict] = []
-    for index, name in enumerate(scores):
-        calibration = Calibration.of(held_out[:, index])
-        detector = Detector(model, name, states.get(name, {}), calibration, target, companions)
-        verdicts += [
-            Verdict(images.name, detector, inside[:, index], others[:, index], false_positive_rate)
-            for images, others in zip(out_sets, outside, strict=True)
-        ]
-    return verdicts
+    return [
+        Verdict(images.name, detector, inside[:, index], others[:, index], false_positive_rate)
+        for index, detector in enumerate(detectors)
+        for images, others in zip(out_sets, outside, strict=True)
+    ]

@@ -23,7 +23,7 @@ EXPLAINED = 8
 
 
 def detection_figures(
-    verdicts: Sequence[Verdict], inside: Images, outside: Sequence[Images], training: Images
+    verdicts: Sequence[Verdict], inside: Images, outside: Sequence[Images]
 ) -> dict[str, Figure]:
     """Name → figure, for every score and every out-of-distribution set.
 
@@ -31,7 +31,6 @@ def detection_figures(
         verdicts: from `judge`.
         inside: the in-distribution test images of the verdicts.
         outside: their out-of-distribution sets.
-        training: where the nearest images of explanations are sought.
     """
     made: dict[str, Figure] = {}
     for name in dict.fromkeys(verdict.detector.name for verdict in verdicts):
@@ -47,7 +46,7 @@ def detection_figures(
         made[f"operating_curves_{images.name}"] = figures.operating_curves(curves, title)
         made |= _maps(against[0], inside, images)
         if isinstance(against[0].detector.model, Reconstructs):
-            made[f"explanations_{images.name}"] = _explained(against[0], inside, images, training)
+            made[f"explanations_{images.name}"] = _explained(against[0], inside, images)
     return made
 
 
@@ -79,11 +78,11 @@ def _maps(verdict: Verdict, inside: Images, outside: Images) -> dict[str, Figure
     }
 
 
-def _explained(verdict: Verdict, inside: Images, outside: Images, training: Images) -> Figure:
+def _explained(verdict: Verdict, inside: Images, outside: Images) -> Figure:
     """Images of both sets, what the model made of them, and what each pixel adds to the error."""
     rows: list[NDArray[np.uint8]] = []
     parts = [part[:: max(1, len(part) // EXPLAINED)][:EXPLAINED] for part in (inside, outside)]
-    found = [explain(verdict.detector, part, training[:1]) for part in parts]
+    found = [explain(verdict.detector, part) for part in parts]
     maps = [one.map for one in found if one.map is not None]
     brightest = max(max(float(each.max()) for each in maps), 1e-12)
     for part, one, each in zip(parts, found, maps, strict=True):

@@ -1,6 +1,7 @@
 """The contract of a score: a view of a batch in, one number per image out."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, cast, runtime_checkable
@@ -132,8 +133,8 @@ def views(
 ) -> Iterator[tuple[View, int]]:
     """Views of all images, first to last, each with the number of images in it.
 
-    Every view has the same size, the last one filled up with black images, and nothing runs in
-    less than float32, so that what is made of an image does not depend on its company.
+    Every view has the same size, the last one filled up with black images, so that what is made of
+    an image does not depend on its company; see `exactly` for the rest.
 
     Raises:
         UsageError: images of another shape than the model's.
@@ -148,6 +149,13 @@ def views(
         yield View(model, whole.contiguous(memory_format=torch.channels_last), companions), len(x)
 
 
+def exactly() -> AbstractContextManager[None]:
+    """The block computes in full float32, and by the same algorithm whenever it is asked."""
+    return torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+
+
 @torch.no_grad()
 def collect(
     function: Callable[[View], Tensor],
@@ -156,7 +164,8 @@ def collect(
     device: torch.device,
 ) -> Tensor:
     """What a function makes of all images, float64 `[n, ...]` on the processor."""
-    found = [function(view)[:n].double().cpu() for view, n in views(model, images, device)]
+    with exactly():
+        found = [function(view)[:n].double().cpu() for view, n in views(model, images, device)]
     return torch.cat(found)
 
 

@@ -61,10 +61,11 @@ class GenerativeModel(nn.Module, ABC):
             return model
         bound.apply_defaults()
         own = dict(list(bound.arguments.items())[1:])
+        owner = next(kind for kind in cls.__mro__ if "__init__" in vars(kind))
         for parameter in signature.parameters.values():
             if parameter.kind is parameter.VAR_KEYWORD:
                 handed = own.pop(parameter.name)
-                own |= _defaults(super(cls, model).__init__) | own | handed
+                own |= _defaults(super(owner, model).__init__) | own | handed
         object.__setattr__(model, "arguments", own)
         return model
 

@@ -67,9 +67,10 @@ class NCPVAE(VAE):
 
     def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
         """The VAE's loss and terms, with the KL of noisy images from the wide prior, in nats."""
-        found = super().losses(x, step, label)
         noisy = (x + self.contrast_noise * torch.randn_like(x)).clamp(0, 1)
-        contrast = self._from_wide(*self.posterior(noisy))
+        mu, logvar = self.posterior(torch.cat([x, noisy]))  # normalised together, as later alone
+        found = self._losses_at((mu[: len(x)], logvar[: len(x)]), x, step, label)
+        contrast = self._from_wide(mu[len(x) :], logvar[len(x) :])
         total = found.players["vae"] + self.contrast * contrast.mean()
         return Losses({"vae": total}, {**found.terms, "contrast_nats": contrast})
 

@@ -139,7 +139,13 @@ class VAE(GenerativeModel):
         `sampled_squared_error` is larger than the squared error of `reconstruct`, which decodes the
         posterior's mean.
         """
-        mu, logvar = self.posterior(x)
+        return self._losses_at(self.posterior(x), x, step, label)
+
+    def _losses_at(
+        self, posterior: tuple[Tensor, Tensor], x: Tensor, step: int | None, label: Tensor | None
+    ) -> Losses:
+        """The losses of images with these posteriors."""
+        mu, logvar = posterior
         raw = self._decode_raw(self._draw(mu, logvar), label)
         kl = kl_standard_normal(mu, logvar)
         nll = self._nll(x, raw)

@@ -13,7 +13,7 @@ from anogen.detection.scores.latent import LATENT
 from anogen.detection.scores.likelihood import LIKELIHOOD
 from anogen.detection.scores.pixels import PIXELS
 from anogen.detection.scores.reconstruction import RECONSTRUCTION
-from anogen.detection.view import Score, State, views
+from anogen.detection.view import Score, State, exactly, views
 from anogen.models.base import GenerativeModel
 from anogen.progress import Progress
 
@@ -22,17 +22,17 @@ SCORES: dict[str, Score] = {FUSED: make_fused(_each), **_each}
 """Every score by name."""
 
 
-def available(model: GenerativeModel, companions: int = 0) -> list[str]:
+def available(model: GenerativeModel, companions: Sequence[GenerativeModel] = ()) -> list[str]:
     """The names of the scores that the model can give, in the table's order.
 
     Args:
         model: of any kind.
-        companions: how many other models there are to compare with.
+        companions: other models to compare with.
     """
     return [
         name
         for name, score in SCORES.items()
-        if score.fits(model) and score.companions <= companions
+        if score.fits(model) and score.companions <= len(companions)
     ]
 
 
@@ -73,7 +73,7 @@ def score_images(
     """
     states = states or {}
     parts: list[NDArray[np.float64]] = []
-    with Progress(f"scoring {images.name}", len(images)) as bar:
+    with exactly(), Progress(f"scoring {images.name}", len(images)) as bar:
         for view, count in views(model, images, device, companions):
             columns = [SCORES[name](view, states.get(name)).double().cpu() for name in names]
             parts.append(torch.stack(columns, 1)[:count].numpy())

@@ -8,7 +8,6 @@ from torch import Tensor
 from anogen.data.images import Images
 from anogen.detection.density import Density
 from anogen.detection.view import Score, State, View, collect
-from anogen.errors import MachineError
 from anogen.models.base import GenerativeModel
 
 FUSED = "fused"
@@ -64,12 +63,7 @@ def make_fused(scores: Mapping[str, Score]) -> Score:
         return state | {f"{OWN}.{key}": value for key, value in learnt.items()}
 
     def surprise(view: View, state: State) -> Tensor:
-        density, known = Density.of(part_of(state, OWN)), len(statistics(scores, view.model))
-        if len(density.mean) != known:
-            raise MachineError(
-                f"this detector knows {len(density.mean)} statistics, this version of anogen "
-                f"{known}; calibrate again with anogen detect"
-            )
+        density = Density.of(part_of(state, OWN))
         return torch.from_numpy(density.surprise(measured(scores, view, state).numpy()))
 
     return Score(

@@ -55,10 +55,12 @@ def _regret(view: View) -> Tensor:
         x = view.x.clone()
         fitted = [part.clone().requires_grad_() for part in view.posterior]
         optimizer = torch.optim.Adam(fitted, lr=REGRET_RATE)
-        for _ in range(REGRET_STEPS):
+        for step in range(REGRET_STEPS + 1):
             loss = -_bound(view.model, x, (fitted[0], fitted[1]))
-            gradients = torch.autograd.grad(loss.sum(), fitted)
             best = torch.minimum(best, loss.detach())
+            if step == REGRET_STEPS:
+                break
+            gradients = torch.autograd.grad(loss.sum(), fitted)
             for parameter, gradient in zip(fitted, gradients, strict=True):
                 parameter.grad = gradient
             optimizer.step()

@@ -9,7 +9,7 @@ from torch import Tensor
 from anogen.data.batches import to_bytes
 from anogen.data.images import Images
 from anogen.detection.scores.likelihood import compressed_bytes
-from anogen.detection.view import Score, State, View, collect, is_table, squared_distances
+from anogen.detection.view import Score, State, View, collect, squared_distances
 from anogen.evaluation.reconstruction import sharpness
 from anogen.models.base import GenerativeModel
 
@@ -56,13 +56,13 @@ def _nearest(view: View, state: State) -> Tensor:
 def image_distances(x: Tensor, known: Tensor) -> Tensor:
     """Squared error between images `[b, ...]` and others `[m, ...]`, float64 `[b, m]`.
 
-    On the [0, 1] scale, summed over pixels; uint8 is taken as such. Pictures are compared as
-    bytes, so that every product is a whole number and every sum exact.
+    On the [0, 1] scale, summed over pixels. Where the others are uint8, `x` is taken as bytes too,
+    so that every product is a whole number and every sum exact.
     """
     known = known.to(x.device)
-    if is_table(x.shape):
-        return squared_distances(x.flatten(1).double(), known.flatten(1).double())
-    return squared_distances(_bytes(x), _bytes(known)) / 255**2
+    if known.dtype == torch.uint8:
+        return squared_distances(_bytes(x), _bytes(known)) / 255**2
+    return squared_distances(x.flatten(1).double(), known.flatten(1).double())
 
 
 def _bytes(x: Tensor) -> Tensor:
