@@ -34,7 +34,8 @@ def render(template: str) -> str:
     text = environment.from_string((HERE / template).read_text("utf-8"))
     return text.render(
         **results, median=statistics.median, median_ratio=median_ratio, min=min, max=max,
-        over_seeds=over_seeds, mean=statistics.mean, panel_means=panel_means, of=of, promises=promises,
+        mean=statistics.mean, over_seeds=over_seeds, panel_means=panel_means, of=of,
+        promises=promises,
     )  # fmt: skip
 
 

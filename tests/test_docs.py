@@ -19,7 +19,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code = blocks(ROOT / "README.md", "python")
-    assert len(code) == 2  # the second goes on where the first ends
+    assert len(code) == 3  # each goes on where the one before ends
     assert len([line for line in code[0].splitlines() if line.strip()]) <= 7
     exec(compile("\n".join(code), "README.md", "exec"), {})
     error, low, high = map(float, capsys.readouterr().out.split())
