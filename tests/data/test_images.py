@@ -7,6 +7,15 @@ from anogen import Images, images_from_array, split
 from anogen.errors import DataError, UsageError
 
 
+def test_foreign_data_is_all_of_it_unless_it_has_test_images():
+    pixels = np.arange(30, dtype=np.uint8).reshape(30, 1, 1, 1).repeat(4, 2).repeat(4, 3)
+    images = Images(pixels, "ramp", np.arange(30), tuple(map(str, range(30))))
+    parts = split(images)
+    assert sorted(parts.foreign.labels.tolist()) == list(range(30))
+    assert np.array_equal(parts.foreign.pixels[:, 0, 0, 0], parts.foreign.labels)
+    assert split(images[:20], images[20:]).foreign.labels.tolist() == list(range(20, 30))
+
+
 def test_images_refuse_what_they_are_not():
     with pytest.raises(DataError, match="must be uint8"):
         Images(np.zeros((2, 1, 4, 4), np.float32), "x")  # type: ignore[arg-type]

@@ -2,9 +2,13 @@
 
 import re
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anogen.cli.options import new_parser, print_result, table
+
+if TYPE_CHECKING:
+    from anogen.data.images import Images
+    from anogen.run import Run
 
 DESCRIPTION = """Calibrate on held-out images of the run's own data, then judge its test images
 against sets from elsewhere; prints the paper's Table 2 and every measure.
@@ -13,9 +17,9 @@ against sets from elsewhere; prints the paper's Table 2 and every measure.
   anogen detect runs/vae --out fashion-mnist --out mnist+blur --score all --fpr 0.05
   anogen detect runs/vae --out my/pictures --json
 
-A set is the name of a data set or a path, with a transformation after + if you like. Nothing of the
-sets from elsewhere is used to fit or to calibrate. Of a path without a part for testing, the tenth
-of its images that anogen holds out for that is judged."""
+A set is the name of a data set or a path, with a transformation after + if you like. Nothing of
+the sets from elsewhere is used to fit or to calibrate. A set without a part for testing is judged
+whole, unless it is the run's own data, transformed."""
 
 DEAR = 100
 """A score with more passes through the networks than this is computed where it is named only."""
@@ -63,7 +67,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
         cheap = [name for name in available(model, companions) if SCORES[name].passes <= DEAR]
         names = [name for name in names if name != "all"] + cheap
     data = run.load_data(options["data_dir"])
-    sets = [run.load_other(name, options["data_dir"]).test for name in options["out"]]
+    sets = [_out_set(run, name, options["data_dir"]) for name in options["out"]]
     if len({images.name for images in sets}) < len(sets):
         sets = [replace(images, name=name)
                 for images, name in zip(sets, options["out"], strict=True)]  # fmt: skip
@@ -83,6 +87,13 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
         for name, figure in made.items():
             save(figure, run.figures / f"{re.sub(r'[^0-9A-Za-z_.+=-]', '_', name)}.png")
     return {"run": str(run.path), "fpr": options["fpr"], **result}
+
+
+def _out_set(run: "Run", name: str, data_dir: str | None) -> "Images":
+    """Test images, transformed, of the run's own data; of other data all that stands for it."""
+    splits = run.load_other(name, data_dir)
+    own = name.split("+")[0] == str(run.config["data"]).split("+")[0]
+    return splits.test if own else splits.foreign
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -124,12 +124,24 @@ class Splits:
         test: touched only by evaluation.
         source: the arguments of `anogen.load_data` that make these splits again; empty for images
             that come from memory.
+        own_test: whether the test images came as such; else they are a share of all images.
     """
 
     train: Images
     validation: Images
     test: Images
     source: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    own_test: bool = True
+
+    @property
+    def foreign(self) -> Images:
+        """What represents this data where no model learns from it: its own test images, or all."""
+        if self.own_test:
+            return self.test
+        parts = (self.train, self.validation, self.test)
+        pixels = np.concatenate([part.pixels[:] for part in parts])
+        labels = [part.labels for part in parts if part.labels is not None]
+        return replace(self.test, pixels=pixels, labels=np.concatenate(labels) if labels else None)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -170,9 +182,10 @@ def split(images: Images, test: Images | None = None, held_out: float = 0.1) -> 
     order = np.random.default_rng(SPLIT_SEED).permutation(len(images))
     share = min(max(1, round(held_out * len(images))), (len(images) - 1) // 2)
     validation, rest = np.sort(order[:share]), order[share:]
+    own_test = test is not None
     if test is None:
         test, rest = images[np.sort(rest[:share])], rest[share:]
-    return Splits(images[np.sort(rest)], images[validation], test)
+    return Splits(images[np.sort(rest)], images[validation], test, own_test=own_test)
 
 
 def images_from_array(
