@@ -132,7 +132,7 @@ def test_the_false_discovery_rate_is_held():
 
 def test_a_rate_that_cannot_be_supported_is_refused():
     calibration = Calibration.of(np.arange(50.0))
-    with pytest.raises(UsageError, match=r"50 calibration images cannot support .*0\.01"):
+    with pytest.raises(UsageError, match=r"50 calibration examples cannot support .*0\.01"):
         calibration.threshold(0.01)
     with pytest.raises(UsageError, match="lies between 0 and 1"):
         calibration.threshold(1.0)

@@ -149,7 +149,7 @@ def test_nonsense_is_refused():
     for wrong in ({"false_positive_rate": 0.7}, {"held_out": 1.0}):
         with pytest.raises(UsageError, match="must lie between"):
             OutlierDetector(**wrong).fit(rows)
-    with pytest.raises(UsageError, match="100 rows cannot support a rate"):
+    with pytest.raises(UsageError, match="100 calibration examples cannot support"):
         OutlierDetector(false_positive_rate=0.001).fit(rows)
     with pytest.raises(UsageError, match="did you mean 'VAE'"):
         OutlierDetector("VEA").fit(rows)

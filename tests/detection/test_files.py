@@ -9,7 +9,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from anogen import Detector, Images
-from anogen.detection.files import find_sources, part_of, rows_done, score_files, write_rows
+from anogen.detection.files import find_sources, score_files
+from anogen.detection.rows import part_of, rows_done, write_rows
 from anogen.errors import DataError, UsageError
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anogen.detection.detector import Detector
-    from anogen.detection.files import Row
+    from anogen.detection.rows import Row
     from anogen.run import Run
 
 DESCRIPTION = """Score images with a run as a detector: one row per image, with its score, p-value
@@ -49,14 +49,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _score(options: dict[str, Any]) -> None:
-    from anogen.detection.files import (
-        check_format,
-        find_sources,
-        rows_done,
-        score_files,
-        write_csv,
-        write_rows,
-    )
+    from anogen.detection.files import find_sources, score_files
+    from anogen.detection.rows import check_format, rows_done, write_csv, write_rows
     from anogen.run import Run
 
     out = Path(options["out"]) if options["out"] else None

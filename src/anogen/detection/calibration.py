@@ -66,10 +66,9 @@ class Calibration:
         An order statistic of the calibration scores.
 
         Raises:
-            UsageError: the rate is not in (0, 1), or smaller than 1 / (n + 1), which this many
-                images cannot support.
+            UsageError: what `allowed` refuses.
         """
-        return float(self.scores[len(self.scores) - self._allowed(false_positive_rate)])
+        return float(self.scores[-allowed(false_positive_rate, len(self.scores))])
 
     def false_positive_interval(
         self, false_positive_rate: float, confidence: float = 0.95
@@ -81,23 +80,36 @@ class Calibration:
 
         Source: Vovk 2012, proposition 2a.
         """
-        k, n = self._allowed(false_positive_rate), len(self.scores)
+        n = len(self.scores)
+        k = allowed(false_positive_rate, n)
         tail = (1 - confidence) / 2
         low, high = beta.ppf([tail, 1 - tail], k, n + 1 - k)
         return float(low), float(high)
 
-    def _allowed(self, rate: float) -> int:
-        """⌊rate · (n + 1)⌋, how many of n + 1 exchangeable images may be called out."""
-        n = len(self.scores)
-        if not 0 < rate < 1:
-            raise UsageError(f"a false-positive rate lies between 0 and 1, found {rate}")
-        allowed = int(np.floor(rate * (n + 1) + 1e-9))
-        if not allowed:
-            raise UsageError(
-                f"{n} calibration images cannot support a false-positive rate of {rate:g}; the "
-                f"smallest is {1 / (n + 1):.2g}; calibrate on more"
-            )
-        return allowed
+
+def allowed(rate: float, n: int) -> int:
+    """⌊rate · (n + 1)⌋: how many of n + 1 exchangeable images may be called out.
+
+    Args:
+        rate: of false positives.
+        n: number of calibration images.
+
+    Raises:
+        UsageError: the rate is not in (0, 1), or smaller than 1 / (n + 1), which so few images
+            cannot support.
+
+    >>> allowed(0.05, 99)
+    5
+    """
+    if not 0 < rate < 1:
+        raise UsageError(f"a false-positive rate lies between 0 and 1, found {rate}")
+    found = int(np.floor(rate * (n + 1) + 1e-9))
+    if not found:
+        raise UsageError(
+            f"{n} calibration examples cannot support a false-positive rate of {rate:g}; the "
+            f"smallest is {1 / (n + 1):.2g}; calibrate on more"
+        )
+    return found
 
 
 def discoveries(p_values: Values, rate: float) -> NDArray[np.bool_]:

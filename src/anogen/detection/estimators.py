@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from anogen.data.images import Images, Splits, images_from_array, images_from_table
+from anogen.detection.calibration import allowed
 from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.scores import FUSED
 from anogen.detection.view import is_table
@@ -73,11 +74,7 @@ class _Estimator(BaseEstimator):
             held_out, rest = order[:needed], order[needed:]
         else:
             held_out = rest = order
-        if len(held_out) + 1 < 1 / rate:
-            raise UsageError(
-                f"{len(order)} rows cannot support a rate of {rate:g}; the smallest is "
-                f"{1 / (len(held_out) + 1):.2g}; give more rows or a larger rate"
-            )
+        allowed(rate, len(held_out))
         known = images[np.sort(rest)]
         data = Splits(known, images[np.sort(held_out)], known)
         seed = int(random.randint(2**31 - 1))

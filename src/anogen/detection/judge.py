@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anogen.data.images import Images, Splits
-from anogen.detection.calibration import Calibration
+from anogen.detection.calibration import allowed
 from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.metrics import intervals, precision_recall, separation
 from anogen.detection.scores import FUSED, score_images
@@ -88,7 +88,7 @@ def judge(
         raise UsageError(f"two sets have one name, of {', '.join(names)}; name them apart")
     for name in scores:
         refuse_unfit(model, name, companions)
-    Calibration.of(np.arange(float(len(data.validation)))).threshold(false_positive_rate)
+    allowed(false_positive_rate, len(data.validation))
     detectors = Detector.fit_all(model, data, scores, device, companions)
     states = {detector.name: detector.state for detector in detectors}
 

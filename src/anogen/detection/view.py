@@ -111,7 +111,7 @@ class Score:
     def __call__(self, view: View, state: State | None) -> Tensor:
         """The scores of a view, `[b]`."""
         if self.fit is None:
-            return cast(Plain, self.function)(view)
+            return view.once(cast(Plain, self.function))
         return cast(Fitted, self.function)(view, state or {})
 
     def fits(self, model: GenerativeModel) -> bool:

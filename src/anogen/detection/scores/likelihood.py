@@ -108,8 +108,7 @@ _ELBO = (HasLikelihood,)
 LIKELIHOOD = {
     "kl": Score(_kl, _ELBO, "nats", "the paper, section 4.4.4", passes=1),
     "negative_elbo": Score(
-        lambda view: view.once(_negative_elbo), _ELBO, "nats",
-        "Kingma & Welling 2014, equation 3", passes=DRAWS,
+        _negative_elbo, _ELBO, "nats", "Kingma & Welling 2014, equation 3", passes=DRAWS
     ),
     "importance_weighted": Score(
         _importance_weighted, _ELBO, "nats", "Burda et al. 2016, equation 8",

@@ -1,0 +1,148 @@
+"""Rows of scores in a file: written as they come, resumed where they stopped, named when whole."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from anogen.checkpoint import replace_durably
+from anogen.errors import MachineError, UsageError
+
+FORMATS = (".csv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one image.
+
+    Attributes:
+        file: where it is.
+        index: its place in the file; 0 for a picture.
+        score: higher means further out; None where there is an error.
+        p_value: conformal, in (0, 1].
+        label: 1 for out, 0 for in, at the rate that was asked for.
+        error: why it could not be scored, or empty.
+    """
+
+    file: str
+    index: int
+    score: float | None = None
+    p_value: float | None = None
+    label: int | None = None
+    error: str = ""
+
+
+def write_rows(rows: Iterable[Row], out: Path, job: dict[str, Any], done: int) -> Path:
+    """Write rows beside `out` as they come, and give them their name when all are there.
+
+    Args:
+        rows: those not yet written.
+        out: a name ending in `.csv`, `.jsonl` or `.parquet`.
+        job: what tells this work from another; kept in the first line of the part.
+        done: rows that are in the part already, from `rows_done`.
+    """
+    part = part_of(out)
+    try:
+        with part.open("a" if done else "w", encoding="utf-8") as file:
+            if not done:
+                file.write(json.dumps(job) + "\n")
+            for row in rows:
+                file.write(json.dumps(asdict(row), allow_nan=False) + "\n")
+        _WRITERS[out.suffix](_read(part), out)
+    except OSError as error:
+        if isinstance(error, MachineError):
+            raise
+        raise MachineError(f"{out}: cannot be written ({error.strerror})") from error
+    part.unlink()
+    return out
+
+
+def part_of(out: Path) -> Path:
+    """Where rows stand until all are there."""
+    return out.with_name(out.name + ".part")
+
+
+def rows_done(out: Path, job: dict[str, Any]) -> int:
+    """How many rows of this work an interrupted call has left; half a line is cut off.
+
+    Raises:
+        UsageError: the part is of other work.
+    """
+    part = part_of(out)
+    if not part.exists():
+        return 0
+    content = part.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    lines = whole.count(b"\n")
+    if not lines:
+        return 0
+    try:
+        first = json.loads(whole.split(b"\n", 1)[0])
+    except ValueError:
+        first = None
+    if first != job:
+        raise UsageError(f"{part} is of other files or another detector; remove it, or choose "
+                         "another --out")  # fmt: skip
+    if len(whole) < len(content):
+        replace_durably(part, whole)
+    return lines - 1
+
+
+def check_format(out: Path) -> None:
+    """Refuse a name that says no format, or one that needs what is not installed."""
+    if out.suffix not in FORMATS:
+        raise UsageError(f"--out {out}: expected a name ending in {', '.join(FORMATS)}")
+    if out.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise MachineError(
+            "parquet needs pyarrow: pip install 'anogen[parquet]', or write .csv or .jsonl"
+        )
+
+
+def _read(part: Path) -> Iterator[dict[str, Any]]:
+    with part.open(encoding="utf-8") as file:
+        next(file)
+        for line in file:
+            yield json.loads(line)
+
+
+def write_csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
+    """Rows as comma-separated values with a heading, to an open text file."""
+    writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _to_csv(rows: Iterator[dict[str, Any]], out: Path) -> None:
+    with _aside(out).open("w", newline="", encoding="utf-8") as file:
+        write_csv(rows, file)
+    _aside(out).replace(out)
+
+
+def _to_jsonl(rows: Iterator[dict[str, Any]], out: Path) -> None:
+    with _aside(out).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    _aside(out).replace(out)
+
+
+def _to_parquet(rows: Iterator[dict[str, Any]], out: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    names = [field.name for field in fields(Row)]
+    types = [pa.string(), pa.int64(), pa.float64(), pa.float64(), pa.int64(), pa.string()]
+    schema = pa.schema(list(zip(names, types, strict=True)))
+    with parquet.ParquetWriter(_aside(out), schema) as writer:
+        while chunk := list(islice(rows, 50_000)):
+            writer.write_table(pa.Table.from_pylist(chunk, schema))
+    _aside(out).replace(out)
+
+
+def _aside(out: Path) -> Path:
+    return out.with_name(f".{out.name}.writing")
+
+
+_WRITERS = {".csv": _to_csv, ".jsonl": _to_jsonl, ".parquet": _to_parquet}
