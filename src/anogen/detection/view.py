@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anogen.data.batches import evaluation_batch, in_order
@@ -15,6 +15,7 @@ from anogen.data.images import Images
 from anogen.errors import UsageError
 from anogen.models.base import Encodes, GenerativeModel, Reconstructs
 from anogen.nets import Encoder
+from anogen.nets.fold import folded
 
 State = dict[str, Tensor]
 """What a score has learnt from in-distribution images: named tensors, saved as they are."""
@@ -41,9 +42,9 @@ class View:
     """An image batch with what a model makes of it, computed once for all scores.
 
     Attributes:
-        model: in evaluation mode.
+        model: in evaluation mode, its batch normalisation folded away.
         x: float32 `[b, c, h, w]` in [0, 1].
-        companions: other models that some scores compare with, in evaluation mode.
+        companions: other models that some scores compare with, likewise.
         found: results that several scores share.
     """
 
@@ -61,8 +62,29 @@ class View:
     @cached_property
     def posterior(self) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each `[b, latent]`, of a model that has one."""
+        return self._encoded[0]
+
+    @property
+    def features(self) -> list[Tensor]:
+        """What each layer of the model's encoder gives for the images, first to last."""
+        return self._encoded[1]
+
+    @cached_property
+    def _encoded(self) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+        """The posterior, and the layers' outputs on the way to it, in one pass."""
         model: Any = self.model
-        return model.posterior(self.x)
+        found: list[Tensor] = []
+
+        def keep(module: nn.Module, given: Any, output: Tensor) -> None:
+            found.append(output)
+
+        layers = model.encoder.layers if isinstance(self.model, HasEncoder) else ()
+        hooks = [layer.register_forward_hook(keep) for layer in layers]
+        try:
+            return model.posterior(self.x), found
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     @cached_property
     def mean(self) -> Tensor:
@@ -141,12 +163,14 @@ def views(
     """
     if images.shape != model.shape:
         raise UsageError(f"{images.name}: images of {images.shape}, the model has {model.shape}")
-    for each in (model, *companions):
-        each.eval().to(device)
+    made, *others = (
+        folded(each).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        for each in (model, *companions)
+    )
     size = evaluation_batch(images.shape)
     for x, _ in in_order(images, device):
         whole = F.pad(x, (0, 0, 0, 0, 0, 0, 0, size - len(x)))
-        yield View(model, whole.contiguous(memory_format=torch.channels_last), companions), len(x)
+        yield View(made, whole.contiguous(memory_format=torch.channels_last), others), len(x)
 
 
 def exactly() -> AbstractContextManager[None]:

@@ -32,7 +32,8 @@ def _unreal(view: View) -> Tensor:
 
 def _discriminator_error(view: View) -> Tensor:
     model: Any = view.model
-    return layer_errors(model.discriminator, view)
+    net = model.discriminator
+    return layer_errors(net.features(view.x), net.features(view.rebuilt))
 
 
 def _inversion(view: View) -> Tensor:

@@ -1,16 +1,17 @@
 """Scores that compare an image with what the model gives back."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm as norm
 from torch.nn import functional as F
 
 from anogen.detection.view import HasEncoder, Score, View
 from anogen.evaluation.reconstruction import cosine_similarity
 from anogen.models.base import Reconstructs
 from anogen.models.terms import squared_error
-from anogen.nets import Encoder
 
 MIN_PROBABILITY = 1e-6
 """Reconstructed pixels are kept this far from 0 and 1, so that a cross-entropy stays finite."""
@@ -32,18 +33,24 @@ def cross_entropy_map(view: View) -> Tensor:
     return F.binary_cross_entropy(y, view.x, reduction="none")
 
 
-def layer_errors(net: Encoder, view: View) -> Tensor:
-    """Squared differences of a net's activations for image and reconstruction: `[b]`.
+def layer_errors(ours: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+    """Squared differences of a net's layers for images and for others, `[b, ...]` each: `[b]`.
 
     Each layer's are averaged, the layers' summed.
     """
-    pairs = zip(net.features(view.x), net.features(view.rebuilt), strict=True)
-    return torch.stack([(a - b).square().flatten(1).mean(1) for a, b in pairs]).sum(0)
+    pairs = zip(ours, others, strict=True)
+    layers = [(_rows(a) - _rows(b), a[0].numel()) for a, b in pairs]
+    return torch.stack([norm(rows, dim=1).square() / n for rows, n in layers]).sum(0)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """The values of each example in a row, in the order in which they lie in memory."""
+    return x.permute(0, 2, 3, 1).flatten(1) if x.ndim == 4 else x.flatten(1)
 
 
 def _feature_error(view: View) -> Tensor:
     model: Any = view.model
-    return layer_errors(model.encoder, view)
+    return layer_errors(view.features, model.encoder.features(view.rebuilt))
 
 
 RECONSTRUCTION = {
