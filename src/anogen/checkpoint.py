@@ -106,6 +106,15 @@ def replace_durably(path: Path, content: bytes) -> None:
         raise MachineError(f"{path}: cannot be written ({error.strerror})") from error
 
 
+def hash_of_tensors(named: Tensors) -> str:
+    """SHA-256 of named tensors, whatever their order and device."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(named.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _swap(aside: Path, folder: Path) -> None:
     """Two renames; between them the old checkpoint stands under the name `previous`."""
     previous = previous_of(folder)

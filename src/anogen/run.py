@@ -33,7 +33,7 @@ from anogen.models import find_model
 from anogen.models.base import GenerativeModel
 
 MAX_NAME_BYTES = 255
-DATA_OPTIONS = ("data", "data_dir", "image_size", "resize", "channels")
+DATA_OPTIONS = ("data", "data_dir", "image_size", "resize", "channels", "limit")
 """The keys of `config.yaml` that are arguments of `load_data`."""
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from anogen import MODELS, Run, fit
 from anogen.cli.main import COMMANDS
-from anogen.cli.train import presets
+from anogen.presets import presets
 
 from ..conftest import one_line
 

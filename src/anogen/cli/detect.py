@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
 
 def _detect(options: dict[str, Any]) -> dict[str, Any]:
     from anogen.detection.judge import judge
-    from anogen.detection.pictures import detection_figures
+    from anogen.detection.pictures import detection_pictures
     from anogen.detection.scores import FUSED, SCORES, available
     from anogen.progress import stage
     from anogen.report.figures import save
@@ -83,9 +83,9 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
         made_for[name].save(run.detector(name))
     run.write_json("detection.json", result)
     with stage("drawing figures"):
-        made = detection_figures(verdicts, data.test, sets)
-        for name, figure in made.items():
-            save(figure, run.figures / f"{re.sub(r'[^0-9A-Za-z_.+=-]', '_', name)}.png")
+        for made in detection_pictures(verdicts, data.test, sets):
+            name = re.sub(r"[^0-9A-Za-z_.+=-]", "_", made.name)
+            save(made.figure, run.figures / f"{name}.png")
     return {"run": str(run.path), "fpr": options["fpr"], **result}
 
 

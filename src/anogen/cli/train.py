@@ -1,11 +1,11 @@
 """`anogen train`: data, a model and settings → a run folder."""
 
-from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
 from anogen.cli.options import Parser, new_parser
-from anogen.errors import UsageError, unknown_name
+from anogen.errors import UsageError
+from anogen.presets import preset_file, presets
 
 DESCRIPTION = """Train a model into a run folder.
 
@@ -44,15 +44,6 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def presets() -> dict[str, dict[str, Path]]:
-    """Model → name → file of every preset that comes with the package."""
-    folder = Path(str(files("anogen") / "presets"))
-    found: dict[str, dict[str, Path]] = {}
-    for path in sorted(folder.glob("*/*.yaml")):
-        found.setdefault(path.parent.name, {})[path.stem] = path
-    return found
-
-
 def _parser() -> Parser:
     from anogen.data.catalog import load_data
     from anogen.models.base import GenerativeModel
@@ -81,7 +72,8 @@ def _expand(arguments: list[str]) -> list[str]:
     for argument in rest:
         if argument == "--preset" or argument.startswith("--preset="):
             name = argument.partition("=")[2] or next(rest, "")
-            first += ["--config", str(_preset(model, name))]
+            _refuse_unknown_model("--model", model)
+            first += ["--config", str(preset_file(model, name))]
         else:
             expanded += argument.split("=", 1) if argument.startswith("--config=") else [argument]
     for option, value in pairwise(expanded):
@@ -90,17 +82,6 @@ def _expand(arguments: list[str]) -> list[str]:
     if "--resume" in arguments or "--resume=true" in arguments:
         first += ["--config", str(_config_of(arguments))]
     return first + expanded
-
-
-def _preset(model: str, name: str) -> Path:
-    _refuse_unknown_model("--model", model)
-    own = presets().get(model, {})
-    if name in own:
-        return own[name]
-    others = [other for other, named in presets().items() if name in named]
-    if others:
-        raise UsageError(f"preset {name!r} is for the model {', '.join(others)}, not for {model}")
-    raise unknown_name(f"preset of {model}", name, own)
 
 
 def _value_of(option: str, arguments: list[str]) -> str:

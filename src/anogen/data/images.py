@@ -143,6 +143,25 @@ class Splits:
         labels = [part.labels for part in parts if part.labels is not None]
         return replace(self.test, pixels=pixels, labels=np.concatenate(labels) if labels else None)
 
+    def limited(self, count: int) -> "Splits":
+        """At most `count` training images and as large a share of the others, evenly spaced.
+
+        Raises:
+            UsageError: fewer than ten.
+        """
+        if count < 10:
+            raise UsageError(f"limit must be at least 10, found {count}")
+        total = len(self.train)
+        if count >= total:
+            return self
+
+        def part(images: Images) -> Images:
+            kept = max(1, round(len(images) * count / total))
+            return images[np.arange(kept) * len(images) // kept]
+
+        train, validation, test = map(part, (self.train, self.validation, self.test))
+        return replace(self, train=train, validation=validation, test=test)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one image."""

@@ -1,6 +1,5 @@
 """A trained model, a score and its calibration: what answers whether an image belongs."""
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 from torch import Tensor
 
-from anogen.checkpoint import load_checkpoint, save_checkpoint
+from anogen.checkpoint import hash_of_tensors, load_checkpoint, save_checkpoint
 from anogen.data.images import Images, Splits, expect
 from anogen.detection.calibration import Calibration, discoveries
 from anogen.detection.scores import FUSED, SCORES, available, fit_scores, score_images
@@ -175,11 +174,7 @@ class Detector:
     @property
     def weights_sha256(self) -> str:
         """Hash of the model's weights: a calibration is for these alone."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return hash_of_tensors(self.model.state_dict())
 
     @classmethod
     def load(cls, folder: str | Path, model: GenerativeModel, device: str = "auto") -> "Detector":

@@ -15,46 +15,62 @@ from anogen.detection.scores import SCORES
 from anogen.detection.view import collect
 from anogen.models.base import Encodes, Reconstructs
 from anogen.report import figures
-from anogen.report.pictures import principal_plane
+from anogen.report.pictures import Picture, principal_plane
 
 MAPPED = 1000
 """Images of each set in a map."""
 EXPLAINED = 8
 
 
-def detection_figures(
+def detection_pictures(
     verdicts: Sequence[Verdict], inside: Images, outside: Sequence[Images]
-) -> dict[str, Figure]:
-    """Name → figure, for every score and every out-of-distribution set.
+) -> list[Picture]:
+    """What every score makes of every out-of-distribution set.
+
+    Maps and explanations are of the first score.
 
     Args:
         verdicts: from `judge`.
         inside: the in-distribution test images of the verdicts.
         outside: their out-of-distribution sets.
     """
-    made: dict[str, Figure] = {}
+    made: list[Picture] = []
     for name in dict.fromkeys(verdict.detector.name for verdict in verdicts):
         own = [verdict for verdict in verdicts if verdict.detector.name == name]
         values = {f"{inside.name} (in)": own[0].inside} | {v.out_set: v.outside for v in own}
         threshold = own[0].detector.calibration.threshold(own[0].false_positive_rate)
-        title = f"score {name}"
-        made[f"scores_{name}"] = figures.histograms(values, threshold, title, SCORES[name].unit)
+        made.append(Picture(
+            f"scores_{name}", f"Score {name}",
+            f"How the score {name} is distributed over each set; images above the threshold are "
+            "called out.",
+            figures.histograms(values, threshold, f"score {name}", SCORES[name].unit),
+        ))  # fmt: skip
     for images in outside:
         against = [verdict for verdict in verdicts if verdict.out_set == images.name]
         curves = {verdict.detector.name: _curve(verdict) for verdict in against}
         title = f"{inside.name} against {images.name}"
-        made[f"operating_curves_{images.name}"] = figures.operating_curves(curves, title)
-        made |= _maps(against[0], inside, images)
+        made.append(Picture(
+            f"operating_curves_{images.name}", f"Operating curves, {title}",
+            f"Share of {images.name} that is found against the share of {inside.name} that is "
+            "called out by mistake, for every threshold of each score.",
+            figures.operating_curves(curves, title),
+        ))  # fmt: skip
+        made += _maps(against[0], inside, images)
         if isinstance(against[0].detector.model, Reconstructs):
-            made[f"explanations_{images.name}"] = _explained(against[0], inside, images)
+            made.append(Picture(
+                f"explanations_{images.name}", f"Explanations, {title}",
+                f"Images of {inside.name} and of {images.name}, what the model makes of them, and "
+                "what every pixel adds to the error (white: most).",
+                _explained(against[0], inside, images),
+            ))  # fmt: skip
     return made
 
 
-def _maps(verdict: Verdict, inside: Images, outside: Images) -> dict[str, Figure]:
+def _maps(verdict: Verdict, inside: Images, outside: Images) -> list[Picture]:
     """Where the images lie in latent space, by the truth and by the calls: the paper's 9 and 10."""
     detector = verdict.detector
     if not isinstance(detector.model, Encodes) or detector.model.latent < 2:
-        return {}
+        return []
     chosen = [np.arange(0, len(part), -(-len(part) // MAPPED)) for part in (inside, outside)]
     means = [
         collect(lambda view: view.mean, detector.model, part[rows], detector.device).numpy()
@@ -68,14 +84,18 @@ def _maps(verdict: Verdict, inside: Images, outside: Images) -> dict[str, Figure
     limit = detector.calibration.threshold(verdict.false_positive_rate)
     called = (scores > limit).astype(int)
     names, against = ("in", "out"), f"{inside.name} and {outside.name}"
-    return {
-        f"map_true_{outside.name}": figures.scatter(
-            points, truth, names, f"{against}:\nthe truth", axes
-        ),
-        f"map_called_{outside.name}": figures.scatter(
-            points, called, names, f"{against}:\nas {detector.name} calls them", axes
-        ),
+    kinds = {
+        "called": (f"as {detector.name} calls them", called),
+        "true": ("the truth", truth),
     }
+    return [
+        Picture(
+            f"map_{kind}_{outside.name}", f"Map of {against}, {what}",
+            f"Posterior means of {against}: blue circles are in, orange squares out, {what}.",
+            figures.scatter(points, labels, names, f"{against}:\n{what}", axes),
+        )
+        for kind, (what, labels) in kinds.items()
+    ]  # fmt: skip
 
 
 def _explained(verdict: Verdict, inside: Images, outside: Images) -> Figure:

@@ -52,6 +52,20 @@ class Estimate(NamedTuple):
     high: float | None = None
 
 
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean over seeds, with a 95 % interval (Student's t) where there are two values or more.
+
+    >>> estimate([1.0])
+    Estimate(mean=1.0, low=None, high=None)
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Estimate(mean)
+    spread = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    half = float(student_t.ppf(0.975, len(values) - 1)) * spread
+    return Estimate(mean, mean - half, mean + half)
+
+
 @dataclass(frozen=True)
 class Kind:
     """Runs that differ in nothing but their seed.
@@ -72,14 +86,7 @@ class Kind:
         >>> Kind("x", (), {"loss": [1.0, 3.0]}).summary("loss").mean
         2.0
         """
-        values = np.array(self.values[measure])
-        mean = float(values.mean())
-        if len(values) < 2:
-            return Estimate(mean)
-        half = float(
-            student_t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-        )
-        return Estimate(mean, mean - half, mean + half)
+        return estimate(self.values[measure])
 
 
 @dataclass(frozen=True)

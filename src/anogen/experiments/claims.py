@@ -1,0 +1,183 @@
+"""What the paper says in sections 4.4 and 4.5, each with what our numbers say to it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Verdict = Literal["confirmed", "refuted", "undecided", "not testable"]
+PAPER_TABLE_2 = {
+    "precision_0": 0.91, "recall_0": 0.99, "f1_0": 0.94,
+    "precision_1": 0.98, "recall_1": 0.90, "f1_1": 0.94,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim with its verdict.
+
+    Attributes:
+        section: of the paper.
+        text: what it says, in our words.
+        verdict: over all seeds: `confirmed` if it holds in each, `refuted` if in none.
+        numbers: what the verdict rests on.
+        system: whose commands make the numbers again.
+    """
+
+    section: str
+    text: str
+    verdict: Verdict
+    numbers: str
+    system: str
+
+    def as_json(self) -> dict[str, Any]:
+        """For `results.json`."""
+        return asdict(self)
+
+
+Numbers = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A claim before it is judged.
+
+    Attributes:
+        holds: values of one seed, in the order of `needs` → whether it holds.
+        needs: what it rests on, each a path into the results.
+        says: with the means of these values filled in.
+    """
+
+    section: str
+    text: str
+    needs: tuple[str, ...]
+    holds: Callable[[Sequence[float]], bool]
+    says: str
+
+
+_TESTS = (
+    _Test(
+        "4.4.1", "The VAE's reconstruction loss is lower on test than on training data.",
+        ("measures.vae.last_validation_sampled_squared_error",
+         "measures.vae.last_train_sampled_squared_error",
+         "measures.vae.first_validation_sampled_squared_error",
+         "measures.vae.first_running_sampled_squared_error"),
+        lambda v: v[0] < v[1],
+        "Held out {:.2f}, training {:.2f}, both in evaluation mode after the last epoch. After the "
+        "first epoch the mean that a training loop prints would say otherwise where it is larger: "
+        "held out {:.2f}, while training {:.2f}.",
+    ),
+    _Test(
+        "4.4.2, 4.5.2, Table 1", "The VAE-GAN has a lower reconstruction loss than the VAE.",
+        ("measures.vaegan.squared_error", "measures.vae.squared_error"),
+        lambda v: v[0] < v[1],
+        "Squared error {:.2f} against {:.2f}.",
+    ),
+    _Test(
+        "4.4.3", "The VAE-GAN's reconstruction error is slightly higher than the VAE's.",
+        ("measures.vaegan.squared_error", "measures.vae.squared_error"),
+        lambda v: v[0] > v[1],
+        "Squared error {:.2f} against {:.2f}; the paper contradicts itself here.",
+    ),
+    _Test(
+        "4.4.3", "The VAE's images are somewhat blurred.",
+        ("measures.vae.sharpness_reconstruction", "measures.vae.sharpness_samples",
+         "measures.vae.sharpness_data"),
+        lambda v: max(v[0], v[1]) < v[2],
+        "Variance of the Laplacian: reconstructions {:.3f}, samples {:.3f}, the data {:.3f}.",
+    ),
+    _Test(
+        "4.4.3, 4.5.2", "The VAE-GAN's images are sharper than the VAE's.",
+        ("measures.vaegan.sharpness_reconstruction", "measures.vae.sharpness_reconstruction",
+         "measures.vaegan.sharpness_samples", "measures.vae.sharpness_samples"),
+        lambda v: v[0] > v[1] and v[2] > v[3],
+        "Variance of the Laplacian: reconstructions {:.3f} against {:.3f}, samples {:.3f} against "
+        "{:.3f}.",
+    ),
+    _Test(
+        "4.4.3", "The VAE-GAN's images have fewer artefacts.",
+        ("measures.vaegan.precision", "measures.vae.precision",
+         "measures.vaegan.frechet_distance", "measures.vae.frechet_distance"),
+        lambda v: v[0] > v[1],
+        "If precision, the share of samples that lie among real images, stands for it: {:.3f} "
+        "against {:.3f}. The Fréchet distance, which asks for variety too, is {:.3g} against "
+        "{:.3g}.",
+    ),
+    _Test(
+        "4.5.1", "The VAE learns an effective compressed representation.",
+        ("measures.vae.squared_error", "measures.vae.mean_image_squared_error",
+         "measures.vae.cosine_similarity", "measures.vae.latent"),
+        lambda v: v[0] < 0.75 * v[1],
+        "Squared error {:.1f}; the mean image alone has {:.1f}; cosine similarity {:.3f}, with "
+        "{:.0f} numbers per image. We call it effective where a quarter of the error goes.",
+    ),
+    _Test(
+        "4.5.1", "The latent space allows interpolation between classes.",
+        ("measures.vae.midpoint_precision", "measures.vae.pixel_average_precision"),
+        lambda v: v[0] > v[1],
+        "Midpoints between the latents of two images of different classes, decoded, lie among real "
+        "images in {:.1%} of cases; averages of their pixels in {:.1%}.",
+    ),
+    _Test(
+        "4.5.1", "Convolutional layers improve the VAE.",
+        ("measures.vae-short.squared_error", "measures.vae-dense.squared_error"),
+        lambda v: v[0] < v[1],
+        "Squared error {:.2f} against {:.2f} with dense layers, trained as long.",
+    ),
+    _Test(
+        "4.5.1", "Dropout improves the VAE.",
+        ("measures.vae-dropout.squared_error", "measures.vae-short.squared_error"),
+        lambda v: v[0] < v[1],
+        "Squared error on test images {:.2f} against {:.2f} without, trained as long.",
+    ),
+    _Test(
+        "4.5.3", "Out-of-distribution images are found with a precision of 98 %.",
+        ("detection.vae.scores.squared_error.precision_1",),
+        lambda v: v[0] >= 0.98,
+        "Precision {:.3f} at a false-positive rate of 1 % set on in-distribution images, sets of "
+        "equal size. Precision depends on how many images are out.",
+    ),
+    _Test(
+        "4.5.3", "The vast majority of out-of-distribution images is found.",
+        ("detection.vae.scores.squared_error.recall_1",),
+        lambda v: v[0] >= 0.9,
+        "Recall {:.3f}; the paper has 0.90, which we take for a vast majority.",
+    ),
+    _Test(
+        "4.5.3", "Those that are missed are similar to normal images.",
+        ("detection.vae.missed.nearest_of_missed", "detection.vae.missed.nearest_of_found"),
+        lambda v: v[0] < v[1],
+        "Squared distance in pixels to the nearest training image: missed {:.1f}, found {:.1f}.",
+    ),
+)  # fmt: skip
+
+
+def judge_claims(results: Numbers) -> list[Claim]:
+    """Every claim, judged by the results of `reproduce`, in the paper's order."""
+    return [_judge(test, results) for test in _TESTS]
+
+
+def _judge(test: _Test, results: Numbers) -> Claim:
+    system = test.needs[0].split(".")[1]
+    found = [_at(results, path) for path in test.needs]
+    known = [each for each in found if each is not None]
+    if len(known) < len(found):
+        absent = {path.split(".")[1] for path in test.needs if _at(results, path) is None}
+        numbers = f"What it needs of {', '.join(sorted(absent))} was not measured here."
+        return Claim(test.section, test.text, "not testable", numbers, system)
+    seeds = list(zip(*(each["values"] for each in known), strict=False))
+    held = [test.holds(values) for values in seeds]
+    verdict: Verdict = "confirmed" if all(held) else "undecided" if any(held) else "refuted"
+    numbers = test.says.format(*(each["mean"] for each in known))
+    if verdict == "undecided":
+        numbers += f" It holds with {sum(held)} of {len(held)} seeds."
+    return Claim(test.section, test.text, verdict, numbers, system)
+
+
+def _at(results: Numbers, path: str) -> Numbers | None:
+    """The entry at a path of keys; None where there is none."""
+    entry: Any = results
+    for key in path.split("."):
+        if not isinstance(entry, Mapping) or key not in entry:
+            return None
+        entry = entry[key]
+    return entry

@@ -1,0 +1,388 @@
+"""The whole paper: train its systems, measure them, detect in both directions, judge its claims."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from anogen.checkpoint import hash_of_tensors, replace_durably
+from anogen.data.batches import in_order, to_bytes
+from anogen.data.catalog import load_data
+from anogen.data.images import Images, Splits
+from anogen.detection.judge import judge
+from anogen.detection.pictures import detection_pictures
+from anogen.detection.scores import SCORES
+from anogen.device import choose_device
+from anogen.errors import AnogenError, DataError, MachineError, UsageError, unknown_name
+from anogen.evaluation.evaluate import evaluate
+from anogen.evaluation.generation import evaluate_generation, measure_samples
+from anogen.experiments.claims import judge_claims
+from anogen.experiments.compare import DIRECTIONS, estimate
+from anogen.experiments.reproduce_page import write_report
+from anogen.experiments.stages import Made, Stages
+from anogen.experiments.systems import SYSTEMS, System
+from anogen.models import find_model
+from anogen.models.base import Encodes, GenerativeModel
+from anogen.models.sampling import MixtureSampler
+from anogen.presets import load_preset
+from anogen.progress import say
+from anogen.report.history import training_curves
+from anogen.report.pictures import all_pictures
+from anogen.run import Run
+from anogen.training.fit import fit
+from anogen.training.record import recipe, source
+
+FORMAT = 1
+"""Of the stages' results; another number makes them anew."""
+EPOCHS, QUICK_EPOCHS = 50, 3
+QUICK_LIMIT = 12_000
+SAMPLES = 10_000
+BATCH_SIZE = 32
+DETECTION_SCORES = (
+    "squared_error", "negative_elbo", "fused", "kl", "cross_entropy", "feature_error",
+    "latent_mixture", "pixel_entropy", "nonzero_pixels", "compressed_size", "nearest_pixels",
+    "principal_error", "one_class_svm", "isolation_forest",
+)  # fmt: skip
+"""The paper's two first, ours, others of the model, and baselines without a model."""
+MIDPOINTS = 2000
+PICTURES = ("reconstructions", "samples", "latent_map", "latent_grid", "interpolation")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all stages share."""
+
+    folder: Path
+    stages: Stages
+    inside: Splits
+    outside: Splits
+    epochs: int
+    data_dir: str | None
+    device: str
+
+    def splits(self, system: System) -> tuple[Splits, Splits]:
+        """What a system learns, and what it has never seen."""
+        if system.reverse:
+            return self.outside, self.inside
+        return self.inside, self.outside
+
+    def path(self, name: str, seed: int) -> Path:
+        """The run's folder."""
+        return self.folder / "runs" / f"{name}-{seed}"
+
+
+def reproduce(
+    out: str | Path = "results",
+    *,
+    quick: bool = False,
+    seeds: int = 1,
+    epochs: int | None = None,
+    data: str = "auto",
+    against: str = "auto",
+    systems: Sequence[str] = tuple(SYSTEMS),
+    limit: int | None = None,
+    data_dir: str | None = None,
+    device: str = "auto",
+) -> Path:
+    """Train the paper's systems and a wider table, measure all, and write one page.
+
+    Every stage is kept in the folder and done again only where its inputs have changed, so the same
+    call goes on after an interruption, and a call with more seeds adds to what is there. A stage
+    that fails leaves the others alone; the page says what is missing.
+
+    Args:
+        out: a folder, which gets `report.html`, `results.json`, `figures/`, `stages/`, `runs/`.
+        quick: minutes instead of hours: 3 epochs on 12,000 training images.
+        seeds: trainings of each system, with the seeds 0, 1, …; intervals need two or more.
+        epochs: of the paper's systems, by default 50; the others have a fifth.
+        data: what is in distribution; `auto` takes MNIST where it can be had, else digits.
+        against: what is out of distribution; `auto` takes Fashion-MNIST beside MNIST, else the
+            inverted images of `data`.
+        systems: names in `SYSTEMS`, whose runs to make.
+        limit: at most so many training images, and as large a share of the others.
+        data_dir: where data sets lie.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UsageError: an unknown system, or numbers that make no sense.
+        AnogenError: a stage failed; it is the first such error, raised after the page was written.
+    """
+    for name in systems:
+        if name not in SYSTEMS:
+            raise unknown_name("system", name, SYSTEMS)
+    if seeds < 1:
+        raise UsageError(f"seeds must be at least 1, found {seeds}")
+    if epochs is not None and epochs < 1:
+        raise UsageError(f"epochs must be at least 1, found {epochs}")
+    if quick:
+        epochs, limit = epochs or QUICK_EPOCHS, limit or QUICK_LIMIT
+    folder = Path(out)
+    for part in ("runs", "figures", "stages"):
+        try:
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(f"{folder / part}: cannot be made ({error.strerror})") from error
+    inside = load_data(data, data_dir=data_dir, limit=limit)
+    outside = _against(against, inside, data_dir, limit)
+    job = _Job(folder, Stages(folder), inside, outside, epochs or EPOCHS, data_dir, device)
+    measured: dict[str, list[dict[str, Any]]] = {}
+    detected: dict[str, list[dict[str, Any]]] = {}
+    started = time.monotonic()
+    for seed in range(seeds):
+        for name in systems:
+            _reproduce_one(job, name, seed, measured, detected)
+    results: dict[str, Any] = {
+        "settings": {
+            "quick": quick, "seeds": seeds, "epochs": job.epochs, "limit": limit,
+            "data": inside.name, "against": outside.name, "systems": list(systems),
+        },
+        "environment": _environment(job),
+        "systems": {name: _about(job, name, seeds) for name in systems},
+        "measures": {name: _over_seeds(rows) for name, rows in measured.items()},
+        "detection": {name: _detection_rows(rows) for name, rows in detected.items()},
+        "missing": {name: str(error) for name, error in job.stages.failures.items()},
+    }  # fmt: skip
+    results["claims"] = [claim.as_json() for claim in judge_claims(results)]
+    text = json.dumps(results, indent=1, allow_nan=False) + "\n"
+    replace_durably(folder / "results.json", text.encode())
+    page = write_report(results, job.stages.pictures, folder)
+    say(f"{len(job.stages.failures)} stages failed; {time.monotonic() - started:.0f} s")
+    for error in job.stages.failures.values():
+        say(f"the page says what is missing: {page}")
+        raise error
+    return page
+
+
+def _reproduce_one(
+    job: _Job,
+    name: str,
+    seed: int,
+    measured: dict[str, list[dict[str, Any]]],
+    detected: dict[str, list[dict[str, Any]]],
+) -> None:
+    """Train, measure and judge one system with one seed."""
+    system = SYSTEMS[name]
+    run = job.stages.attempt(f"train-{name}-{seed}", lambda: _train(job, name, seed))
+    if run is None:
+        return
+    try:
+        model = run.load_model()
+    except AnogenError as error:
+        job.stages.failures[f"measure-{name}-{seed}"] = error
+        return
+    own, other = job.splits(system)
+    inputs = {
+        "format": FORMAT, "version": version("anogen"), "seed": seed, "samples": SAMPLES,
+        "weights": hash_of_tensors(model.state_dict()), "epochs": len(run.metrics),
+        "data": [part.sha256 for part in (own.train, own.validation, own.test)],
+    }  # fmt: skip
+    found = job.stages.do(
+        f"measure-{name}-{seed}", inputs, lambda: _measure(run, model, own, seed, job.device)
+    )
+    if found is not None:
+        measured.setdefault(name, []).append(found)
+    if not system.detects:
+        return
+    against = {"against": other.test.sha256, "scores": list(DETECTION_SCORES)}
+    judged = job.stages.do(
+        f"detect-{name}-{seed}", inputs | against,
+        lambda: _detect(run, model, own, other.test, job.device),
+    )  # fmt: skip
+    if judged is not None:
+        detected.setdefault(name, []).append(judged)
+
+
+def _against(name: str, inside: Splits, data_dir: str | None, limit: int | None) -> Splits:
+    """The data that is out of distribution, of the same shape."""
+    if name == "auto" and inside.name == "mnist":
+        try:
+            return load_data("fashion-mnist", data_dir=data_dir, limit=limit)
+        except (DataError, MachineError) as error:
+            say(f"using inverted images instead of Fashion-MNIST: {str(error).split(' Tried ')[0]}")
+    if name == "auto":
+        name = f"{inside.source['data']}+inversion"
+    found = load_data(name, data_dir=data_dir, limit=limit)
+    if found.shape != inside.shape:
+        raise UsageError(
+            f"against {name}: images of {found.shape}, {inside.name} has {inside.shape}"
+        )
+    return found
+
+
+def _train(job: _Job, name: str, seed: int) -> Run:
+    """The finished run, trained now, gone on with, or from before."""
+    system, path = SYSTEMS[name], job.path(name, seed)
+    settings = load_preset(system.model, system.preset)
+    options = settings.pop("model")["init_args"] | system.changes
+    own, _ = job.splits(system)
+    settings |= {
+        "epochs": system.epochs(job.epochs), "seed": seed,
+        "betas": tuple(settings.get("betas", (0.9, 0.999))),
+    }  # fmt: skip
+    if system.paper:
+        settings["batch_size"] = BATCH_SIZE
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = find_model(system.model)(own.shape, **options)
+    wanted = {"model": recipe(model), **source(own), **settings}
+    wanted["betas"] = list(wanted["betas"])
+    if path.exists():
+        run = Run.open(path)
+        config = run.config
+        same = all(config.get(key) == value for key, value in wanted.items() if key != "data_dir")
+        if same and len(run.metrics) == wanted["epochs"]:
+            run.check_data(own)
+            return run
+    say(f"training {system.title}, seed {seed}, {settings['epochs']} epochs")
+    return fit(model, own, path, **settings, device=job.device, resume=path.exists())
+
+
+def _measure(run: Run, model: GenerativeModel, data: Splits, seed: int, device: str) -> Made:
+    """Reconstruction and samples, what training said at its end, and the system's pictures."""
+    model.to(choose_device(device))
+    result = evaluate(model, data.test, importance_samples=0, device=device)
+    result |= evaluate_generation(model, data, samples=SAMPLES, device=device)
+    if isinstance(model, Encodes):
+        mixture = evaluate_generation(
+            model, data, samples=SAMPLES, sampler=MixtureSampler(model, data.train), device=device
+        )
+        result |= {f"mixture_{name}": mixture[name] for name in DIRECTIONS if name in mixture}
+        result["mean_image_squared_error"] = _error_of_mean_image(data)
+        if data.test.labels is not None:
+            result |= _midpoints(model, data, device)
+    rows = run.metrics
+    result |= {f"last_{name}": value for name, value in rows[-1].items()}
+    result |= {f"first_{name}": value for name, value in rows[0].items()}
+    drawn = [p for p in all_pictures(model.cpu(), data.test, seed) if p.name in PICTURES]
+    return result, [*training_curves(rows), *drawn]
+
+
+def _error_of_mean_image(data: Splits) -> float:
+    """Squared error of the training images' mean as a reconstruction of every test image."""
+    total = sum(b.x.double().sum(0) for b in in_order(data.train, torch.device("cpu")))
+    mean = total / len(data.train)
+    errors = [(b.x.double() - mean).square().flatten(1).sum(1)
+              for b in in_order(data.test, torch.device("cpu"))]  # fmt: skip
+    return float(torch.cat(errors).mean())
+
+
+def _midpoints(model: GenerativeModel, data: Splits, device: str) -> dict[str, float]:
+    """How real decoded midpoints between images of two classes look, beside averages of pixels."""
+    test = data.test
+    assert test.labels is not None
+    assert isinstance(model, Encodes)
+    order = np.random.default_rng(0).permutation(len(test))
+    pairs = order[: len(order) // 2 * 2].reshape(2, -1)
+    pairs = pairs[:, test.labels[pairs[0]] != test.labels[pairs[1]]][:, :MIDPOINTS]
+    first, second = (test[rows] for rows in pairs)
+    target, decoded, averages = torch.device(choose_device(device)), [], []
+    with torch.inference_mode():
+        for a, b in zip(in_order(first, target), in_order(second, target), strict=True):
+            middle = (model.posterior_mean(a.x) + model.posterior_mean(b.x)) / 2
+            decoded.append(to_bytes(model.decode(middle)))
+            averages.append(to_bytes((a.x + b.x) / 2))
+    measured = {
+        name: measure_samples(Images(np.concatenate(parts), name), data, device=device)
+        for name, parts in (("midpoint", decoded), ("pixel_average", averages))
+    }
+    return {f"{name}_precision": m["precision"] for name, m in measured.items() if "precision" in m}
+
+
+def _detect(run: Run, model: GenerativeModel, data: Splits, other: Images, device: str) -> Made:
+    """Verdicts of every score that the model can give; the run keeps the detectors."""
+    names = [name for name in DETECTION_SCORES if SCORES[name].fits(model)]
+    verdicts = judge(model, data, [other], scores=names, device=device)
+    rows = [verdict.row(data.name) for verdict in verdicts]
+    by_score = {verdict.detector.name: verdict for verdict in verdicts}
+    for name in ("squared_error", "fused"):
+        by_score[name].detector.save(run.detector(name))
+    missed = by_score["squared_error"].outside <= rows[0]["threshold"]
+    near = by_score["nearest_pixels"].outside
+    result: dict[str, Any] = {"rows": rows, "missed": int(missed.sum()), "outside": len(missed)}
+    if 0 < missed.sum() < len(missed):
+        result |= {
+            "nearest_of_missed": float(near[missed].mean()),
+            "nearest_of_found": float(near[~missed].mean()),
+        }
+    shown = [v for v in verdicts if v.detector.name in ("squared_error", "fused", "pixel_entropy")]
+    pictures = detection_pictures(shown, data.test, [other])
+    return result, [p for p in pictures if p.name != "scores_pixel_entropy"]
+
+
+def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Number → values of all seeds, mean, and interval; what is no number, of the first seed."""
+    found: dict[str, Any] = {}
+    for name, first in rows[0].items():
+        if isinstance(first, int | float) and all(name in row for row in rows):
+            values = [float(row[name]) for row in rows]
+            mean, low, high = estimate(values)
+            if len(values) == 1:  # the interval over test images, where there is one
+                low, high = first_bounds(rows[0], name)
+            found[name] = {"values": values, "mean": mean, "low": low, "high": high}
+        elif isinstance(first, str):
+            found[name] = first
+    return found
+
+
+def first_bounds(row: dict[str, Any], name: str) -> tuple[float | None, float | None]:
+    """The ends of an interval over images; None where there is none."""
+    return row.get(f"{name}_low"), row.get(f"{name}_high")
+
+
+def _detection_rows(judged: list[dict[str, Any]]) -> dict[str, Any]:
+    """Score → its measures over seeds; and those about what was missed."""
+    scores = [row["score"] for row in judged[0]["rows"]]
+    about = [{k: v for k, v in each.items() if k != "rows"} for each in judged]
+    return {
+        "scores": {
+            score: _over_seeds([row for each in judged for row in each["rows"]
+                                if row["score"] == score])
+            for score in scores
+        },
+        "missed": _over_seeds(about),
+    }  # fmt: skip
+
+
+def _about(job: _Job, name: str, seeds: int) -> dict[str, Any]:
+    """What a system is, where its runs are, and the commands that make its numbers again."""
+    system = SYSTEMS[name]
+    own, other = job.splits(system)
+    runs = [job.path(name, seed) for seed in range(seeds)]
+    first = runs[0]
+    commands = [f"anogen train --config {first}/config.yaml --run NEW_RUN"]
+    commands.append(f"anogen evaluate {first} --importance_samples 0 --samples {SAMPLES}")
+    if system.detects:
+        named = other.source.get("data", other.name)
+        commands.append(f"anogen detect {first} --out {named} --score all")
+    return {
+        "title": system.title, "why": system.why, "model": system.model, "preset": system.preset,
+        "changes": system.changes, "paper": system.paper, "data": own.name,
+        "epochs": system.epochs(job.epochs), "runs": [str(run) for run in runs],
+        "trained": [len(Run(run).metrics) for run in runs], "commands": commands,
+    }  # fmt: skip
+
+
+def _environment(job: _Job) -> dict[str, Any]:
+    device = choose_device(job.device)
+    return {
+        "anogen": version("anogen"), "torch": torch.__version__,
+        "python": platform.python_version(), "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(), "device": str(device),
+        "data": {
+            splits.name: {part: {"images": len(images), "sha256": images.sha256}
+                          for part, images in (("train", splits.train), ("test", splits.test))}
+            for splits in (job.inside, job.outside)
+        },
+    }  # fmt: skip

@@ -1,0 +1,106 @@
+"""Work in stages, each kept as JSON and pictures, and not done again while its inputs stay."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from anogen.checkpoint import replace_durably
+from anogen.errors import AnogenError, Interrupted
+from anogen.progress import say
+from anogen.report.figures import save
+from anogen.report.pictures import Picture
+
+T = TypeVar("T")
+Made = tuple[dict[str, Any], list[Picture]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture that a stage has drawn.
+
+    Attributes:
+        path: of the PNG.
+        title: a few words.
+        caption: what it shows, for the page and for those who cannot see it.
+    """
+
+    path: Path
+    title: str
+    caption: str
+
+
+@dataclass
+class Stages:
+    """The stages of one experiment in a folder.
+
+    A stage that fails is noted in `failures`, and the others go on; an interruption ends them all.
+
+    Attributes:
+        folder: `stages/` and `figures/` come into it.
+        failures: stage → its error.
+        pictures: stage → what it has drawn, by the pictures' names.
+    """
+
+    folder: Path
+    failures: dict[str, AnogenError] = field(default_factory=dict[str, AnogenError])
+    pictures: dict[str, dict[str, Shown]] = field(default_factory=dict[str, dict[str, Shown]])
+
+    def do(
+        self, name: str, inputs: Mapping[str, Any], make: Callable[[], Made]
+    ) -> dict[str, Any] | None:
+        """The result of a stage, made now or kept from before; None where it failed.
+
+        Args:
+            name: of the stage, which is its file's.
+            inputs: all that the result depends on, as JSON; while they are equal, it is kept.
+            make: gives the result and pictures.
+        """
+        kept = self._kept(name, dict(inputs))
+        if kept is None:
+            say(f"stage {name}")
+            made = self.attempt(name, make)
+            if made is None:
+                return None
+            kept = self._keep(name, dict(inputs), *made)
+        self.pictures[name] = {
+            picture["name"]: Shown(self._path(name, picture["name"]), picture["title"],
+                                   picture["caption"])
+            for picture in kept["pictures"]
+        }  # fmt: skip
+        return kept["result"]
+
+    def attempt(self, name: str, make: Callable[[], T]) -> T | None:
+        """What a piece of work gives; None where it failed, which is noted."""
+        try:
+            return make()
+        except Interrupted:
+            raise
+        except AnogenError as error:
+            say(f"stage {name} failed: {error}")
+            self.failures[name] = error
+            return None
+
+    def _kept(self, name: str, inputs: dict[str, Any]) -> dict[str, Any] | None:
+        try:
+            kept = json.loads((self.folder / "stages" / f"{name}.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        same = kept.get("inputs") == json.loads(json.dumps(inputs))
+        drawn = [self._path(name, picture["name"]) for picture in kept.get("pictures", ())]
+        return kept if same and all(path.is_file() for path in drawn) else None
+
+    def _keep(
+        self, name: str, inputs: dict[str, Any], result: dict[str, Any], pictures: list[Picture]
+    ) -> dict[str, Any]:
+        for picture in pictures:
+            save(picture.figure, self._path(name, picture.name))
+        about = [{"name": p.name, "title": p.title, "caption": p.caption} for p in pictures]
+        kept = {"inputs": inputs, "result": result, "pictures": about}
+        text = json.dumps(kept, indent=1, allow_nan=False) + "\n"
+        replace_durably(self.folder / "stages" / f"{name}.json", text.encode())
+        return kept
+
+    def _path(self, stage: str, picture: str) -> Path:
+        return self.folder / "figures" / f"{stage}-{picture}.png"
