@@ -7,7 +7,7 @@ DEMO := runs/demo
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    set up, train a VAE for a few epochs, write and print its report"
+	@echo "make demo    set up, reproduce the paper in small, in some ten minutes; prints its page"
 	@echo "make test    set up, run the tests"
 	@echo "make check   set up, run ruff, pyright and import-linter"
 	@echo "make bench   set up, measure training against its peers"
@@ -19,11 +19,7 @@ help:
 	@touch $@
 
 demo: .venv/installed
-	rm -rf $(DEMO)
-	if $(BIN)/anogen data mnist --fetch; \
-	then $(BIN)/anogen train --preset demo --data mnist --run $(DEMO); \
-	else $(BIN)/anogen train --preset demo --data digits --epochs 100 --run $(DEMO); fi
-	$(BIN)/anogen evaluate $(DEMO)
+	$(BIN)/anogen reproduce --quick --out $(DEMO)
 
 test: .venv/installed
 	$(BIN)/pytest -n 2

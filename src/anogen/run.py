@@ -5,9 +5,10 @@
 - `metrics.jsonl`: one line per epoch
 - `samples/`: new images after each epoch, always of the same latents
 - `checkpoints/`: `last`, `best` and the predecessor of each, with a manifest
-- `figures/`: pictures
+- `figures/`: pictures, and lists of them with their captions
 - `detector/`: a folder for each score with which it was calibrated
 - `evaluation.json`: what `anogen evaluate` measured
+- `detection.json`: what `anogen detect` measured
 - `report.html`: the page
 """
 
@@ -241,6 +242,13 @@ class Run:
         """Put a JSON file into the run's folder, whole or not at all."""
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
         replace_durably(self.path / name, text.encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """What `write_json` put there; empty where there is nothing that can be read."""
+        try:
+            return dict(json.loads((self.path / name).read_text("utf-8")))
+        except (OSError, ValueError):
+            return {}
 
     @contextmanager
     def locked(self) -> Generator[None]:

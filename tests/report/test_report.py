@@ -22,14 +22,10 @@ from anogen import (
 )
 from anogen.errors import MachineError, UsageError
 from anogen.report import figures
+from anogen.report.gallery import keep_pictures, kept_pictures
 from anogen.report.history import samples_by_epoch, training_curves
 from anogen.report.page import write_page
-from anogen.report.pictures import (
-    PICTURES,
-    all_pictures,
-    picture,
-    save_pictures,
-)
+from anogen.report.pictures import PICTURES, all_pictures, picture
 
 
 class Checker(HTMLParser):
@@ -50,8 +46,14 @@ class Checker(HTMLParser):
                 self.outside.append(found[name])
 
 
+def _page(run, result, pictures):
+    run.write_json("evaluation.json", result)
+    keep_pictures(pictures, run.figures, "evaluation")
+    return write_page(run)
+
+
 def test_every_picture_of_a_trained_model(trained, digits, tmp_path):
-    made = save_pictures(all_pictures(trained.load_model(), digits.test), tmp_path)
+    made = keep_pictures(all_pictures(trained.load_model(), digits.test), tmp_path, "all")
     assert {entry.name for entry in made} == set(PICTURES) - {"style_mixing", "truncation"}
     for entry in made:
         with Image.open(tmp_path / f"{entry.name}.png") as image:
@@ -62,7 +64,8 @@ def test_every_picture_of_a_trained_model(trained, digits, tmp_path):
 def test_pictures_are_the_same_bytes_again(trained, digits, tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
-        save_pictures([picture("samples", trained.load_model(), digits.test)], tmp_path / name)
+        made = picture("samples", trained.load_model(), digits.test)
+        keep_pictures([made], tmp_path / name, "all")
     assert (tmp_path / "a/samples.png").read_bytes() == (tmp_path / "b/samples.png").read_bytes()
 
 
@@ -103,7 +106,7 @@ def test_the_page_stands_alone_and_escapes_what_users_name(vae, digits, tmp_path
     model = run.load_model()
     result = evaluate(model, data.test, importance_samples=2)
     pictures = [*training_curves(run.metrics), *all_pictures(model, data.test)]
-    html = write_page(run, result, pictures).read_text("utf-8")
+    html = _page(run, result, pictures).read_text("utf-8")
     page = Checker()
     page.feed(html)
     assert evil not in html
@@ -124,7 +127,7 @@ def test_the_paper_is_shown_beside_mnist_only(trained, digits, tmp_path, name, s
     environment["data"]["name"] = name
     run.write_json("environment.json", environment)
     result = evaluate(trained.load_model(), digits.test, likelihood_images=0)
-    html = write_page(run, result, []).read_text("utf-8")
+    html = _page(run, result, []).read_text("utf-8")
     assert ("73.08 %" in html) == shown
 
 
@@ -159,7 +162,7 @@ def test_a_model_without_likelihood_or_encoder_has_its_page_too(noise, tmp_path)
         run = fit(model, noise, tmp_path / type(model).__name__, epochs=1, batch_size=16)
         result = evaluate(model, noise.test) | evaluate_generation(model, noise, samples=5)
         pictures = [*training_curves(run.metrics), *all_pictures(model, noise.test)]
-        html = write_page(run, result, pictures).read_text("utf-8")
+        html = _page(run, result, pictures).read_text("utf-8")
         assert "loss_discriminator_curve" in {made.name for made in pictures}
         assert "sharpness of samples" in html
 
@@ -170,4 +173,32 @@ def test_a_figure_that_cannot_be_written_is_one_clear_error(trained, digits, tmp
         _ = Run(tmp_path).figures
     made = picture("samples", trained.load_model(), digits.test)
     with pytest.raises(MachineError, match="cannot be written"):
-        save_pictures([made], tmp_path / "absent")
+        keep_pictures([made], tmp_path / "absent", "all")
+
+
+def test_the_command_report_has_all_that_was_measured(anogen, noise_file, tmp_path):
+    run = tmp_path / "run"
+    anogen("train", "--data", noise_file, "--run", run, "--model.width", 4, "--epochs", 1)
+    assert anogen("report", run).code == 0  # measures first
+    assert (run / "evaluation.json").is_file()
+    assert "As a detector" not in (run / "report.html").read_text("utf-8")
+    other = f"{noise_file}+blur"
+    found = anogen("detect", run, "--out", other, "--fpr", 0.1, "--score", "squared_error")
+    assert found.code == 0
+    (run / "report.html").unlink()
+    outcome = anogen("report", run)
+    assert outcome.out.strip() == str(run / "report.html")
+    html = (run / "report.html").read_text("utf-8")
+    row = json.loads((run / "detection.json").read_text())["rows"][0]
+    assert f"{row['auroc']:.4f}" in html
+    assert "squared error per image" in html
+    kept = [p for kind in ("evaluation", "detection") for p in kept_pictures(run / "figures", kind)]
+    assert html.count("<img") == len(kept)
+    assert {p.name.split("_")[0] for p in kept} >= {"reconstructions", "scores", "operating"}
+
+
+def test_a_page_of_nothing_is_refused(trained, tmp_path):
+    run = Run(tmp_path / "run")
+    shutil.copytree(trained.path, run.path)
+    with pytest.raises(UsageError, match="nothing was measured yet"):
+        write_page(run)

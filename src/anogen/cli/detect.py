@@ -1,6 +1,5 @@
 """`anogen detect`: a run as a calibrated detector, judged against sets from elsewhere."""
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +54,8 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     from anogen.detection.pictures import detection_pictures
     from anogen.detection.scores import FUSED, SCORES, available
     from anogen.progress import stage
-    from anogen.report.figures import save
+    from anogen.report.gallery import keep_pictures
+    from anogen.report.page import write_page
     from anogen.run import Run
 
     run = Run.open(options["run"])
@@ -83,9 +83,8 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
         made_for[name].save(run.detector(name))
     run.write_json("detection.json", result)
     with stage("drawing figures"):
-        for made in detection_pictures(verdicts, data.test, sets):
-            name = re.sub(r"[^0-9A-Za-z_.+=-]", "_", made.name)
-            save(made.figure, run.figures / f"{name}.png")
+        keep_pictures(detection_pictures(verdicts, data.test, sets), run.figures, "detection")
+        write_page(run)
     return {"run": str(run.path), "fpr": options["fpr"], **result}
 
 
@@ -109,5 +108,5 @@ def _text(result: dict[str, Any]) -> str:
     return (
         f"{table(measures)}\n\nTable 2 of the paper, at a false-positive rate of "
         f"{result['fpr']:g} set on validation images (0 = in, 1 = out):\n{table(decisions)}\n\n"
-        f"figures: {result['run']}/figures, numbers: {result['run']}/detection.json"
+        f"report: {result['run']}/report.html, numbers: {result['run']}/detection.json"
     )

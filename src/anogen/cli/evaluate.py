@@ -62,13 +62,15 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
         return result, None
     run.write_json("evaluation.json", result)
     with stage("drawing pictures"):
+        from anogen.report.gallery import keep_pictures
         from anogen.report.history import samples_by_epoch, training_curves
         from anogen.report.page import write_page
-        from anogen.report.pictures import all_pictures, save_pictures
+        from anogen.report.pictures import all_pictures
 
         history = [*training_curves(run.metrics), *samples_by_epoch(run)]
-        pictures = save_pictures([*history, *all_pictures(model.cpu(), data.test)], run.figures)
-        return result, write_page(run, result, pictures)
+        pictures = [*history, *all_pictures(model.cpu(), data.test)]
+        keep_pictures(pictures, run.figures, "evaluation")
+        return result, write_page(run)
 
 
 def _generation(

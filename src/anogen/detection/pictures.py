@@ -15,7 +15,8 @@ from anogen.detection.scores import SCORES
 from anogen.detection.view import collect
 from anogen.models.base import Encodes, Reconstructs
 from anogen.report import figures
-from anogen.report.pictures import Picture, principal_plane
+from anogen.report.gallery import Picture
+from anogen.report.pictures import principal_plane
 
 MAPPED = 1000
 """Images of each set in a map."""

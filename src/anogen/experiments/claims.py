@@ -63,8 +63,8 @@ _TESTS = (
          "measures.vae.first_running_sampled_squared_error"),
         lambda v: v[0] < v[1],
         "Held out {:.2f}, training {:.2f}, both in evaluation mode after the last epoch. After the "
-        "first epoch the mean that a training loop prints would say otherwise where it is larger: "
-        "held out {:.2f}, while training {:.2f}.",
+        "first epoch: held out {:.2f}; the mean over the epoch, which a training loop prints and "
+        "which is no fair comparison, {:.2f}.",
     ),
     _Test(
         "4.4.2, 4.5.2, Table 1", "The VAE-GAN has a lower reconstruction loss than the VAE.",

@@ -14,8 +14,8 @@ from anogen.experiments.compare import Comparison, Kind
 from anogen.models.base import Encodes, Reconstructs
 from anogen.models.sampling import make_sampler
 from anogen.report import figures
-from anogen.report.page import MEANINGS, data_uri, render
-from anogen.report.pictures import Picture
+from anogen.report.gallery import Picture
+from anogen.report.page import MEANINGS, render
 
 COLUMNS = 12
 NAMES = {"images_per_s": ("training speed", "images per second, on the machine of the run")}
@@ -71,7 +71,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
         extractor=comparison.extractor,
         rows=table,
         any_interval=any(cell.interval for row in table for cell in row.cells),
-        pictures=[(made, data_uri(made)) for made in pictures],
+        pictures=pictures,
     )
     page = folder / "comparison.html"
     replace_durably(page, html.encode())

@@ -381,8 +381,11 @@ def _environment(job: _Job) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(), "device": str(device),
         "data": {
-            splits.name: {part: {"images": len(images), "sha256": images.sha256}
-                          for part, images in (("train", splits.train), ("test", splits.test))}
+            splits.name: {
+                part: {"images": len(images), "sha256": images.sha256}
+                for part, images in (("train", splits.train), ("validation", splits.validation),
+                                     ("test", splits.test))
+            }
             for splits in (job.inside, job.outside)
         },
     }  # fmt: skip

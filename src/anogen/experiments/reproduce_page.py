@@ -1,17 +1,16 @@
 """The page of `anogen reproduce`, from its results and the pictures of its stages."""
 
-import base64
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from anogen.checkpoint import replace_durably
 from anogen.experiments.claims import PAPER_TABLE_2
-from anogen.experiments.stages import Shown
+from anogen.report.gallery import Kept
 from anogen.report.page import PAPER_TABLE_1, render
 
-Pictures = Mapping[str, Mapping[str, Shown]]
+Pictures = Mapping[str, Sequence[Kept]]
 
 COLUMNS = {
     "squared_error": ("squared error", "summed over pixels"),
@@ -49,15 +48,6 @@ GALLERY = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """A picture within the page."""
-
-    title: str
-    caption: str
-    uri: str
-
-
 def write_report(results: dict[str, Any], pictures: Pictures, folder: Path) -> Path:
     """Write `report.html`, one file that needs nothing else; returns its path.
 
@@ -79,14 +69,17 @@ def write_report(results: dict[str, Any], pictures: Pictures, folder: Path) -> P
         table_2=_table_2(results["detection"], systems),
         paper_table_2=PAPER_TABLE_2,
         paper_figures=[
-            {"number": number, "what": what, "shown": _embed(_find(pictures, stage, start))}
+            {"number": number, "what": what, "shown": _find(pictures, stage, start)}
             for number, what, stage, start in PAPER_FIGURES
         ],
         columns=COLUMNS,
         floors={key: first[f"{key}_floor"]["mean"] for key in COLUMNS if f"{key}_floor" in first},
         extractor=_extractor(first),
-        calibrated=None,
-        gallery=[_embed(shown, _title(stage, systems)) for stage, shown in gallery if shown],
+        tiles=_tiles(results),
+        gallery=[
+            replace(kept, title=f"{_title(stage, systems)}: {kept.title}")
+            for stage, kept in gallery if kept
+        ],
         arguments=_arguments(settings),
     )  # fmt: skip
     path = folder / "report.html"
@@ -98,9 +91,34 @@ def _table_1(measures: Mapping[str, Any], systems: Mapping[str, Any]) -> list[di
     rows = (("vae", "VAE", "VAE"), ("vaegan", "VAE-GAN", "VAEGAN"))
     return [
         {"name": name, "title": title, "paper": PAPER_TABLE_1[model], "trained": name in systems}
-        | {key: measures.get(name, {}).get(key) for key in ("squared_error", "cosine_similarity")}
+        | {"squared_error": measures.get(name, {}).get("squared_error")}
+        | {"cosine_similarity": _percent(measures.get(name, {}).get("cosine_similarity"))}
         for name, title, model in rows
     ]
+
+
+def _percent(cell: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if cell is None:
+        return None
+    return {key: None if cell[key] is None else 100 * cell[key] for key in ("mean", "low", "high")}
+
+
+def _tiles(results: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What stands large at the top of the page."""
+    verdicts = [claim["verdict"] for claim in results["claims"]]
+    judged = len(verdicts) - verdicts.count("not testable")
+    tiles = [{"name": f"of {judged} claims confirmed, {verdicts.count('refuted')} refuted",
+              "value": str(verdicts.count("confirmed"))}]  # fmt: skip
+    for name, about in results["systems"].items():
+        if name in ("vae", "vaegan") and name in results["measures"]:
+            error = results["measures"][name]["squared_error"]["mean"]
+            tiles.append({"name": f"squared error, {about['title']}", "value": f"{error:.1f}"})
+    for name, own in results["detection"].items():
+        if "fused" in own["scores"] and "recommended" in name:
+            auroc, about = own["scores"]["fused"]["auroc"]["mean"], results["systems"][name]
+            tiles.append({"name": f"AUROC, fused score, {about['data']} in",
+                          "value": f"{auroc:.4f}"})  # fmt: skip
+    return tiles
 
 
 def _table_2(detection: Mapping[str, Any], systems: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -127,24 +145,16 @@ def _extractor(measured: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"name": measured["feature_extractor"], "accuracy": accuracy}
 
 
-def _find(pictures: Pictures, stage: str, start: str) -> Shown | None:
-    """The first picture of a stage whose name begins so."""
-    drawn = pictures.get(stage, {})
-    return next((shown for name, shown in drawn.items() if name.startswith(start)), None)
+def _find(pictures: Pictures, stage: str, start: str) -> Kept | None:
+    """The first picture of a stage whose own name begins so."""
+    drawn = pictures.get(stage, ())
+    return next((kept for kept in drawn if kept.name.startswith(f"{stage}-{start}")), None)
 
 
 def _title(stage: str, systems: Mapping[str, Any]) -> str:
     """The system of a stage such as `measure-vae-0`."""
     name = stage.split("-", 1)[1].rsplit("-", 1)[0]
     return systems[name]["title"] if name in systems else name
-
-
-def _embed(shown: Shown | None, system: str = "") -> Embedded | None:
-    if shown is None:
-        return None
-    encoded = base64.b64encode(shown.path.read_bytes()).decode()
-    title = f"{system}: {shown.title}" if system else shown.title
-    return Embedded(title, shown.caption, f"data:image/png;base64,{encoded}")
 
 
 def _arguments(settings: Mapping[str, Any]) -> str:

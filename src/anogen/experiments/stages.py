@@ -2,33 +2,17 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from anogen.checkpoint import replace_durably
 from anogen.errors import AnogenError, Interrupted
 from anogen.progress import say
-from anogen.report.figures import save
-from anogen.report.pictures import Picture
+from anogen.report.gallery import Kept, Picture, keep_pictures, kept_pictures
 
 T = TypeVar("T")
 Made = tuple[dict[str, Any], list[Picture]]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A picture that a stage has drawn.
-
-    Attributes:
-        path: of the PNG.
-        title: a few words.
-        caption: what it shows, for the page and for those who cannot see it.
-    """
-
-    path: Path
-    title: str
-    caption: str
 
 
 @dataclass
@@ -40,12 +24,12 @@ class Stages:
     Attributes:
         folder: `stages/` and `figures/` come into it.
         failures: stage → its error.
-        pictures: stage → what it has drawn, by the pictures' names.
+        pictures: stage → what it has drawn.
     """
 
     folder: Path
     failures: dict[str, AnogenError] = field(default_factory=dict[str, AnogenError])
-    pictures: dict[str, dict[str, Shown]] = field(default_factory=dict[str, dict[str, Shown]])
+    pictures: dict[str, list[Kept]] = field(default_factory=dict[str, list[Kept]])
 
     def do(
         self, name: str, inputs: Mapping[str, Any], make: Callable[[], Made]
@@ -64,11 +48,7 @@ class Stages:
             if made is None:
                 return None
             kept = self._keep(name, dict(inputs), *made)
-        self.pictures[name] = {
-            picture["name"]: Shown(self._path(name, picture["name"]), picture["title"],
-                                   picture["caption"])
-            for picture in kept["pictures"]
-        }  # fmt: skip
+        self.pictures[name] = kept_pictures(self.folder / "figures", name)
         return kept["result"]
 
     def attempt(self, name: str, make: Callable[[], T]) -> T | None:
@@ -88,19 +68,15 @@ class Stages:
         except (OSError, ValueError):
             return None
         same = kept.get("inputs") == json.loads(json.dumps(inputs))
-        drawn = [self._path(name, picture["name"]) for picture in kept.get("pictures", ())]
-        return kept if same and all(path.is_file() for path in drawn) else None
+        drawn = len(kept_pictures(self.folder / "figures", name))
+        return kept if same and drawn == kept.get("pictures") else None
 
     def _keep(
         self, name: str, inputs: dict[str, Any], result: dict[str, Any], pictures: list[Picture]
     ) -> dict[str, Any]:
-        for picture in pictures:
-            save(picture.figure, self._path(name, picture.name))
-        about = [{"name": p.name, "title": p.title, "caption": p.caption} for p in pictures]
-        kept = {"inputs": inputs, "result": result, "pictures": about}
+        named = [replace(picture, name=f"{name}-{picture.name}") for picture in pictures]
+        keep_pictures(named, self.folder / "figures", name)
+        kept = {"inputs": inputs, "result": result, "pictures": len(pictures)}
         text = json.dumps(kept, indent=1, allow_nan=False) + "\n"
         replace_durably(self.folder / "stages" / f"{name}.json", text.encode())
         return kept
-
-    def _path(self, stage: str, picture: str) -> Path:
-        return self.folder / "figures" / f"{stage}-{picture}.png"

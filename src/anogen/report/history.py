@@ -8,7 +8,7 @@ import PIL.Image
 
 from anogen.data.images import Pixels
 from anogen.report import figures
-from anogen.report.pictures import Picture
+from anogen.report.gallery import Picture
 from anogen.run import Run
 
 

@@ -1,7 +1,5 @@
 """The page of one run: a single HTML file that needs nothing else."""
 
-import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,8 +8,8 @@ from typing import Any
 import jinja2
 
 from anogen.checkpoint import replace_durably
-from anogen.report.figures import to_png
-from anogen.report.pictures import Picture
+from anogen.errors import UsageError
+from anogen.report.gallery import kept_pictures
 from anogen.run import Run
 
 PAPER_TABLE_1 = {"VAE": (39.0, 0.7308), "VAEGAN": (28.0, 0.80126)}
@@ -65,14 +63,16 @@ TILES = ("squared_error", "cosine_similarity", "elbo_nats", "kl_nats")
 """What stands large at the top of the page."""
 
 
-def write_page(run: Run, result: dict[str, Any], pictures: Sequence[Picture]) -> Path:
-    """Write `report.html` into the run's folder; returns its path.
+def write_page(run: Run) -> Path:
+    """Write `report.html` into the run's folder, of all that was measured of it; returns its path.
 
-    Args:
-        run: the run.
-        result: from `anogen.evaluate`.
-        pictures: embedded in their order.
+    Raises:
+        UsageError: nothing was measured yet.
     """
+    result, detection = run.read_json("evaluation.json"), run.read_json("detection.json")
+    if not result and not detection:
+        raise UsageError(f"{run.path}: nothing was measured yet; run anogen evaluate {run.path}")
+    pictures = [*kept_pictures(run.figures, "evaluation"), *kept_pictures(run.figures, "detection")]
     html = render(
         "page.html.j2",
         run=run,
@@ -82,8 +82,9 @@ def write_page(run: Run, result: dict[str, Any], pictures: Sequence[Picture]) ->
         rows=result_rows(result),
         tiles=TILES,
         result=result,
+        detection=detection,
         paper=_paper_row(run, result),
-        pictures=[(made, data_uri(made)) for made in pictures],
+        pictures=pictures,
     )
     path = run.path / "report.html"
     replace_durably(path, html.encode())
@@ -126,7 +127,7 @@ def _interval(result: dict[str, Any], key: str) -> str:
 def _paper_row(run: Run, result: dict[str, Any]) -> dict[str, Any] | None:
     """The paper's Table 1 beside ours, where both are about the same thing."""
     model = run.config["model"]["class_path"]
-    if run.environment["data"]["name"] != "mnist" or model not in PAPER_TABLE_1:
+    if not result or run.environment["data"]["name"] != "mnist" or model not in PAPER_TABLE_1:
         return None
     loss, similarity = PAPER_TABLE_1[model]
     return {
@@ -135,8 +136,3 @@ def _paper_row(run: Run, result: dict[str, Any]) -> dict[str, Any] | None:
         "similarity": similarity,
         "epoch": run.metrics[-1]["epoch"] if run.metrics else 0,
     }
-
-
-def data_uri(made: Picture) -> str:
-    """The picture as PNG within an address, so that a page needs no other file."""
-    return "data:image/png;base64," + base64.b64encode(to_png(made.figure)).decode()

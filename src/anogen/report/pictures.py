@@ -1,13 +1,10 @@
 """From a model to its pictures, as far as its abilities allow."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,27 +20,11 @@ from anogen.models.base import (
 )
 from anogen.models.sampling import Sampler, draw
 from anogen.report import figures
+from anogen.report.gallery import Picture
 
 MAP_POINTS = 3000
 TRAVERSED = 8
 """How many latents a traversal shows at most."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure with what to see in it.
-
-    Attributes:
-        name: of the file, without its ending.
-        title: a few words.
-        caption: what it shows, for the page and for those who cannot see it.
-        figure: to be saved.
-    """
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
 
 
 Maker = Callable[[GenerativeModel, Images, int], Picture | None]
@@ -70,14 +51,6 @@ def all_pictures(model: GenerativeModel, images: Images, seed: int = 0) -> Itera
             made = make(model, images, seed)
             if made is not None:
                 yield made
-
-
-def save_pictures(pictures: Iterator[Picture] | list[Picture], folder: Path) -> list[Picture]:
-    """Write each as a PNG and return them."""
-    kept = list(pictures)
-    for made in kept:
-        figures.save(made.figure, folder / f"{made.name}.png")
-    return kept
 
 
 def _reconstructions(model: GenerativeModel, images: Images, seed: int) -> Picture | None:

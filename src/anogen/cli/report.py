@@ -1,0 +1,28 @@
+"""`anogen report`: a run's page, of all that was measured of it."""
+
+from anogen.cli.options import new_parser
+
+DESCRIPTION = """Write a run's report.html, of what anogen evaluate and anogen detect have found; a run
+that has not been evaluated is, first.
+
+  anogen report runs/vae
+
+The page is one file, which needs no network: tables, pictures, settings, and the commands that make
+its numbers again."""
+
+
+def main(arguments: list[str]) -> int:
+    """Report; prints the path of the page."""
+    parser = new_parser("report", DESCRIPTION)
+    parser.add_argument("run", help="the run's folder")
+    options = parser.parse(arguments)
+
+    from anogen.cli.evaluate import main as evaluate
+    from anogen.report.page import write_page
+    from anogen.run import Run
+
+    run = Run.open(options["run"])
+    if not run.read_json("evaluation.json"):
+        return evaluate([str(run.path)])
+    print(write_page(run))
+    return 0
