@@ -3,15 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check docs bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    set up, reproduce the paper in small, in some ten minutes; prints its page"
 	@echo "make test    set up, run the tests"
 	@echo "make check   set up, run ruff, pyright and import-linter"
+	@echo "make docs    set up, build the documentation into site/"
 	@echo "make bench   set up, measure training against its peers"
-	@echo "make clean   remove the virtual environment and the demo's run"
+	@echo "make clean   remove the virtual environment, the documentation and the demo"
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -30,6 +31,9 @@ check: .venv/installed
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 .venv/peers: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt cloudpickle imageio pydantic tqdm
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps pythae==0.1.2
@@ -39,4 +43,4 @@ bench: .venv/peers
 	$(BIN)/python benchmarks/training.py
 
 clean:
-	rm -rf .venv $(DEMO)
+	rm -rf .venv site $(DEMO)

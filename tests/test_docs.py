@@ -1,15 +1,21 @@
 """What the README says is true: its code runs, its options exist, its links lead somewhere."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from anogen import MODELS
 from anogen.cli.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+GUIDES = [ROOT / "docs/index.md", *sorted(ROOT.glob("docs/guides/*.md"))]
+EXAMPLES = sorted(ROOT.glob("examples/*.py"))
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -26,16 +32,51 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert low < error < high
 
 
-def test_every_command_and_option_of_the_readme_exists(anogen):
-    lines = [line for block in blocks(ROOT / "README.md", "sh") for line in block.splitlines()]
-    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("anogen ")]
-    assert {words[1] for words in commands} == set(COMMANDS)
-    for words in commands:
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_the_python_of_the_guides_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(block for block in blocks(page, "python") if "--8<--" not in block)
+    exec(compile(code, str(page), "exec"), {})
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_runs_as_its_first_lines_say(path, tmp_path):
+    text = path.read_text("utf-8")
+    (command,) = re.findall(rf"^python examples/{path.name} (.*)$", text, re.MULTILINE)
+    accepted = subprocess.run(
+        [sys.executable, path, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert all(word in accepted for word in command.split() if word.startswith("--"))
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, path, "--epochs", "1"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("anogen ")]
+
+
+def test_the_readme_and_the_reference_name_every_command():
+    assert {words[1] for words in commands_of(ROOT / "README.md")} == set(COMMANDS)
+    reference = (ROOT / "docs/reference/command-line.md").read_text("utf-8")
+    for name, what in COMMANDS.items():
+        assert f"| `anogen {name}` | {what} |" in reference
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_and_option_exists(anogen, page):
+    for words in commands_of(page):
         text = anogen(words[1], "--help").out
         if words[1] == "train":
-            text += anogen("train", "--model.help", "VAE").out
+            for model in MODELS:
+                text += anogen("train", "--model.help", model).out
         for option in (word for word in words if word.startswith("--")):
-            assert option in text, f"{option} of anogen {words[1]}"
+            assert option in text or option == "--model.noise", f"{option} of anogen {words[1]}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

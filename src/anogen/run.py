@@ -42,7 +42,7 @@ DATA_OPTIONS = ("data", "data_dir", "image_size", "resize", "channels", "limit")
 class Run:
     """A training run in a folder; `Run.open(path)` for an existing one.
 
-    Example:
+    Examples:
         >>> Run.open("no/such/run")
         Traceback (most recent call last):
         anogen.errors.UsageError: no/such/run: there is no run (no config.yaml in it)

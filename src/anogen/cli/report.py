@@ -2,8 +2,8 @@
 
 from anogen.cli.options import new_parser
 
-DESCRIPTION = """Write a run's report.html, of what anogen evaluate and anogen detect have found; a run
-that has not been evaluated is, first.
+DESCRIPTION = """Write a run's report.html, of what anogen evaluate and anogen detect have found.
+A run that has not been evaluated is, first.
 
   anogen report runs/vae
 

@@ -36,7 +36,7 @@ def to_unit(pixels: Tensor) -> Tensor:
     Returns:
         float32 `[b, c, h, w]` in [0, 1], channels last in memory, on the device of `pixels`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> to_unit(torch.full((1, 1, 2, 2), 51, dtype=torch.uint8)).unique()
         tensor([0.2000])
@@ -85,7 +85,7 @@ class Shuffled:
         seed: of the order.
         device: where the batches go.
 
-    Example:
+    Examples:
         >>> import numpy as np, torch
         >>> images = Images(np.arange(40, dtype=np.uint8).reshape(10, 1, 2, 2), "ramp")
         >>> batches = Shuffled(images, 4, seed=0, device=torch.device("cpu"))

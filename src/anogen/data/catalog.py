@@ -112,7 +112,7 @@ def load_data(
         UsageError: no such name or path.
         DataError: the files are missing and cannot be fetched, or are damaged.
 
-    Example:
+    Examples:
         >>> from anogen import load_data
         >>> digits = load_data("digits")
         >>> digits.shape, len(digits.train), len(digits.test)

@@ -42,7 +42,7 @@ def corrupt(images: Images, corruption: str, seed: int = 0) -> Images:
     Raises:
         UsageError: an unknown name, or a strength that is no number.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> black = Images(np.zeros((2, 1, 16, 16), np.uint8), "black")
         >>> white = corrupt(black, "inversion")

@@ -59,7 +59,7 @@ class Images:
     Raises:
         DataError: the array is of another type or shape, is empty, or labels do not fit.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> images = Images(np.zeros((5, 1, 28, 28), np.uint8), "black")
         >>> len(images), images.shape, images[:2].name
@@ -184,7 +184,7 @@ def split(images: Images, test: Images | None = None, held_out: float = 0.1) -> 
     Raises:
         DataError: fewer than ten images, or test images of another shape.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> parts = split(Images(np.zeros((100, 1, 28, 28), np.uint8), "black"))
         >>> len(parts.train), len(parts.validation), len(parts.test)
@@ -222,7 +222,7 @@ def images_from_array(
     Raises:
         DataError: another shape or type; NaN, infinite or out-of-range values (with their place).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> images_from_array(np.full((2, 16, 16, 3), 0.5)).pixels[0, :, 0, 0]
         array([128, 128, 128], dtype=uint8)
@@ -239,7 +239,7 @@ def images_from_table(rows: NDArray[Any], name: str = "table") -> Images:
     Raises:
         DataError: another shape; NaN, infinite or out-of-range values (with their place).
 
-    Example:
+    Examples:
         >>> images_from_table(np.array([[0.25, 0.5]])).shape
         (1, 1, 2)
     """

@@ -22,7 +22,7 @@ class Calibration:
     Attributes:
         scores: float64 `[n]`, ascending, higher meaning further out.
 
-    Example:
+    Examples:
         >>> calibration = Calibration.of(np.arange(99.0))
         >>> calibration.p_value(np.array([1000.0, 49.0])).tolist()
         [0.01, 0.51]

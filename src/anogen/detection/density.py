@@ -32,7 +32,7 @@ class Density:
     Source: of scores, density of states estimation, Morningstar et al. 2021, with a mixture for
         the density.
 
-    Example:
+    Examples:
         >>> scores = np.random.default_rng(0).normal(size=(500, 2))
         >>> density = Density.fit(scores)
         >>> near, far = density.surprise(np.array([[0.0, 0.0], [9.0, -9.0]]))

@@ -56,7 +56,7 @@ class Detector:
         device: where scores are computed.
         companions: other models, for scores that compare with them.
 
-    Example:
+    Examples:
         >>> import anogen, torch
         >>> digits = anogen.load_data("digits")
         >>> _ = torch.manual_seed(0)

@@ -144,7 +144,7 @@ class OutlierDetector(OutlierMixin, _Estimator):
         offset_: what `decision_function` subtracts from `score_samples`.
         n_features_in_: columns of the table.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> rows = np.random.default_rng(0).normal(size=(200, 4))
         >>> detector = OutlierDetector(epochs=5).fit(rows)
@@ -212,7 +212,7 @@ class PyODDetector(_Estimator):
 
     Source: the interface is that of Zhao et al. 2019 (PyOD).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> rows = np.random.default_rng(0).normal(size=(200, 4))
         >>> detector = PyODDetector(epochs=5).fit(rows)

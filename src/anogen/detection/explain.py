@@ -63,7 +63,7 @@ def explain(
             sought.
         neighbours: how many of them.
 
-    Example:
+    Examples:
         >>> import anogen
         >>> digits = anogen.load_data("digits")
         >>> model = anogen.VAE(digits.shape, latent=2)

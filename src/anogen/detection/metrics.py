@@ -26,7 +26,7 @@ def separation(inside: Scores, outside: Scores) -> dict[str, float]:
         `tpr_at_5_fpr`, the share of `outside` found where at most 1 % or 5 % of `inside` are
         flagged. An image is flagged where its score exceeds the threshold.
 
-    Example:
+    Examples:
         >>> found = separation(np.arange(100.0), np.arange(50.0, 150.0))
         >>> found["auroc"], found["tpr_at_1_fpr"]
         (0.875, 0.51)
@@ -102,7 +102,7 @@ def precision_recall(flagged_in: NDArray[Any], flagged_out: NDArray[Any]) -> dic
         flagged_in: bool `[n]`, whether each in-distribution image was called out.
         flagged_out: bool `[m]`, the same for out-of-distribution images.
 
-    Example:
+    Examples:
         >>> precision_recall(np.array([False, True]), np.array([True, True]))["recall_0"]
         0.5
     """

@@ -58,7 +58,7 @@ def evaluate(
         UsageError: images of another shape than the model's, or a negative count.
         TrainingError: memory ran out.
 
-    Example:
+    Examples:
         >>> import torch, anogen
         >>> digits = anogen.load_data("digits")
         >>> result = anogen.evaluate(anogen.VAE(digits.shape, latent=2), digits.test[:20])

@@ -85,7 +85,7 @@ def evaluate_generation(
     Raises:
         UsageError: fewer than two samples, or images of another shape than the model's.
 
-    Example:
+    Examples:
         >>> import anogen
         >>> digits = anogen.load_data("digits")
         >>> model = anogen.VAE(digits.shape, latent=2)

@@ -48,7 +48,7 @@ class GAN(GenerativeModel):
 
     Source: Goodfellow et al. 2014; the paper, section 3.2.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = GAN((1, 28, 28), latent=8)
         >>> sorted(model.losses(torch.rand(4, 1, 28, 28), step=0).players)

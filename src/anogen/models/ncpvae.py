@@ -39,7 +39,7 @@ class NCPVAE(VAE):
 
     Source: Hafner et al. 2018, section 2; Ran et al. 2022, section 3.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = NCPVAE((1, 28, 28), latent=2)
         >>> "contrast_nats" in model.losses(torch.rand(4, 1, 28, 28)).terms

@@ -105,7 +105,7 @@ class MixtureSampler:
 
     Source: Ghosh et al. 2020, section 4 (ex-post density estimation); cf. Dai & Wipf 2019.
 
-    Example:
+    Examples:
         >>> import anogen
         >>> digits = anogen.load_data("digits")
         >>> sampler = MixtureSampler(anogen.VAE(digits.shape, latent=2).eval(), digits.train, 3)

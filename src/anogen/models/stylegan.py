@@ -60,7 +60,7 @@ class StyleGAN(GenerativeModel):
 
     Source: Karras et al. 2019 and 2020; the paper, section 2.
 
-    Example:
+    Examples:
         >>> model = StyleGAN((1, 28, 28), latent=8, style=16, width=8)
         >>> sorted(model.losses(torch.rand(4, 1, 28, 28), step=0).players)
         ['discriminator', 'generator']

@@ -63,7 +63,7 @@ class VAE(GenerativeModel):
 
     Source: Kingma & Welling 2014; the paper, sections 3.1 and 4.2.1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = VAE((1, 28, 28), latent=2)
         >>> losses = model.losses(torch.rand(4, 1, 28, 28))

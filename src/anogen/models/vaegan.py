@@ -68,7 +68,7 @@ class VAEGAN(GenerativeModel):
 
     Source: Larsen et al. 2016, algorithm 1; the paper, sections 3.3 and 4.2.2.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = VAEGAN((1, 28, 28), latent=2)
         >>> sorted(model.losses(torch.rand(4, 1, 28, 28), step=0).players)

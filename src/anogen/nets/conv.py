@@ -40,7 +40,7 @@ class ConvEncoder(nn.Module):
 
     Source: the paper, section 4.2.1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> ConvEncoder((3, 33, 40), outputs=8)(torch.zeros(2, 3, 33, 40)).shape
         torch.Size([2, 8])
@@ -107,7 +107,7 @@ class ConvDecoder(nn.Module):
 
     Source: the paper, section 4.2.1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> ConvDecoder((3, 33, 40), inputs=8)(torch.zeros(2, 8)).shape
         torch.Size([2, 3, 33, 40])

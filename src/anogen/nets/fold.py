@@ -21,7 +21,7 @@ def folded(model: M) -> M:
     Args:
         model: of any kind; it is not changed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).eval()
         >>> folded(net)

@@ -33,7 +33,7 @@ class MLPEncoder(nn.Module):
     Raises:
         UsageError: options that cannot be built.
 
-    Example:
+    Examples:
         >>> import torch
         >>> MLPEncoder((1, 1, 2), outputs=8)(torch.zeros(3, 1, 1, 2)).shape
         torch.Size([3, 8])
@@ -84,7 +84,7 @@ class MLPDecoder(nn.Module):
     Raises:
         UsageError: options that cannot be built.
 
-    Example:
+    Examples:
         >>> import torch
         >>> MLPDecoder((1, 1, 2), inputs=8)(torch.zeros(3, 8)).shape
         torch.Size([3, 1, 1, 2])

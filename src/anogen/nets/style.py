@@ -68,7 +68,7 @@ class MappingNetwork(nn.Module):
 
     Source: Karras et al. 2019, section 2 and appendix C.
 
-    Example:
+    Examples:
         >>> MappingNetwork(8, 16)(torch.zeros(3, 8)).shape
         torch.Size([3, 16])
     """
@@ -173,7 +173,7 @@ class SynthesisNetwork(nn.Module):
 
     Source: Karras et al. 2019, section 2; Karras et al. 2020, figure 7 (output skips).
 
-    Example:
+    Examples:
         >>> net = SynthesisNetwork((1, 28, 28), style=16)
         >>> net(torch.zeros(3, net.layers_count, 16)).shape
         torch.Size([3, 1, 28, 28])
@@ -227,7 +227,7 @@ class StyleDiscriminator(nn.Module):
 
     Source: Karras et al. 2018 (progressive growing), section 3; Karras et al. 2020, figure 7.
 
-    Example:
+    Examples:
         >>> StyleDiscriminator((1, 28, 28))(torch.zeros(3, 1, 28, 28)).shape
         torch.Size([3, 1])
     """

@@ -34,7 +34,7 @@ def preset_file(model: str, name: str) -> Path:
 def load_preset(model: str, name: str) -> dict[str, Any]:
     """The settings of a preset: `model` with its `class_path` and `init_args`, and those of `fit`.
 
-    Example:
+    Examples:
         >>> load_preset("VAE", "paper")["epochs"]
         50
     """

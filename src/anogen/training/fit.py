@@ -96,7 +96,7 @@ def fit(
         MachineError: the folder cannot be written or the checkpoint is damaged.
         Interrupted: a signal; the state was saved.
 
-    Example:
+    Examples:
         >>> import tempfile, torch, anogen
         >>> digits = anogen.load_data("digits")
         >>> _ = torch.manual_seed(0)
