@@ -57,7 +57,8 @@ def test_every_example_runs_as_its_first_lines_say(path, tmp_path):
 
 
 def commands_of(page: Path) -> list[list[str]]:
-    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    text = "".join(blocks(page, "sh")).replace("\\\n", "")
+    lines = [line.strip() for line in text.splitlines()]
     return [shlex.split(line, comments=True) for line in lines if line.startswith("anogen ")]
 
 

@@ -30,7 +30,7 @@ from anogen.checkpoint import load_checkpoint, previous_of, replace_durably
 from anogen.data.catalog import DATASETS, load_data
 from anogen.data.images import Splits
 from anogen.errors import DataError, MachineError, UsageError
-from anogen.models import find_model
+from anogen.models import build_model
 from anogen.models.base import GenerativeModel
 
 MAX_NAME_BYTES = 255
@@ -193,7 +193,7 @@ class Run:
         if checkpoint is None:
             checkpoint = "best" if self.checkpoint("best").exists() else "last"
         tensors, state = self.load_state(checkpoint, ("weights",))
-        model = find_model(state["model"]["class_path"])(**state["model"]["init_args"])
+        model = build_model(**state["model"])
         model.load_state_dict(tensors["weights"])
         return model.eval()
 

@@ -20,7 +20,7 @@ from anogen.detection.scores.fused import statistics
 from anogen.detection.view import State
 from anogen.device import choose_device
 from anogen.errors import MachineError, UsageError, unknown_name
-from anogen.models import find_model
+from anogen.models import build_model
 from anogen.models.base import GenerativeModel
 from anogen.progress import say
 from anogen.training.state import describe
@@ -205,7 +205,7 @@ class Detector:
 
 
 def _rebuilt(made: dict[str, Any], weights: State) -> GenerativeModel:
-    model = find_model(made["class_path"])(**made["init_args"])
+    model = build_model(**made)
     model.load_state_dict(weights)
     return model.eval()
 

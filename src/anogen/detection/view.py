@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from anogen.data.batches import evaluation_batch, in_order
 from anogen.data.images import Images
 from anogen.errors import UsageError
-from anogen.models.base import Encodes, GenerativeModel, Reconstructs
+from anogen.models.base import Encodes, GenerativeModel, HasPosterior, Reconstructs
 from anogen.nets import Encoder
 from anogen.nets.fold import folded
 
@@ -90,7 +90,11 @@ class View:
     def mean(self) -> Tensor:
         """The posterior's mean, `[b, latent]`, of a model that encodes."""
         model: Any = self.model
-        return self.posterior[0] if hasattr(model, "posterior") else model.posterior_mean(self.x)
+        return (
+            self.posterior[0]
+            if isinstance(self.model, HasPosterior)
+            else model.posterior_mean(self.x)
+        )
 
     @cached_property
     def rebuilt(self) -> Tensor:

@@ -13,7 +13,7 @@ from anogen.data.images import Images, expect
 from anogen.device import choose_device, memory_advice
 from anogen.errors import UsageError
 from anogen.evaluation.reconstruction import METRICS, mean_with_interval, sharpness
-from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, Reconstructs
+from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, HasPosterior, Reconstructs
 from anogen.progress import Progress
 
 ACTIVE_VARIANCE = 0.01
@@ -117,8 +117,9 @@ def _measure(model: GenerativeModel, batch: Batch) -> dict[str, Tensor]:
         y = model.reconstruct(x, label)
         found |= {name: metric.function(x, y) for name, metric in METRICS.items()}
         found["sharpness_reconstruction"] = sharpness(y)
-    if isinstance(model, HasLikelihood):
+    if isinstance(model, HasPosterior):
         found["kl_per_latent_nats"] = model.kl(x)
+    if isinstance(model, HasLikelihood):
         found["elbo_nats"] = model.elbo(x, label)
     if isinstance(model, Encodes):
         found["posterior_mean"] = model.posterior_mean(x)

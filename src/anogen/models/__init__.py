@@ -1,5 +1,6 @@
 """Generative models and the table that names them."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -39,6 +40,15 @@ def find_model(name: str) -> type[GenerativeModel]:
     if not (isinstance(found, type) and issubclass(found, GenerativeModel)):
         raise UsageError(f"{name} is not a subclass of anogen.GenerativeModel")
     return found
+
+
+def build_model(class_path: str, init_args: Mapping[str, Any]) -> GenerativeModel:
+    """A model as a checkpoint describes it; JSON has made a list of its shape.
+
+    Raises:
+        UsageError: what `find_model` refuses.
+    """
+    return find_model(class_path)(**{**init_args, "shape": tuple(init_args["shape"])})
 
 
 def model_name(model: GenerativeModel) -> str:

@@ -181,6 +181,19 @@ class Reconstructs(Protocol):
 
 
 @runtime_checkable
+class HasPosterior(Protocol):
+    """A model with a Gaussian over latent vectors for each image."""
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, each float `[b, latent]`."""
+        ...
+
+    def kl(self, x: Tensor) -> Tensor:
+        """KL divergence of the posterior from the prior in nats, float `[b, latent]`."""
+        ...
+
+
+@runtime_checkable
 class HasLikelihood(Protocol):
     """A model with a bound on the likelihood of an image."""
 
@@ -193,10 +206,6 @@ class HasLikelihood(Protocol):
         posterior: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Evidence lower bound in nats, float `[b]`, one posterior sample or those of `noise`."""
-        ...
-
-    def kl(self, x: Tensor) -> Tensor:
-        """KL divergence of the posterior from the prior in nats, float `[b, latent]`."""
         ...
 
     def log_likelihood(

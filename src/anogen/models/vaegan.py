@@ -170,6 +170,10 @@ class VAEGAN(GenerativeModel):
         """Mean of q(z|x), float32 `[b, latent]`."""
         return self.posterior(x)[0]
 
+    def kl(self, x: Tensor) -> Tensor:
+        """KL(q(z|x) ‖ p(z)) in nats, one value per latent: float32 `[b, latent]`."""
+        return kl_standard_normal(*self.posterior(x))
+
     def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """The image of a latent vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""
         return torch.sigmoid(self.decoder(with_label(z, label, self.classes)).float())

@@ -14,7 +14,7 @@ from anogen.errors import UsageError
 from anogen.models.base import (
     Encodes,
     GenerativeModel,
-    HasLikelihood,
+    HasPosterior,
     HasStyles,
     Reconstructs,
 )
@@ -184,7 +184,7 @@ def _traversal(model: GenerativeModel, images: Images, seed: int) -> Picture | N
         "Each row varies one latent of one test image from −3 to 3 and keeps the others"
         + (
             "; the latents with the largest KL come first."
-            if isinstance(model, HasLikelihood)
+            if isinstance(model, HasPosterior)
             else "."
         ),
         figures.mosaic(to_bytes(decoded), labels=[f"latent {index + 1}" for index in chosen]),
@@ -192,7 +192,7 @@ def _traversal(model: GenerativeModel, images: Images, seed: int) -> Picture | N
 
 
 def _kl_bars(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
-    if not isinstance(model, HasLikelihood):
+    if not isinstance(model, HasPosterior):
         return None
     values = _kl_per_latent(model, images, seed)
     return Picture(
@@ -301,14 +301,14 @@ def principal_plane(means: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, str]]
     return plane.transform(means), (names[0], names[1])
 
 
-def _kl_per_latent(model: HasLikelihood, images: Images, seed: int) -> NDArray[Any]:
+def _kl_per_latent(model: HasPosterior, images: Images, seed: int) -> NDArray[Any]:
     chosen = in_order(_some(images, 500, seed), torch.device("cpu"))
     return torch.cat([model.kl(batch.x) for batch in chosen]).mean(0).numpy()
 
 
 def _most_active(model: GenerativeModel, images: Images, count: int, seed: int) -> list[int]:
     """Indices of the latents with the largest KL, largest first; the first ones without a KL."""
-    if not isinstance(model, HasLikelihood):
+    if not isinstance(model, HasPosterior):
         return list(range(count))
     return np.argsort(-_kl_per_latent(model, images, seed), kind="stable")[:count].tolist()
 

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from anogen.data.batches import to_bytes
 from anogen.data.images import Images
 from anogen.detection.view import Score, State, View, collect
-from anogen.models.base import GenerativeModel, HasContrast, HasLikelihood
+from anogen.models.base import GenerativeModel, HasContrast, HasLikelihood, HasPosterior
 from anogen.models.terms import kl_standard_normal
 
 DRAWS = 8
@@ -106,7 +106,7 @@ def _contrast(view: View) -> Tensor:
 _ELBO = (HasLikelihood,)
 
 LIKELIHOOD = {
-    "kl": Score(_kl, _ELBO, "nats", "the paper, section 4.4.4", passes=1),
+    "kl": Score(_kl, (HasPosterior,), "nats", "the paper, section 4.4.4", passes=1),
     "negative_elbo": Score(
         _negative_elbo, _ELBO, "nats", "Kingma & Welling 2014, equation 3", passes=DRAWS
     ),
