@@ -333,3 +333,32 @@ def test_a_reader_that_leaves_early_is_no_error():
     )  # fmt: skip
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--schedule", "slow", "option schedule: expected constant or cosine, found slow"),
+        ("--epochs", "many", "option epochs: expected a whole number, found many"),
+        ("--patience", "x", "option patience: expected a whole number or nothing, found x"),
+        ("--model.likelihood", "x", "option model.likelihood: expected squared_error, gaussian, "
+         "learned_sigma or bernoulli, found x"),
+        ("--model.beta", "x", "option model.beta: expected a number, found x"),
+        ("--betas", "3", "option betas: expected several values, such as [0.5, 0.99], found 3"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_answered_in_plain_words(anogen, option, value, says):
+    outcome = anogen("train", "--data", "digits", "--run", "x", option, value)
+    assert outcome.code == 2
+    assert outcome.err.strip() == f"anogen train: {says}"
+
+
+def test_a_preset_is_of_the_model_that_the_configuration_names(anogen, tmp_path):
+    config = tmp_path / "gan.yaml"
+    config.write_text("model:\n  class_path: anogen.GAN\n")
+    arguments = ("--config", config, "--preset", "recommended", "--run", "x", "--print_config")
+    found = yaml.safe_load(anogen("train", *arguments).out)
+    assert found["model"]["init_args"]["r1"] == 0.1
+    assert found["ema_decay"] == 0.999
+    refused = anogen("train", "--config", config, "--preset", "demo", "--run", "x")
+    assert "preset 'demo' is for the model VAE, not for GAN" in refused.err

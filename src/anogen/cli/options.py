@@ -38,7 +38,7 @@ class Parser(jsonargparse.ArgumentParser):
             raise UsageError(_unknown_option(unknown[1].split("=")[0], self._known()))
         if refused:
             raise UsageError(_unknown_option(f"--{refused[1]}.{refused[2]}", self._known()))
-        raise UsageError(text.replace("Parser key", "option", 1)) from ex
+        raise UsageError(_readable(text)) from ex
 
     def _flags(self) -> set[str]:
         return {
@@ -83,6 +83,49 @@ def table(rows: list[list[str]]) -> str:
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
              for row in rows)  # fmt: skip
     return "\n".join(line.rstrip() for line in lines)
+
+
+TYPES = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text",
+    "dict": "a table of names and values", "tuple": "several values, such as [0.5, 0.99]",
+    "list": "several values, such as [a, b]", "Sequence": "several values, such as [a, b]",
+    "NoneType": "nothing",
+}  # fmt: skip
+"""What a type is called before people who write no Python."""
+
+
+def _readable(text: str) -> str:
+    """jsonargparse's complaint about a value in plain words; a model's options are complained of
+    by a parser of their own, within the complaint of the first.
+
+    >>> _readable('Parser key "model": option loss: expected a or b, found c')
+    'option model.loss: expected a or b, found c'
+    """
+    nested = re.match(r'Parser key "([^"]+)": option (\S+: expected .*)', text)
+    if nested:
+        return f"option {nested[1]}.{nested[2]}"
+    complaint = re.match(
+        r'Parser key "([^"]+)": '
+        r"(?:Expected a (.+)\. Got value: |Does not validate .* Subtypes: (.+?) Errors: .* Given "
+        r"value: )(.*)",
+        text,
+    )
+    if complaint is None:
+        return text.replace("Parser key", "option", 1)
+    key, one, several, value = complaint.groups()
+    return f"option {key}: expected {_kinds(one or several)}, found {value}"
+
+
+def _kinds(types: str) -> str:
+    """The choices or kinds of value in the notation of Python's types."""
+    choices = re.search(r"Literal\[(.*?)\]", types)
+    names = re.findall(r"'([^']*)'", choices[1]) if choices else []
+    if not choices:
+        whole = re.sub(r"(dict|tuple|list)\[[^\]]*\]", r"\1", types)  # what is in them is a detail
+        names = [TYPES[kind] for kind in re.findall(r"\w+", whole) if kind in TYPES]
+    if not names:
+        return types
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _parameters(model: type) -> list[str]:

@@ -53,7 +53,7 @@ def _parser() -> Parser:
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     names = "; ".join(f"{model}: {', '.join(own)}" for model, own in presets().items())
     parser.add_argument("--preset", help=f"settings that come with anogen, for the model that "
-                        f"--model names, by default VAE. {names}")  # fmt: skip
+                        f"--model or --config names, by default VAE. {names}")  # fmt: skip
     parser.add_subclass_arguments(
         GenerativeModel, "model", skip={"shape"}, default={"class_path": "VAE"},
         instantiate=False, help="the model: a name or an import path",
@@ -68,7 +68,7 @@ def _expand(arguments: list[str]) -> list[str]:
     expanded: list[str] = []
     first: list[str] = []
     rest = iter(arguments)
-    model = _value_of("--model", arguments) or "VAE"
+    model = _value_of("--model", arguments) or _model_of(_value_of("--config", arguments)) or "VAE"
     for argument in rest:
         if argument == "--preset" or argument.startswith("--preset="):
             name = argument.partition("=")[2] or next(rest, "")
@@ -82,6 +82,22 @@ def _expand(arguments: list[str]) -> list[str]:
     if "--resume" in arguments or "--resume=true" in arguments:
         first += ["--config", str(_config_of(arguments))]
     return first + expanded
+
+
+def _model_of(config: str) -> str:
+    """The name of the model that a YAML file is for; empty where there is none."""
+    import yaml
+
+    if not Path(config).is_file():
+        return ""
+    _refuse_aliases("--config", config)
+    try:
+        content = yaml.safe_load(Path(config).read_text("utf-8"))
+    except yaml.YAMLError:  # the parser will say what is wrong with it
+        return ""
+    model = content.get("model") if isinstance(content, dict) else None
+    named = model.get("class_path") if isinstance(model, dict) else model
+    return named.rpartition(".")[2] if isinstance(named, str) else ""
 
 
 def _value_of(option: str, arguments: list[str]) -> str:
