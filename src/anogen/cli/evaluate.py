@@ -46,11 +46,14 @@ def main(arguments: list[str]) -> int:
 
 def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     from anogen.evaluation.evaluate import evaluate
-    from anogen.progress import stage
+    from anogen.progress import say, stage
     from anogen.run import Run
 
     run = Run.open(options["run"])
     model = run.load_model(options["checkpoint"])
+    done, wanted = len(run.metrics), run.config["epochs"]
+    if done < wanted:
+        say(f"{run.path}: trained for {done} of {wanted} epochs")
     other = options["data"] is not None
     data_dir = options["data_dir"]
     data = run.load_other(options["data"], data_dir) if other else run.load_data(data_dir)

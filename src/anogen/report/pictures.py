@@ -78,29 +78,31 @@ def _samples(model: GenerativeModel, images: Images, seed: int) -> Picture | Non
 def samples_picture(
     model: GenerativeModel, seed: int = 0, label: int | None = None, sampler: Sampler | None = None
 ) -> Picture:
-    """A hundred new images; the one picture that needs no images.
+    """Ten new images in each row; the one picture that needs no images.
 
     Args:
         model: any.
         seed: of the draws.
-        label: the label of all, for a conditional model; default: one label after another.
+        label: the label of all, for a conditional model; default: a row for each, ten at most.
         sampler: where the latents come from; default: the prior.
     """
     generator = torch.Generator().manual_seed(seed)
-    labels = None
-    if model.classes:
-        labels = (
-            torch.full((100,), label) if label is not None else torch.arange(100) % model.classes
-        )
+    kinds = [label] * 10 if label is not None else [*range(min(model.classes, 10))]
+    rows = len(kinds) if model.classes else 10
+    labels = torch.tensor(kinds).repeat_interleave(10) if model.classes else None
+    size = evaluation_batch(model.shape)
     with torch.inference_mode():
-        parts = draw(model.eval(), 100, generator, evaluation_batch(model.shape), labels, sampler)
-        drawn = torch.cat(list(parts))
+        drawn = torch.cat([*draw(model.eval(), 10 * rows, generator, size, labels, sampler)])
     source = "the prior" if sampler is None else sampler.name
     return Picture(
         "samples" if sampler is None else f"samples_{sampler.name.replace(' ', '_')}",
         f"Samples from {source}",
-        f"New images, decoded from latents drawn from {source}; none was chosen.",
-        figures.mosaic(to_bytes(drawn.unflatten(0, (10, 10)))),
+        f"New images, decoded from latents drawn from {source}; none was chosen."
+        + (" Each row is of one label." if model.classes else ""),
+        figures.mosaic(
+            to_bytes(drawn.unflatten(0, (rows, 10))),
+            labels=[f"label {kind}" for kind in kinds] if model.classes else (),
+        ),
     )
 
 
