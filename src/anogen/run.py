@@ -214,7 +214,7 @@ class Run:
         return splits
 
     def load_other(self, name: str, data_dir: str | Path | None = None) -> Splits:
-        """Other data than the run's own, with pictures brought to its size and colours.
+        """Other data than the run's own: pictures brought to its size and colours, as few images.
 
         Args:
             name: of a data set, or a path, as for `load_data`.
@@ -222,7 +222,7 @@ class Run:
         """
         base = name.split("+")[0]
         plain = base in (*DATASETS, "auto") or Path(base).is_file()
-        keys = () if plain else ("image_size", "resize", "channels")
+        keys = ("limit",) if plain else ("limit", "image_size", "resize", "channels")
         config = self.config
         source: dict[str, Any] = {key: config[key] for key in keys if key in config}
         return load_data(name, data_dir=data_dir, **source)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from anogen.errors import Interrupted, TrainingError, UsageError
+from anogen.errors import Interrupted, MachineError, TrainingError, UsageError
 from anogen.evaluation import features as features_module
 from anogen.experiments import reproduce as module
 from anogen.experiments.claims import judge_claims
@@ -161,7 +161,13 @@ def test_stages_are_kept_while_inputs_and_pictures_stay(tmp_path):
 )
 def test_a_verdict_needs_every_seed(vaegan, vae, verdict):
     measures = {
-        name: {"squared_error": {"values": values, "mean": sum(values) / len(values)}}
+        name: {
+            "squared_error": {
+                "seeds": list(range(len(values))),
+                "values": values,
+                "mean": sum(values) / len(values),
+            }
+        }
         for name, values in (("vaegan", vaegan), ("vae", vae))
         if values
     }
@@ -172,6 +178,36 @@ def test_a_verdict_needs_every_seed(vaegan, vae, verdict):
         assert claim.numbers.endswith("It holds with 1 of 2 seeds.")
 
 
+def test_a_claim_compares_equal_seeds():
+    measures = {
+        "vaegan": {"squared_error": {"seeds": [0, 1], "values": [5.0, 1.0], "mean": 3.0}},
+        "vae": {"squared_error": {"seeds": [1, 2], "values": [2.0, 9.0], "mean": 5.5}},
+    }
+    text = "The VAE-GAN has a lower reconstruction loss than the VAE."
+    (claim,) = [each for each in judge_claims({"measures": measures}) if each.text == text]
+    assert claim.verdict == "confirmed"  # of seed 1; the others have no partner
+    del measures["vae"]["squared_error"]["values"][0], measures["vae"]["squared_error"]["seeds"][0]
+    (claim,) = [each for each in judge_claims({"measures": measures}) if each.text == text]
+    assert claim.verdict == "not testable"
+
+
+def test_a_mistake_in_a_stage_and_a_full_disk_end_that_stage_alone(tmp_path, monkeypatch):
+    for name in ("stages", "figures"):
+        (tmp_path / name).mkdir()
+    stages = Stages(tmp_path)
+    assert stages.do("wrong", {}, lambda: 1 / 0) is None
+    assert "unexpected ZeroDivisionError" in str(stages.failures["wrong"])
+
+    def full(path, content):
+        raise MachineError(f"{path}: cannot be written (No space left on device)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("anogen.experiments.stages.replace_durably", full)
+        assert stages.do("full", {}, lambda: ({"a": 1}, [])) is None
+    assert "No space left" in str(stages.failures["full"])
+    assert stages.do("full", {}, lambda: ({"a": 1}, [])) == {"a": 1}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -179,6 +215,7 @@ def test_a_verdict_needs_every_seed(vaegan, vae, verdict):
         (["--seeds", 0], 2, "seeds must be at least 1"),
         (["--epochs", 0], 2, "epochs must be at least 1"),
         (["--data", "no/such/folder"], 3, "no such file or folder"),
+        (["--data", "digits", "--against", "digits"], 2, "both called digits"),
         (["--data", "digits", "--limit", 3], 2, "limit must be at least 10"),
     ],
 )

@@ -42,7 +42,7 @@ class _Test:
     """A claim before it is judged.
 
     Attributes:
-        holds: values of one seed, in the order of `needs` → whether it holds.
+        holds: values of one seed, in the order of `needs` → whether it holds with that seed.
         needs: what it rests on, each a path into the results.
         says: with the means of these values filled in.
     """
@@ -165,8 +165,12 @@ def _judge(test: _Test, results: Numbers) -> Claim:
         absent = {path.split(".")[1] for path in test.needs if _at(results, path) is None}
         numbers = f"What it needs of {', '.join(sorted(absent))} was not measured here."
         return Claim(test.section, test.text, "not testable", numbers, system)
-    seeds = list(zip(*(each["values"] for each in known), strict=False))
-    held = [test.holds(values) for values in seeds]
+    by_seed = [dict(zip(each["seeds"], each["values"], strict=True)) for each in known]
+    common = sorted(set(by_seed[0]).intersection(*by_seed))
+    held = [test.holds([values[seed] for values in by_seed]) for seed in common]
+    if not held:
+        numbers = "No seed has all that it needs."
+        return Claim(test.section, test.text, "not testable", numbers, system)
     verdict: Verdict = "confirmed" if all(held) else "undecided" if any(held) else "refuted"
     numbers = test.says.format(*(each["mean"] for each in known))
     if verdict == "undecided":

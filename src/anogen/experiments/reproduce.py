@@ -21,7 +21,7 @@ from anogen.detection.judge import judge
 from anogen.detection.pictures import detection_pictures
 from anogen.detection.scores import SCORES
 from anogen.device import choose_device
-from anogen.errors import AnogenError, DataError, MachineError, UsageError, unknown_name
+from anogen.errors import DataError, MachineError, UsageError, unknown_name
 from anogen.evaluation.evaluate import evaluate
 from anogen.evaluation.generation import evaluate_generation, measure_samples
 from anogen.experiments.claims import judge_claims
@@ -135,6 +135,8 @@ def reproduce(
             raise MachineError(f"{folder / part}: cannot be made ({error.strerror})") from error
     inside = load_data(data, data_dir=data_dir, limit=limit)
     outside = _against(against, inside, data_dir, limit)
+    if outside.name == inside.name:
+        raise UsageError(f"data and against are both called {inside.name}; give other data")
     job = _Job(folder, Stages(folder), inside, outside, epochs or EPOCHS, data_dir, device)
     measured: dict[str, list[dict[str, Any]]] = {}
     detected: dict[str, list[dict[str, Any]]] = {}
@@ -174,12 +176,8 @@ def _reproduce_one(
     """Train, measure and judge one system with one seed."""
     system = SYSTEMS[name]
     run = job.stages.attempt(f"train-{name}-{seed}", lambda: _train(job, name, seed))
-    if run is None:
-        return
-    try:
-        model = run.load_model()
-    except AnogenError as error:
-        job.stages.failures[f"measure-{name}-{seed}"] = error
+    model = job.stages.attempt(f"load-{name}-{seed}", run.load_model) if run else None
+    if run is None or model is None:
         return
     own, other = job.splits(system)
     inputs = {
@@ -191,7 +189,7 @@ def _reproduce_one(
         f"measure-{name}-{seed}", inputs, lambda: _measure(run, model, own, seed, job.device)
     )
     if found is not None:
-        measured.setdefault(name, []).append(found)
+        measured.setdefault(name, []).append({"seed": seed, **found})
     if not system.detects:
         return
     against = {"against": other.test.sha256, "scores": list(DETECTION_SCORES)}
@@ -200,7 +198,7 @@ def _reproduce_one(
         lambda: _detect(run, model, own, other.test, job.device),
     )  # fmt: skip
     if judged is not None:
-        detected.setdefault(name, []).append(judged)
+        detected.setdefault(name, []).append({"seed": seed, **judged})
 
 
 def _against(name: str, inside: Splits, data_dir: str | None, limit: int | None) -> Splits:
@@ -322,21 +320,23 @@ def _detect(run: Run, model: GenerativeModel, data: Splits, other: Images, devic
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Number → values of all seeds, mean, and interval; what is no number, of the first seed."""
+    """Number → values by seed, mean, and interval; what is no number, of the first seed."""
     found: dict[str, Any] = {}
+    seeds = [row["seed"] for row in rows]
     for name, first in rows[0].items():
         if isinstance(first, int | float) and all(name in row for row in rows):
             values = [float(row[name]) for row in rows]
             mean, low, high = estimate(values)
             if len(values) == 1:  # the interval over test images, where there is one
-                low, high = first_bounds(rows[0], name)
-            found[name] = {"values": values, "mean": mean, "low": low, "high": high}
+                low, high = _bounds(rows[0], name)
+            found[name] = {"seeds": seeds, "values": values, "mean": mean, "low": low,
+                           "high": high}  # fmt: skip
         elif isinstance(first, str):
             found[name] = first
     return found
 
 
-def first_bounds(row: dict[str, Any], name: str) -> tuple[float | None, float | None]:
+def _bounds(row: dict[str, Any], name: str) -> tuple[float | None, float | None]:
     """The ends of an interval over images; None where there is none."""
     return row.get(f"{name}_low"), row.get(f"{name}_high")
 
@@ -347,8 +347,8 @@ def _detection_rows(judged: list[dict[str, Any]]) -> dict[str, Any]:
     about = [{k: v for k, v in each.items() if k != "rows"} for each in judged]
     return {
         "scores": {
-            score: _over_seeds([row for each in judged for row in each["rows"]
-                                if row["score"] == score])
+            score: _over_seeds([{"seed": each["seed"], **row} for each in judged
+                                for row in each["rows"] if row["score"] == score])
             for score in scores
         },
         "missed": _over_seeds(about),

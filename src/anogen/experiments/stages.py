@@ -44,10 +44,9 @@ class Stages:
         kept = self._kept(name, dict(inputs))
         if kept is None:
             say(f"stage {name}")
-            made = self.attempt(name, make)
-            if made is None:
-                return None
-            kept = self._keep(name, dict(inputs), *made)
+            kept = self.attempt(name, lambda: self._keep(name, dict(inputs), *make()))
+        if kept is None:
+            return None
         self.pictures[name] = kept_pictures(self.folder / "figures", name)
         return kept["result"]
 
@@ -58,9 +57,14 @@ class Stages:
         except Interrupted:
             raise
         except AnogenError as error:
-            say(f"stage {name} failed: {error}")
-            self.failures[name] = error
-            return None
+            self._note(name, error)
+        except Exception as error:  # after hours of work, not even a mistake of ours may end it all
+            self._note(name, AnogenError(f"unexpected {type(error).__name__}: {error}"))
+        return None
+
+    def _note(self, name: str, error: AnogenError) -> None:
+        say(f"stage {name} failed: {error}")
+        self.failures[name] = error
 
     def _kept(self, name: str, inputs: dict[str, Any]) -> dict[str, Any] | None:
         try:
