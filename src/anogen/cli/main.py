@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": "several runs in one table and one page",
     "detect": "calibrate a run as a detector and judge out-of-distribution sets",
     "score": "files of images: one row each with score, p-value and label",
+    "export": "a run as a detector in one ONNX file",
     "report": "a run's page, of all that was measured of it",
     "reproduce": "the whole paper: train, measure, detect, one page",
     "sample": "new images, interpolations, traversals of a run",

@@ -58,7 +58,7 @@ def _score(options: dict[str, Any]) -> None:
         check_format(out)
     run = Run.open(options["run"])
     sources = find_sources(options["files"])
-    detector = _detector(run, options)
+    detector = detector_of(run, options)
     config = run.config
     settings: dict[str, Any] = {
         "false_positive_rate": options["fpr"],
@@ -97,7 +97,7 @@ def _counted(rows: "Iterator[Row]", done: int = 0) -> "Iterator[Row]":
         say(f"{bad} of {count} images could not be scored; their rows have the error")
 
 
-def _detector(run: "Run", options: dict[str, Any]) -> "Detector":
+def detector_of(run: "Run", options: dict[str, Any]) -> "Detector":
     """The run's own detector with this score, made and kept where there is none that fits."""
     from anogen.detection.detector import Detector, StaleDetectorError, refuse_unfit
     from anogen.progress import say

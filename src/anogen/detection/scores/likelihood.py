@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ REGRET_RATE = 0.05
 """Learning rate of a posterior's mean and log-variance when it is fitted to one image."""
 
 
+@cache
 def fixed_noise(draws: int, latent: int, device: torch.device) -> Tensor:
     """Standard normal `[draws, latent]`, always the same, each draw with its mirror image."""
     half = torch.randn((draws + 1) // 2, latent, generator=Generator().manual_seed(0))

@@ -1,0 +1,41 @@
+"""`anogen export`: a run as a detector in one file, for other programs."""
+
+from pathlib import Path
+
+from anogen.cli.options import new_parser
+
+DESCRIPTION = """Write a run as a detector into one ONNX file: bytes of images in; score, p-value
+and label out. It is calibrated as by anogen score, and checked against anogen's own scores.
+
+  anogen export runs/vae --score squared_error --out detector.onnx
+
+The default score, fused, cannot be exported: not all of it is computed by PyTorch."""
+
+
+def main(arguments: list[str]) -> int:
+    """Export; prints the path of what was written."""
+    parser = new_parser("export", DESCRIPTION)
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--out", help="a name ending in .onnx; default: in the run's folder")
+    parser.add_argument("--score", default="squared_error", help="a score's name")
+    parser.add_argument("--companion", action="append", default=[], help="another run, with which "
+                        "scores such as likelihood_ratio compare")  # fmt: skip
+    parser.add_argument("--fpr", type=float, default=0.01,
+                        help="share of in-distribution images that may be called out")  # fmt: skip
+    parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
+    parser.add_argument("--data_dir", help="where data sets lie, for the calibration")
+    options = parser.parse(arguments)
+
+    from anogen.cli.score import detector_of
+    from anogen.detection.export import export_onnx
+    from anogen.progress import say
+    from anogen.run import Run
+
+    run = Run.open(options["run"])
+    detector = detector_of(run, options | {"device": "cpu"})
+    out = Path(options["out"] or run.path / f"{options['score']}.onnx")
+    validation = run.load_data(options["data_dir"]).validation
+    difference = export_onnx(detector, out, validation, options["fpr"])
+    say(f"checked against our own scores: they differ by {difference:.1e} of the largest")
+    print(out)
+    return 0
