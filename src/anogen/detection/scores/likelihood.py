@@ -25,8 +25,9 @@ REGRET_RATE = 0.05
 @cache
 def fixed_noise(draws: int, latent: int, device: torch.device) -> Tensor:
     """Standard normal `[draws, latent]`, always the same, each draw with its mirror image."""
-    half = torch.randn((draws + 1) // 2, latent, generator=Generator().manual_seed(0))
-    return torch.cat([half, -half])[:draws].to(device)
+    with torch.inference_mode(False):  # others differentiate through what is made of it
+        half = torch.randn((draws + 1) // 2, latent, generator=Generator().manual_seed(0))
+        return torch.cat([half, -half])[:draws].to(device)
 
 
 def _bound(model: Any, x: Tensor, posterior: tuple[Tensor, Tensor] | None = None) -> Tensor:
