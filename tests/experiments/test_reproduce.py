@@ -123,8 +123,27 @@ def test_an_interruption_ends_all_and_the_next_call_goes_on(tmp_path, monkeypatc
 
 def test_a_run_with_other_settings_is_not_taken_for_the_one_wanted(tmp_path):
     reproduce(tmp_path, **SMALL, systems=["gan"])
-    with pytest.raises(UsageError, match="was begun with limit 800, now 900"):
+    before = (tmp_path / "report.html").read_bytes()
+    with pytest.raises(UsageError, match="was begun with limit 800, now 900; choose another"):
         reproduce(tmp_path, **(SMALL | {"limit": 900}), systems=["gan"])
+    with pytest.raises(UsageError, match="was begun with epochs 1, now 2; choose another"):
+        reproduce(tmp_path, **(SMALL | {"epochs": 2}), systems=["vae", "gan"])
+    assert (tmp_path / "report.html").read_bytes() == before
+    assert [run.name for run in (tmp_path / "runs").iterdir()] == ["gan-0"]
+    reproduce(tmp_path, **SMALL, systems=["gan", "gan"])
+    assert len(read(tmp_path)["measures"]["gan"]["frechet_distance"]["values"]) == 1
+
+
+def test_the_reverse_system_learns_what_is_out_for_the_others(tmp_path):
+    reproduce(tmp_path, **SMALL, systems=["vae-reverse"])
+    found = read(tmp_path)
+    assert found["systems"]["vae-reverse"]["data"] == "digits+inversion"
+    row = found["detection"]["vae-reverse"]["scores"]["fused"]
+    assert (row["in_set"], row["out_set"]) == ("digits+inversion", "digits")
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert "digits+inversion in" in html
+    table_2 = html.split("Table 2")[1].split("</h2>")[0]
+    assert "vae-reverse" not in table_2  # the paper's table is of the other direction
 
 
 def test_stages_are_kept_while_inputs_and_pictures_stay(tmp_path):
@@ -216,6 +235,7 @@ def test_a_mistake_in_a_stage_and_a_full_disk_end_that_stage_alone(tmp_path, mon
         (["--epochs", 0], 2, "epochs must be at least 1"),
         (["--data", "no/such/folder"], 3, "no such file or folder"),
         (["--data", "digits", "--against", "digits"], 2, "both called digits"),
+        (["--data", "digits", "--limit", 300], 2, "cannot support a false-positive rate of 0.01"),
         (["--data", "digits", "--limit", 3], 2, "limit must be at least 10"),
     ],
 )

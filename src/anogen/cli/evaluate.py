@@ -63,7 +63,7 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
         result |= _generation(model, data, options)
     if other or not options["page"]:
         return result, None
-    run.write_json("evaluation.json", result)
+    run.write_json("evaluation.json", result | {"epoch": done})
     with stage("drawing pictures"):
         from anogen.report.gallery import keep_pictures
         from anogen.report.history import samples_by_epoch, training_curves

@@ -3,7 +3,7 @@
 from anogen.cli.options import new_parser
 
 DESCRIPTION = """Write a run's report.html, of what anogen evaluate and anogen detect have found.
-A run that has not been evaluated is, first.
+A run that has not been evaluated since its last epoch is, first.
 
   anogen report runs/vae
 
@@ -12,7 +12,7 @@ its numbers again."""
 
 
 def main(arguments: list[str]) -> int:
-    """Report; prints the path of the page."""
+    """Report; prints the path of the page, below the table of a run that it had to evaluate."""
     parser = new_parser("report", DESCRIPTION)
     parser.add_argument("run", help="the run's folder")
     options = parser.parse(arguments)
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     from anogen.run import Run
 
     run = Run.open(options["run"])
-    if not run.read_json("evaluation.json"):
+    if run.read_json("evaluation.json").get("epoch") != len(run.metrics):
         return evaluate([str(run.path)])
     print(write_page(run))
     return 0

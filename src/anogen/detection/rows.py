@@ -54,6 +54,7 @@ def write_rows(rows: Iterable[Row], out: Path, job: dict[str, Any], done: int) -
                 file.write(json.dumps(asdict(row), allow_nan=False) + "\n")
         _WRITERS[out.suffix](_read(part), out)
     except OSError as error:
+        _aside(out).unlink(missing_ok=True)
         if isinstance(error, MachineError):
             raise
         raise MachineError(f"{out}: cannot be written ({error.strerror})") from error

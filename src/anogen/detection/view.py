@@ -21,11 +21,13 @@ State = dict[str, Tensor]
 """What a score has learnt from in-distribution images: named tensors, saved as they are."""
 
 
-@runtime_checkable
-class HasEncoder(Protocol):
-    """A model whose encoder's layers can be read."""
+class _ReadableEncoder(type):
+    def __instancecheck__(cls, model: object) -> bool:
+        return isinstance(getattr(model, "encoder", None), Encoder)
 
-    encoder: Encoder
+
+class HasEncoder(metaclass=_ReadableEncoder):
+    """What a model is an instance of if its `encoder` is one of `anogen.nets`, with its layers."""
 
 
 @runtime_checkable
@@ -66,12 +68,14 @@ class View:
 
     @property
     def features(self) -> list[Tensor]:
-        """What each layer of the model's encoder gives for the images, first to last."""
-        return self._encoded[1]
+        """What each layer of the model's encoder gives for the images, of a model with one."""
+        model: Any = self.model
+        known = isinstance(self.model, HasPosterior) and isinstance(self.model, HasEncoder)
+        return self._encoded[1] if known else model.encoder.features(self.x)
 
     @cached_property
     def _encoded(self) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
-        """The posterior, and the layers' outputs on the way to it, in one pass."""
+        """The posterior, and the encoder's layers on the way to it, in one pass."""
         model: Any = self.model
         found: list[Tensor] = []
 
@@ -99,7 +103,7 @@ class View:
     @cached_property
     def rebuilt(self) -> Tensor:
         """The reconstruction, `[b, c, h, w]`, of a model that has one."""
-        if isinstance(self.model, Encodes):  # what `reconstruct` does, without encoding once more
+        if isinstance(self.model, Encodes):  # as `reconstruct` is to do, without encoding again
             return cast(GenerativeModel, self.model).decode(self.mean)
         return cast(Reconstructs, self.model).reconstruct(self.x)
 

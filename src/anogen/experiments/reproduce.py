@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from anogen.checkpoint import hash_of_tensors, replace_durably
 from anogen.data.batches import in_order, to_bytes
 from anogen.data.catalog import load_data
 from anogen.data.images import Images, Splits
+from anogen.detection.calibration import allowed
 from anogen.detection.judge import judge
 from anogen.detection.pictures import detection_pictures
 from anogen.detection.scores import SCORES
 from anogen.device import choose_device
 from anogen.errors import DataError, MachineError, UsageError, unknown_name
 from anogen.evaluation.evaluate import evaluate
-from anogen.evaluation.generation import evaluate_generation, measure_samples
+from anogen.evaluation.generation import MIN_COMPARED, evaluate_generation, measure_samples
 from anogen.experiments.claims import judge_claims
 from anogen.experiments.compare import DIRECTIONS, estimate
 from anogen.experiments.reproduce_page import write_report
@@ -38,7 +40,7 @@ from anogen.report.history import training_curves
 from anogen.report.pictures import all_pictures
 from anogen.run import Run
 from anogen.training.fit import fit
-from anogen.training.record import recipe, source
+from anogen.training.record import MAY_CHANGE, recipe, source
 
 FORMAT = 1
 """Of the stages' results; another number makes them anew."""
@@ -53,6 +55,8 @@ DETECTION_SCORES = (
 )  # fmt: skip
 """The paper's two first, ours, others of the model, and baselines without a model."""
 MIDPOINTS = 2000
+FALSE_POSITIVE_RATE = 0.01
+"""Of Table 2, as we read it."""
 PICTURES = ("reconstructions", "samples", "latent_map", "latent_grid", "interpolation")
 
 
@@ -80,7 +84,7 @@ class _Job:
 
 
 def reproduce(
-    out: str | Path = "results",
+    out: str | Path | None = None,
     *,
     quick: bool = False,
     seeds: int = 1,
@@ -99,7 +103,8 @@ def reproduce(
     that fails leaves the others alone; the page says what is missing.
 
     Args:
-        out: a folder, which gets `report.html`, `results.json`, `figures/`, `stages/`, `runs/`.
+        out: a folder, which gets `report.html`, `results.json`, `figures/`, `stages/`, `runs/`; by
+            default `results`, with `quick` `results-quick`.
         quick: minutes instead of hours: 3 epochs on 10,000 training images.
         seeds: trainings of each system, with the seeds 0, 1, …; intervals need two or more.
         epochs: of the paper's systems, by default 50; the others have a fifth.
@@ -115,7 +120,8 @@ def reproduce(
         The path of the page.
 
     Raises:
-        UsageError: an unknown system, or numbers that make no sense.
+        UsageError: an unknown system, numbers that make no sense, too few images to calibrate on,
+            or a folder with runs of other settings.
         AnogenError: a stage failed; it is the first such error, raised after the page was written.
     """
     for name in systems:
@@ -127,7 +133,8 @@ def reproduce(
         raise UsageError(f"epochs must be at least 1, found {epochs}")
     if quick:
         epochs, limit = epochs or QUICK_EPOCHS, limit or QUICK_LIMIT
-    folder = Path(out)
+    systems = list(dict.fromkeys(systems))
+    folder = Path(out or ("results-quick" if quick else "results"))
     for part in ("runs", "figures", "stages"):
         try:
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -138,6 +145,7 @@ def reproduce(
     if outside.name == inside.name:
         raise UsageError(f"data and against are both called {inside.name}; give other data")
     job = _Job(folder, Stages(folder), inside, outside, epochs or EPOCHS, data_dir, device)
+    _refuse_unfit(job, systems, seeds)
     measured: dict[str, list[dict[str, Any]]] = {}
     detected: dict[str, list[dict[str, Any]]] = {}
     started = time.monotonic()
@@ -147,7 +155,8 @@ def reproduce(
     results: dict[str, Any] = {
         "settings": {
             "quick": quick, "seeds": seeds, "epochs": job.epochs, "limit": limit,
-            "data": inside.name, "against": outside.name, "systems": list(systems),
+            "data": inside.name, "against": outside.name, "systems": systems,
+            "sources": [splits.source["data"] for splits in (inside, outside)],
         },
         "environment": _environment(job),
         "systems": {name: _about(job, name, seeds) for name in systems},
@@ -192,10 +201,10 @@ def _reproduce_one(
         measured.setdefault(name, []).append({"seed": seed, **found})
     if not system.detects:
         return
-    against = {"against": other.test.sha256, "scores": list(DETECTION_SCORES)}
+    against = {"against": other.foreign.sha256, "scores": list(DETECTION_SCORES)}
     judged = job.stages.do(
         f"detect-{name}-{seed}", inputs | against,
-        lambda: _detect(run, model, own, other.test, job.device),
+        lambda: _detect(run, model, own, other.foreign, job.device),
     )  # fmt: skip
     if judged is not None:
         detected.setdefault(name, []).append({"seed": seed, **judged})
@@ -218,31 +227,51 @@ def _against(name: str, inside: Splits, data_dir: str | None, limit: int | None)
     return found
 
 
-def _train(job: _Job, name: str, seed: int) -> Run:
-    """The finished run, trained now, gone on with, or from before."""
-    system, path = SYSTEMS[name], job.path(name, seed)
+def _refuse_unfit(job: _Job, systems: Sequence[str], seeds: int) -> None:
+    """Refuse, before anything is trained, what could not be finished."""
+    for name in systems:
+        own, _ = job.splits(SYSTEMS[name])
+        if SYSTEMS[name].detects:
+            allowed(FALSE_POSITIVE_RATE, len(own.validation))
+        for seed in range(seeds):
+            path = job.path(name, seed)
+            before = Run.open(path).config if path.exists() else {}
+            for key, value in _plan(job, name, seed)[1].items():
+                if before and before.get(key) != value and key not in MAY_CHANGE - {"epochs"}:
+                    raise UsageError(
+                        f"{path} was begun with {key} {before.get(key)}, now {value}; choose "
+                        "another folder with out"
+                    )
+
+
+def _plan(job: _Job, name: str, seed: int) -> tuple[GenerativeModel, dict[str, Any]]:
+    """A new model, and what `config.yaml` of its run is to have, as far as it is not default."""
+    system = SYSTEMS[name]
     settings = load_preset(system.model, system.preset)
     options = settings.pop("model")["init_args"] | system.changes
     own, _ = job.splits(system)
-    settings |= {
-        "epochs": system.epochs(job.epochs), "seed": seed,
-        "betas": tuple(settings.get("betas", (0.9, 0.999))),
-    }  # fmt: skip
+    settings |= {"epochs": system.epochs(job.epochs), "seed": seed}
     if system.paper:
         settings["batch_size"] = BATCH_SIZE
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = find_model(system.model)(own.shape, **options)
-    wanted = {"model": recipe(model), **source(own), **settings}
-    wanted["betas"] = list(wanted["betas"])
-    if path.exists():
+    where = {key: value for key, value in source(own).items() if key != "data_dir"}
+    return model, {"model": recipe(model), **where, **settings}
+
+
+def _train(job: _Job, name: str, seed: int) -> Run:
+    """The finished run, trained now, gone on with, or from before."""
+    system, path = SYSTEMS[name], job.path(name, seed)
+    own, _ = job.splits(system)
+    model, plan = _plan(job, name, seed)
+    if path.exists() and len(Run.open(path).metrics) == plan["epochs"]:
         run = Run.open(path)
-        config = run.config
-        same = all(config.get(key) == value for key, value in wanted.items() if key != "data_dir")
-        if same and len(run.metrics) == wanted["epochs"]:
-            run.check_data(own)
-            return run
-    say(f"training {system.title}, seed {seed}, {settings['epochs']} epochs")
+        run.check_data(own)
+        return run
+    say(f"training {system.title}, seed {seed}, {plan['epochs']} epochs")
+    settings = {key: value for key, value in plan.items() if key not in ("model", *own.source)}
+    settings["betas"] = tuple(settings.get("betas", (0.9, 0.999)))
     return fit(model, own, path, **settings, device=job.device, resume=path.exists())
 
 
@@ -284,6 +313,8 @@ def _midpoints(model: GenerativeModel, data: Splits, device: str) -> dict[str, f
     order = np.random.default_rng(0).permutation(len(test))
     pairs = order[: len(order) // 2 * 2].reshape(2, -1)
     pairs = pairs[:, test.labels[pairs[0]] != test.labels[pairs[1]]][:, :MIDPOINTS]
+    if pairs.shape[1] < MIN_COMPARED:
+        return {}
     first, second = (test[rows] for rows in pairs)
     target, decoded, averages = torch.device(choose_device(device)), [], []
     with torch.inference_mode():
@@ -301,12 +332,15 @@ def _midpoints(model: GenerativeModel, data: Splits, device: str) -> dict[str, f
 def _detect(run: Run, model: GenerativeModel, data: Splits, other: Images, device: str) -> Made:
     """Verdicts of every score that the model can give; the run keeps the detectors."""
     names = [name for name in DETECTION_SCORES if SCORES[name].fits(model)]
-    verdicts = judge(model, data, [other], scores=names, device=device)
+    verdicts = judge(
+        model, data, [other], scores=names, false_positive_rate=FALSE_POSITIVE_RATE, device=device
+    )
     rows = [verdict.row(data.name) for verdict in verdicts]
     by_score = {verdict.detector.name: verdict for verdict in verdicts}
     for name in ("squared_error", "fused"):
         by_score[name].detector.save(run.detector(name))
-    missed = by_score["squared_error"].outside <= rows[0]["threshold"]
+    own = by_score["squared_error"]
+    missed = own.outside <= own.detector.calibration.threshold(FALSE_POSITIVE_RATE)
     near = by_score["nearest_pixels"].outside
     result: dict[str, Any] = {"rows": rows, "missed": int(missed.sum()), "outside": len(missed)}
     if 0 < missed.sum() < len(missed):
@@ -327,7 +361,7 @@ def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
         if isinstance(first, int | float) and all(name in row for row in rows):
             values = [float(row[name]) for row in rows]
             mean, low, high = estimate(values)
-            if len(values) == 1:  # the interval over test images, where there is one
+            if len(values) == 1 and name != "false_positive_rate":  # over test images, if any
                 low, high = _bounds(rows[0], name)
             found[name] = {"seeds": seeds, "values": values, "mean": mean, "low": low,
                            "high": high}  # fmt: skip
@@ -360,13 +394,13 @@ def _about(job: _Job, name: str, seeds: int) -> dict[str, Any]:
     system = SYSTEMS[name]
     own, other = job.splits(system)
     runs = [job.path(name, seed) for seed in range(seeds)]
-    first = runs[0]
+    first = shlex.quote(str(runs[0]))
     commands = [f"anogen train --config {first}/config.yaml --run NEW_RUN"]
     commands.append(
         f"anogen evaluate {first} --importance_samples 0 --samples {min(SAMPLES, len(own.test))}"
     )
     if system.detects:
-        named = other.source.get("data", other.name)
+        named = shlex.quote(str(other.source["data"]))
         commands.append(f"anogen detect {first} --out {named} --score all")
     return {
         "title": system.title, "why": system.why, "model": system.model, "preset": system.preset,

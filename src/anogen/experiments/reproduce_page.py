@@ -1,5 +1,6 @@
 """The page of `anogen reproduce`, from its results and the pictures of its stages."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from anogen.checkpoint import replace_durably
 from anogen.experiments.claims import PAPER_TABLE_2
+from anogen.experiments.systems import SYSTEMS
 from anogen.report.gallery import Kept
 from anogen.report.page import PAPER_TABLE_1, render
 
@@ -65,7 +67,7 @@ def write_report(results: dict[str, Any], pictures: Pictures, folder: Path) -> P
         "reproduction.html.j2",
         **results,
         comparable=settings["data"] == "mnist" and not settings["limit"]
-        and settings["epochs"] >= 50,
+        and settings["against"] == "fashion-mnist" and settings["epochs"] >= 50,
         table_1=_table_1(measures, systems),
         table_2=_table_2(results["detection"], systems, settings["data"]),
         paper_table_2=PAPER_TABLE_2,
@@ -161,8 +163,11 @@ def _title(stage: str, systems: Mapping[str, Any]) -> str:
 
 def _arguments(settings: Mapping[str, Any]) -> str:
     """The options of the command that made this, without the data's folder."""
-    parts = [f"--data {settings['data']}", f"--against {settings['against']}"]
+    data, against = (shlex.quote(str(source)) for source in settings["sources"])
+    parts = [f"--data {data}", f"--against {against}"]
     parts += [f"--epochs {settings['epochs']}", f"--seeds {settings['seeds']}"]
     if settings["limit"]:
         parts.append(f"--limit {settings['limit']}")
+    if settings["systems"] != list(SYSTEMS):
+        parts.append(f"--systems '[{', '.join(settings['systems'])}]'")
     return " " + " ".join(parts)

@@ -78,9 +78,11 @@ class Stages:
     def _keep(
         self, name: str, inputs: dict[str, Any], result: dict[str, Any], pictures: list[Picture]
     ) -> dict[str, Any]:
+        path = self.folder / "stages" / f"{name}.json"
+        path.unlink(missing_ok=True)  # the old result must not stand beside new pictures
         named = [replace(picture, name=f"{name}-{picture.name}") for picture in pictures]
         keep_pictures(named, self.folder / "figures", name)
         kept = {"inputs": inputs, "result": result, "pictures": len(pictures)}
         text = json.dumps(kept, indent=1, allow_nan=False) + "\n"
-        replace_durably(self.folder / "stages" / f"{name}.json", text.encode())
+        replace_durably(path, text.encode())
         return kept

@@ -1,0 +1,47 @@
+"""Folded normalisation: the same function, in our own nets alone."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from anogen import nets
+from anogen.nets.fold import folded
+
+
+@pytest.mark.parametrize("net", ["conv", "mlp"])
+def test_folded_nets_compute_the_same(net):
+    torch.manual_seed(0)
+    encoder = nets.encoder(net, (1, 16, 16), 3, width=4)
+    decoder = nets.decoder(net, (1, 16, 16), 3, width=4)
+    model = nn.ModuleList([encoder, decoder])
+    x = torch.rand(20, 1, 16, 16)
+    for _ in range(3):  # statistics other than those of the start
+        decoder(encoder(x))
+    model.eval()
+    before = copy.deepcopy(model.state_dict())
+    lighter = folded(model)
+    kinds = {type(module) for module in lighter.modules()}
+    assert not kinds & {nn.BatchNorm1d, nn.BatchNorm2d}
+    with torch.no_grad():
+        for ours, theirs in zip(encoder.features(x), lighter[0].features(x), strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-4)
+        z = encoder(x)
+        assert torch.allclose(decoder(z), lighter[1](z), atol=1e-4)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_modules_of_others_stay_as_they_are():
+    class Odd(nn.Sequential):
+        def forward(self, x):
+            return self[1](self[0](x).relu())
+
+    torch.manual_seed(0)
+    model = Odd(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    model(torch.rand(30, 4))
+    x = torch.rand(5, 4)
+    assert torch.equal(folded(model)(x), model.eval()(x))
+    computed = nn.Linear(2, 2)
+    computed.other = computed.weight * 2  # what deepcopy refuses
+    assert folded(computed) is computed
