@@ -60,10 +60,10 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     names = list(signature(evaluate).parameters)[2:]
     result = evaluate(model, data.test, **{name: options[name] for name in names})
     if not other:  # samples are to be like the run's own data
-        result |= _generation(model, data, options)
+        result |= _generation(model, data, options) | {"epoch": done}
     if other or not options["page"]:
         return result, None
-    run.write_json("evaluation.json", result | {"epoch": done})
+    run.write_json("evaluation.json", result)
     with stage("drawing pictures"):
         from anogen.report.gallery import keep_pictures
         from anogen.report.history import samples_by_epoch, training_curves
