@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
+BENCH := runs/bench
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test check docs bench bench-quick clean
 .DEFAULT_GOAL := help
 
 help:
@@ -11,8 +12,9 @@ help:
 	@echo "make test    set up, run the tests"
 	@echo "make check   set up, run ruff, pyright and import-linter"
 	@echo "make docs    set up, build the documentation into site/"
-	@echo "make bench   set up, measure training against its peers"
-	@echo "make clean   remove the virtual environment, the documentation and the demo"
+	@echo "make bench   set up, measure speed and memory beside other libraries; writes docs/performance.md"
+	@echo "make bench-quick   the same in some three minutes, roughly, into $(BENCH)"
+	@echo "make clean   remove the virtual environment, the documentation, the demo and quick measurements"
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -35,12 +37,22 @@ docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 .venv/peers: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt cloudpickle imageio pydantic tqdm
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps pythae==0.1.2
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt cloudpickle imageio numba pydantic tqdm
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps pythae==0.1.2 pyod==3.6.7 pytorch-lightning==2.6.6
 	@touch $@
 
 bench: .venv/peers
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/training.py --out docs/results/training_throughput.json
+	$(BIN)/python benchmarks/scoring.py --out docs/results/scoring_throughput.json
+	$(BIN)/python benchmarks/startup.py --out docs/results/startup.json
+	$(BIN)/python benchmarks/growth.py --out docs/results/growth.json --picture docs/results/growth.png
+	$(BIN)/python benchmarks/results_page.py
+
+bench-quick: .venv/peers
+	$(BIN)/python benchmarks/training.py --images 1600 --repetitions 1 --batches 32 --out $(BENCH)/training.json
+	$(BIN)/python benchmarks/scoring.py --images 1000 --repetitions 2 --out $(BENCH)/scoring.json
+	$(BIN)/python benchmarks/startup.py --repetitions 3 --out $(BENCH)/startup.json
+	$(BIN)/python benchmarks/growth.py --quick --out $(BENCH)/growth.json --picture $(BENCH)/growth.png
 
 clean:
-	rm -rf .venv site $(DEMO)
+	rm -rf .venv site $(DEMO) $(BENCH)

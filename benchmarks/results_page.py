@@ -1,8 +1,8 @@
-"""Write docs/results/README.md, and the results in README.md, from the JSON files in docs/results.
+"""Write docs/results/README.md, docs/performance.md, and the results in README.md.
 
 python benchmarks/results_page.py
 
-So no number there is typed by hand.
+All from the JSON files in docs/results, so no number there is typed by hand.
 """
 
 import json
@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from matplotlib.figure import Figure
 from scipy.stats import t
+
+from race import exponent, median_ratio
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -24,18 +27,30 @@ def pages() -> dict[Path, str]:
     """Path → the whole text that belongs there."""
     readme = (ROOT / "README.md").read_text("utf-8")
     filled = MARKED.sub(lambda m: m[1] + render("readme_results.md.j2") + m[2], readme)
-    return {RESULTS / "README.md": render("results.md.j2"), ROOT / "README.md": filled}
+    return {
+        RESULTS / "README.md": render("results.md.j2"),
+        ROOT / "docs" / "performance.md": render("performance.md.j2"),
+        ROOT / "README.md": filled,
+    }
+
+
+def results() -> dict[str, Any]:
+    """Every JSON file of the results under its name."""
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
 
 
 def render(template: str) -> str:
-    """A template beside this file, with every JSON file of the results under its name."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    results = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
-    text = environment.from_string((HERE / template).read_text("utf-8"))
+    """A template beside this file, filled with the results."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    text = environment.get_template(template)
     return text.render(
-        **results, median=statistics.median, median_ratio=median_ratio, min=min, max=max,
+        **results(), median=statistics.median, median_ratio=median_ratio, min=min, max=max,
         mean=statistics.mean, over_seeds=over_seeds, panel_means=panel_means, of=of,
-        promises=promises,
+        promises=promises, exponent=exponent,
     )  # fmt: skip
 
 
@@ -87,11 +102,32 @@ def over_seeds(values: list[float], digits: int = 4) -> str:
     return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def median_ratio(rates: list[float], others: list[float]) -> float:
-    """The median of the ratios of measurements made in turn."""
-    return statistics.median(rate / other for rate, other in zip(rates, others, strict=True))
+def draw_performance(training: dict[str, Any], scoring: dict[str, Any]) -> None:
+    """Images per second of everybody, a panel for each kind of work."""
+    panels = {
+        f"training {model}, batch {batch}": rates
+        for model, batches in training["images_per_s"].items()
+        for batch, rates in batches.items()
+    } | {"scoring": scoring["images_per_s"]}
+    figure = Figure(figsize=(11, 0.36 * sum(len(p) + 2 for p in panels.values()) / 2),
+                    layout="constrained")  # fmt: skip
+    axes: Any = figure.subplots((len(panels) + 1) // 2, 2).ravel()
+    for axis, (title, rates) in zip(axes, panels.items(), strict=False):
+        names = [name.removeprefix("anogen export, ") for name in rates][::-1]
+        middle = [statistics.median(found) for found in rates.values()][::-1]
+        ours = [name.startswith("anogen") for name in rates][::-1]
+        axis.barh(names, middle, color=["#0072B2" if our else "#999999" for our in ours])
+        axis.bar_label(axis.containers[0], [f" {value:,.0f}" for value in middle], fontsize=9)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("images per second", fontsize=9)
+        axis.margins(x=0.15)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    figure.savefig(RESULTS / "performance.png", dpi=110)
 
 
 if __name__ == "__main__":
     for path, text in pages().items():
         path.write_text(text, "utf-8")
+    draw_performance(*(results()[f"{kind}_throughput"] for kind in ("training", "scoring")))

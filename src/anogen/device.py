@@ -58,7 +58,7 @@ def fast_bfloat16(device: torch.device) -> bool:
 def keep_freed_memory() -> None:
     """Tell the C library to keep what is freed for the next step instead of giving it back.
 
-    Every training step frees and takes the same large blocks. By default each comes fresh from the
+    Every step of training or scoring frees and takes the same large blocks. By default each comes fresh from the
     operating system, page by page, which costs more than the cheap operations that fill it. Where
     the C library has no such setting (only GNU's has), nothing happens.
     """

@@ -16,6 +16,7 @@ def main(arguments: list[str]) -> int:
     """Export; prints the path of what was written."""
     parser = new_parser("export", DESCRIPTION)
     parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--format", choices=["onnx"], default="onnx", help="of the file")
     parser.add_argument("--out", help="a name ending in .onnx; default: in the run's folder")
     parser.add_argument("--score", default="squared_error", help="a score's name")
     parser.add_argument("--companion", action="append", default=[], help="another run, with which "

@@ -163,8 +163,17 @@ def _items(
         else:
             step = evaluation_batch(shape)
             for start in range(skip, count, step):
-                yield from _slice(path, array, start, min(start + step, count), shape)
+                stop = min(start + step, count)
+                yield from _slice(path, _mapped_anew(array), start, stop, shape)
         skip = 0
+
+
+def _mapped_anew(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array; of a mapped file a mapping of its own, which gives its pages back."""
+    if not isinstance(array, np.memmap) or array.filename is None:
+        return array
+    order = "C" if array.flags.c_contiguous else "F"
+    return np.memmap(array.filename, array.dtype, "r", array.offset, array.shape, order)
 
 
 def _picture(

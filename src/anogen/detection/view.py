@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from anogen.data.batches import evaluation_batch, in_order
 from anogen.data.images import Images
+from anogen.device import keep_freed_memory
 from anogen.errors import UsageError
 from anogen.models.base import Encodes, GenerativeModel, HasPosterior, Reconstructs
 from anogen.nets import Encoder
@@ -171,6 +172,7 @@ def views(
     """
     if images.shape != model.shape:
         raise UsageError(f"{images.name}: images of {images.shape}, the model has {model.shape}")
+    keep_freed_memory()
     made, *others = (
         folded(each).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         for each in (model, *companions)

@@ -128,7 +128,7 @@ class Loop:
         )
         for player in self.state.players:
             player.optimizer.param_groups[0]["lr"] = player.learning_rate * factor
-        torch.manual_seed(_noise_seed(settings["seed"], counters.step))
+        _seed_noise(self.device, settings["seed"], counters.step)
         update = train_step(
             self.state.model, self.state.players, batch.x, counters.step, self.dtype,
             settings["clip_gradient"], batch.label,
@@ -270,7 +270,7 @@ def _mean_losses(
     model.eval()
     sums: dict[str, float] = {}
     for index, (x, label) in enumerate(in_order(images, device)):
-        torch.manual_seed(_noise_seed(0, index))
+        _seed_noise(device, 0, index)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             losses = model.losses(x, label=label)
         found = {f"loss_{name}": value * len(x) for name, value in losses.players.items()}
@@ -280,5 +280,13 @@ def _mean_losses(
     return {name: value / len(images) for name, value in sums.items()}
 
 
-def _noise_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
+def _seed_noise(device: torch.device, seed: int, step: int) -> None:
+    """Make the noise of a step a function of (seed, step).
+
+    Like `torch.manual_seed`, which takes a hundred times as long, because it also leaves seeds for
+    devices that are not there.
+    """
+    value = int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
+    torch.default_generator.manual_seed(value)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(value)
