@@ -145,7 +145,10 @@ def draw(points: dict[str, Points], path: Path) -> None:
             (("seconds", "seconds"), ("megabytes", "peak megabytes"))
         ):
             axis, y = axes[row, column], [p[key] for p in found]
-            axis.loglog([p["x"] for p in found], y, "o-", color="#0072B2")
+            x = [p["x"] for p in found]
+            axis.loglog(x, y, "o-", color="#0072B2")
+            axis.set_xticks(x, [f"{value:,.0f}" for value in x], rotation=30)
+            axis.tick_params(axis="x", which="minor", labelbottom=False)
             axis.set_title(f"exponent {exponent(found, key):.2f}", fontsize=10)
             axis.set_ylim(min(y) / 2, max(y) * 2)
             axis.set_xlabel(title)
