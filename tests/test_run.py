@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from anogen import Run, fit
+from anogen import Run, fit, load_data
 from anogen.checkpoint import previous_of
 from anogen.errors import DataError, MachineError, UsageError
 
@@ -75,3 +76,17 @@ def test_data_comes_back_or_the_reason_why_not(trained, digits, noise, vae, tmp_
     (tmp_path / "run" / "config.yaml").write_text("model: [")
     with pytest.raises(UsageError, match="not a valid configuration"):
         _ = run.config
+
+
+def test_a_run_s_own_data_transformed_is_its_test_images(vae, tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 16, 16), np.uint8)
+    folder = tmp_path / "with+plus"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name in ("own.npy", "other.npy"):
+        np.save(name, pixels)
+    data = load_data("own.npy")
+    run = fit(vae(data.shape), data, "run", epochs=1)
+    for name in ("own.npy+blur", "./own.npy", str(folder / "own.npy+inversion")):
+        assert len(run.load_other(name)) == len(data.test) == 10
+    assert len(run.load_other("other.npy+blur")) == 100

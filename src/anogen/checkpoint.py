@@ -86,6 +86,19 @@ def load_checkpoint(
     }, state
 
 
+def make_folder(folder: Path) -> Path:
+    """The folder, made where it is missing.
+
+    Raises:
+        MachineError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MachineError(f"{folder}: cannot be made ({error.strerror})") from error
+    return folder
+
+
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file and wait until it is on the disk."""
     with path.open("wb") as file:

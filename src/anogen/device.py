@@ -58,9 +58,9 @@ def fast_bfloat16(device: torch.device) -> bool:
 def keep_freed_memory() -> None:
     """Tell the C library to keep what is freed for the next step instead of giving it back.
 
-    Every step of training or scoring frees and takes the same large blocks. By default each comes fresh from the
-    operating system, page by page, which costs more than the cheap operations that fill it. Where
-    the C library has no such setting (only GNU's has), nothing happens.
+    Every step of training or scoring frees and takes the same large blocks. By default each comes
+    fresh from the operating system, page by page, which costs more than the cheap operations that
+    fill it. Where the C library has no such setting (only GNU's has), nothing happens.
     """
     mmap_threshold, trim_threshold = -3, -1
     try:

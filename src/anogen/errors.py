@@ -39,7 +39,19 @@ class Interrupted(AnogenError):
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number
+
+
+def checked_seed(seed: int) -> int:
+    """The seed, if every generator takes it: 0 to 2⁶³ − 1.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"seed must lie between 0 and {2**63 - 1}, found {seed}")
+    return seed
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

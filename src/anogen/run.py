@@ -26,9 +26,9 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from anogen.checkpoint import load_checkpoint, previous_of, replace_durably
-from anogen.data.catalog import DATASETS, load_data
-from anogen.data.images import Splits
+from anogen.checkpoint import load_checkpoint, make_folder, previous_of, replace_durably
+from anogen.data.catalog import DATASETS, base_of, load_data
+from anogen.data.images import Images, Splits
 from anogen.errors import DataError, MachineError, UsageError
 from anogen.models import build_model
 from anogen.models.base import GenerativeModel
@@ -147,12 +147,7 @@ class Run:
     @property
     def figures(self) -> Path:
         """The folder of pictures, made where it is missing."""
-        folder = self.path / "figures"
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise MachineError(f"{folder}: cannot be made ({error.strerror})") from error
-        return folder
+        return make_folder(self.path / "figures")
 
     def detector(self, score: str) -> Path:
         """The folder of the detector with a score, whether it is there or not."""
@@ -190,12 +185,18 @@ class Run:
         Raises:
             MachineError: no checkpoint yet, or a damaged one.
         """
-        if checkpoint is None:
-            checkpoint = "best" if self.checkpoint("best").exists() else "last"
-        tensors, state = self.load_state(checkpoint, ("weights",))
+        tensors, state = self.load_state(self._chosen(checkpoint), ("weights",))
         model = build_model(**state["model"])
         model.load_state_dict(tensors["weights"])
         return model.eval()
+
+    def epoch_of(self, checkpoint: str | None = None) -> int:
+        """After how many epochs the weights of a checkpoint were kept; default as `load_model`."""
+        _, state = self.load_state(self._chosen(checkpoint), ())
+        return int(state["counters"]["epoch"])
+
+    def _chosen(self, checkpoint: str | None) -> str:
+        return checkpoint or ("best" if self.checkpoint("best").exists() else "last")
 
     def load_data(self, data_dir: str | Path | None = None) -> Splits:
         """The data that the run was trained on, sought where the run found it or in `data_dir`.
@@ -213,19 +214,24 @@ class Run:
         self.check_data(splits)
         return splits
 
-    def load_other(self, name: str, data_dir: str | Path | None = None) -> Splits:
-        """Other data than the run's own: pictures brought to its size and colours, as few images.
+    def load_other(self, name: str, data_dir: str | Path | None = None) -> Images:
+        """What the run has not learnt: pictures brought to its size and colours, as few images.
+
+        Of the run's own data, transformed, these are the test images; of other data all that stands
+        for it.
 
         Args:
             name: of a data set, or a path, as for `load_data`.
             data_dir: where data sets lie.
         """
-        base = name.split("+")[0]
+        base = base_of(name)
         plain = base in (*DATASETS, "auto") or Path(base).is_file()
         keys = ("limit",) if plain else ("limit", "image_size", "resize", "channels")
         config = self.config
         source: dict[str, Any] = {key: config[key] for key in keys if key in config}
-        return load_data(name, data_dir=data_dir, **source)
+        splits = load_data(name, data_dir=data_dir, **source)
+        own = config["data"] and base == base_of(config["data"])
+        return splits.test if own else splits.foreign
 
     def check_data(self, splits: Splits) -> None:
         """Refuse data other than the run's own."""

@@ -270,6 +270,7 @@ def test_doctor_sees_a_broken_torchvision(anogen, tmp_path, monkeypatch):
         (["data", "mnits"], 2, "did you mean 'mnist'"),
         (["train", "--run", "RUN", "--data-dir", "absent"], 3, "there is no such folder"),
         (["train", "--run", "RUN", "--data", "digits", "--betas", "[1.5,0.9]"], 2, "betas"),
+        (["train", "--run", "RUN", "--data", "digits", "--seed", str(2**64)], 2, "seed must lie"),
         (["data", "--nonsense"], 2, "--nonsense"),
     ],
 )
@@ -362,3 +363,13 @@ def test_a_preset_is_of_the_model_that_the_configuration_names(anogen, tmp_path)
     assert found["ema_decay"] == 0.999
     refused = anogen("train", "--config", config, "--preset", "demo", "--run", "x")
     assert "preset 'demo' is for the model VAE, not for GAN" in refused.err
+
+
+def test_a_model_in_the_working_directory_is_found(noise_file, tmp_path):
+    (tmp_path / "mine.py").write_text("from anogen import VAE\nclass Mine(VAE):\n    pass\n")
+    command = Path(sys.executable).with_name("anogen")
+    arguments = ["train", "--model", "mine.Mine", "--model.latent", "2", "--model.width", "4",
+                 "--data", noise_file, "--epochs", "1", "--run", "run"]  # fmt: skip
+    done = subprocess.run([command, *arguments], cwd=tmp_path, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr

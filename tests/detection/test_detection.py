@@ -1,6 +1,7 @@
 """Scores, calibration, the detector and the command, with promises checked by simulation."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from anogen import GAN, MODELS, SCORES, VAE, Detector, Images, Splits, corrupt
+from anogen import GAN, MODELS, SCORES, VAE, Detector, Images, Run, Splits, corrupt
 from anogen.detection.calibration import Calibration, discoveries
 from anogen.detection.density import Density
+from anogen.detection.detector import unfitted_images
 from anogen.detection.judge import judge
 from anogen.detection.metrics import intervals, precision_recall, separation
 from anogen.detection.scores import FUSED, available, fit_scores, score_images
@@ -300,3 +302,47 @@ def test_the_command(anogen, noise_file, tmp_path):
         refused = anogen("detect", run, *arguments)
         assert refused.code == 2
         assert message in refused.err
+
+
+def test_a_run_s_own_detector_is_made_once(trained, digits, capsys, tmp_path):
+    run = Run(shutil.copytree(trained.path, tmp_path / "run"))
+    data = digits.validation
+
+    class Known(Run):
+        def load_data(self, data_dir=None):
+            return digits
+
+    first = Detector.of_run(Known(run.path), "squared_error")
+    assert "calibrating squared_error" in capsys.readouterr().err
+    again = Detector.of_run(run, "squared_error")  # its data, limited, cannot be loaded
+    assert "calibrating" not in capsys.readouterr().err
+    assert np.array_equal(first.score(data), again.score(data))
+
+
+def test_a_model_s_own_reconstruction_is_scored(digits):
+    class Inverted(VAE):
+        def reconstruct(self, x, label=None):
+            return 1 - super().reconstruct(x, label)
+
+    torch.manual_seed(0)
+    model = Inverted(digits.shape, latent=2, width=4).eval()
+    images = digits.test[:5]
+    x = torch.from_numpy(images.pixels).float() / 255
+    with torch.no_grad():
+        expected = (x - model.reconstruct(x)).square().flatten(1).sum(1)
+    found = score_images(model, images, ["squared_error"], CPU, {})[:, 0]
+    assert found == pytest.approx(expected.numpy(), rel=1e-5)
+
+
+def test_a_rate_of_false_discoveries_must_be_a_rate():
+    for rate in (0.0, 1.0, 10.0):
+        with pytest.raises(UsageError, match="between 0 and 1"):
+            discoveries(np.array([0.1]), rate)
+
+
+def test_images_no_score_learns_from_come_from_all_over_the_data():
+    pixels = np.zeros((20_001, 1, 4, 4), np.uint8)
+    images = Images(pixels, "sorted", np.arange(20_001) // 2001, tuple("0123456789"))
+    unseen = unfitted_images(Splits(images, images[:50], images[:50]))
+    assert len(unseen) == 50
+    assert set(unseen.labels.tolist()) == set(range(10))

@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from anogen import Images, OutlierDetector, PyODDetector
 from anogen.data.images import images_from_table
-from anogen.errors import UsageError
+from anogen.errors import Interrupted, UsageError
 
 SMALL = {"latent": 2, "width": 4}
 
@@ -147,7 +147,7 @@ def test_the_same_seed_gives_the_same_bits():
 def test_nonsense_is_refused():
     rows, _ = blobs(100)
     for wrong in ({"false_positive_rate": 0.7}, {"held_out": 1.0}):
-        with pytest.raises(UsageError, match="must lie between"):
+        with pytest.raises(UsageError, match="must lie in"):
             OutlierDetector(**wrong).fit(rows)
     with pytest.raises(UsageError, match="100 calibration examples cannot support"):
         OutlierDetector(false_positive_rate=0.001).fit(rows)
@@ -164,3 +164,22 @@ def test_a_density_of_everything_suits_a_table_without_outliers():
     mixed = np.concatenate([clean[400:], rows[truth == 1]])
     out = np.repeat([0, 1], [len(clean) - 400, int(truth.sum())])
     assert roc_auc_score(out, -detector.score_samples(mixed)) > 0.95
+
+
+def test_one_huge_value_hides_no_other_outlier():
+    rows = np.random.default_rng(0).normal(size=(500, 4))
+    rows[0, 0] = 1e6
+    detector = OutlierDetector(epochs=10).fit(rows)
+    assert detector.predict(np.full((1, 4), 30.0)).tolist() == [-1]
+
+
+@pytest.mark.parametrize(("number", "expected"), [(2, KeyboardInterrupt), (15, SystemExit)])
+def test_a_signal_ends_a_search_too(monkeypatch, number, expected):
+    def stopped(*_args, **_options):
+        raise Interrupted("stopped", number)
+
+    monkeypatch.setattr("anogen.detection.estimators.fit", stopped)
+    rows = np.random.default_rng(0).normal(size=(200, 4))
+    search = GridSearchCV(OutlierDetector(), {"epochs": [1]}, scoring=lambda *_: 0.0, cv=2)
+    with pytest.raises(expected):
+        search.fit(rows)

@@ -132,3 +132,25 @@ def test_the_command(anogen, noise_file, tmp_path):
         assert refused.code == code, refused.err
         assert message in refused.err
         assert refused.err.strip().count("\n") <= 2
+
+
+def test_what_failed_fails_again(anogen, tmp_path, noise_file):
+    anogen("train", "--model", "VAE", "--model.latent", 2, "--data", noise_file, "--epochs", 1,
+           "--run", tmp_path / "run")  # fmt: skip
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    out = tmp_path / "out.csv"
+    call = (
+        "score",
+        tmp_path / "run",
+        tmp_path / "bad.png",
+        "--score",
+        "squared_error",
+        "--fpr",
+        0.1,
+    )
+    for _ in range(2):
+        outcome = anogen(*call, "--out", out)
+        assert outcome.code == 3
+        assert "no image could be scored" in outcome.err
+        assert not out.exists()
+        assert not part_of(out).exists()

@@ -277,7 +277,7 @@ def test_other_errors_of_torch_are_not_hidden(noise, vae, tmp_path, monkeypatch)
         ({"warmup_steps": -5}, "warmup_steps must not be negative"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"patience": 0}, "patience must be positive"),
-        ({"seed": -1}, "seed must not be negative"),
+        ({"seed": -1}, "seed must lie between 0 and"),
         (
             {"monitor": "accuracy"},
             "monitor 'accuracy': this model has loss_vae, sampled_squared_error",
@@ -348,3 +348,20 @@ def test_a_second_signal_interrupts_at_once_and_handlers_come_back():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_a_resumed_run_has_otherwise_stands_in_its_configuration(noise, vae, tmp_path, capsys):
+    run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS, schedule="cosine")
+    longer = OPTIONS | {"epochs": 4}
+    fit(vae(noise.shape), noise, run.path, **longer, schedule="cosine", resume=True)
+    assert run.config["epochs"] == 4
+    assert "learning rate jumps" in capsys.readouterr().err
+    fit(vae(noise.shape), noise, run.path, **longer, schedule="cosine", resume=True)
+    assert "learning rate jumps" not in capsys.readouterr().err
+
+
+def test_a_class_of_the_running_program_is_warned_about(noise, vae, tmp_path, monkeypatch, capsys):
+    model = vae(noise.shape)
+    monkeypatch.setattr(type(model), "__module__", "__main__")
+    fit(model, noise, tmp_path / "run", epochs=1)
+    assert "only that can load the run again" in capsys.readouterr().err

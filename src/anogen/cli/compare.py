@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from anogen.checkpoint import make_folder
 from anogen.cli.options import new_parser, print_result, table
 from anogen.errors import UsageError
 
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> int:
     out, as_json = Path(options.pop("out")), options.pop("json")
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: there is a file of that name; give a folder")
+    make_folder(out)
     runs = [Run.open(path) for path in options.pop("runs")]
     found = compare(runs, **options)
     page = write_comparison(found, out)

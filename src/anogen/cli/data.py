@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     from anogen.data.catalog import DATASETS, fetch
 
     if options.name is not None and options.name not in DATASETS:
-        return _show_path(options.name, options.json)
+        return _show_path(options.name, options.data_dir, options.json)
     names = [options.name] if options.name else list(DATASETS)
     if options.fetch:
         for name in names:
@@ -52,11 +52,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _show_path(path: str, as_json: bool) -> int:
+def _show_path(path: str, data_dir: str | None, as_json: bool) -> int:
     """What `load_data` makes of a path, or of a name with transformations."""
     from anogen.data.catalog import load_data
 
-    data = load_data(path)
+    data = load_data(path, data_dir=data_dir)
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     found = {
         "name": data.name,

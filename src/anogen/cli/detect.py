@@ -1,13 +1,9 @@
 """`anogen detect`: a run as a calibrated detector, judged against sets from elsewhere."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anogen.cli.options import new_parser, print_result, table
-
-if TYPE_CHECKING:
-    from anogen.data.images import Images
-    from anogen.run import Run
 
 DESCRIPTION = """Calibrate on held-out images of the run's own data, then judge its test images
 against sets from elsewhere; prints the paper's Table 2 and every measure.
@@ -67,7 +63,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
         cheap = [name for name in available(model, companions) if SCORES[name].passes <= DEAR]
         names = [name for name in names if name != "all"] + cheap
     data = run.load_data(options["data_dir"])
-    sets = [_out_set(run, name, options["data_dir"]) for name in options["out"]]
+    sets = [run.load_other(name, options["data_dir"]) for name in options["out"]]
     if len({images.name for images in sets}) < len(sets):
         sets = [replace(images, name=name)
                 for images, name in zip(sets, options["out"], strict=True)]  # fmt: skip
@@ -86,13 +82,6 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
         keep_pictures(detection_pictures(verdicts, data.test, sets), run.figures, "detection")
         write_page(run)
     return {"run": str(run.path), "fpr": options["fpr"], **result}
-
-
-def _out_set(run: "Run", name: str, data_dir: str | None) -> "Images":
-    """Test images, transformed, of the run's own data; of other data all that stands for it."""
-    splits = run.load_other(name, data_dir)
-    own = name.split("+")[0] == str(run.config["data"]).split("+")[0]
-    return splits.test if own else splits.foreign
 
 
 def _text(result: dict[str, Any]) -> str:

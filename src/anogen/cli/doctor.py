@@ -71,7 +71,9 @@ def _device() -> dict[str, Any]:
         )
     if device.type == "cpu" and not torch.version.cuda and _has_nvidia():
         hazards.append("there is a GPU, but PyTorch is the CPU build; install its CUDA build")
-    threads, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
+    threads = torch.get_num_threads()
+    known = hasattr(os, "sched_getaffinity")  # Linux only
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     if threads > cores:
         hazards.append(f"{threads} threads on {cores} cores; set OMP_NUM_THREADS={cores}")
     return {

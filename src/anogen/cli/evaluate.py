@@ -54,14 +54,15 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     done, wanted = len(run.metrics), run.config["epochs"]
     if done < wanted:
         say(f"{run.path}: trained for {done} of {wanted} epochs")
-    other = options["data"] is not None
     data_dir = options["data_dir"]
-    data = run.load_other(options["data"], data_dir) if other else run.load_data(data_dir)
-    names = list(signature(evaluate).parameters)[2:]
-    result = evaluate(model, data.test, **{name: options[name] for name in names})
-    if not other:  # samples are to be like the run's own data
-        result |= _generation(model, data, options) | {"epoch": done}
-    if other or not options["page"]:
+    chosen = {name: options[name] for name in list(signature(evaluate).parameters)[2:]}
+    if options["data"] is not None:
+        return evaluate(model, run.load_other(options["data"], data_dir), **chosen), None
+    data = run.load_data(data_dir)
+    result = evaluate(model, data.test, **chosen)
+    result |= _generation(model, data, options)
+    result |= {"epoch": done, "checkpoint_epoch": run.epoch_of(options["checkpoint"])}
+    if not options["page"]:
         return result, None
     run.write_json("evaluation.json", result)
     with stage("drawing pictures"):

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     from anogen.run import Run
 
     run = Run.open(options["run"])
-    detector = detector_of(run, options | {"device": "cpu"})
+    detector = detector_of(run, options, "cpu")
     out = Path(options["out"] or run.path / f"{options['score']}.onnx")
     validation = run.load_data(options["data_dir"]).validation
     difference = export_onnx(detector, out, validation, options["fpr"])

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 from anogen import __version__
 from anogen.errors import AnogenError, unknown_name
@@ -27,7 +28,8 @@ COMMANDS = {
 
 
 def run() -> None:
-    """The entry point of the shell command."""
+    """The entry point of the shell command; models are found in the working directory, too."""
+    sys.path.append(str(Path.cwd()))
     sys.exit(main(sys.argv[1:]))
 
 

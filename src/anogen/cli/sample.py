@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from anogen.cli.options import new_parser
-from anogen.errors import UsageError, unknown_name
+from anogen.errors import UsageError, checked_seed, unknown_name
 
 if TYPE_CHECKING:
     from anogen.models.base import GenerativeModel
@@ -68,11 +68,12 @@ def _check(options: dict[str, Any]) -> Path | None:
         raise UsageError(f"--out {out}: expected a name ending in {wanted}; .npy goes with --count")
     if options["count"] is not None and (out is None or options["count"] < 1):
         raise UsageError("--count needs a positive number and --out FILE.npy")
-    if options["seed"] < 0:
-        raise UsageError(f"--seed must not be negative, found {options['seed']}")
+    checked_seed(options["seed"])
     drawn = options["picture"] == "samples"
     if not drawn and (options["label"] is not None or options["sampler"] != "prior"):
         raise UsageError("--label and --sampler are for samples, not for other pictures")
+    if not drawn and options["count"] is not None:
+        raise UsageError("--count is for samples, not for other pictures")
     return out
 
 

@@ -50,7 +50,15 @@ def main(arguments: list[str]) -> int:
 
 def _score(options: dict[str, Any]) -> None:
     from anogen.detection.files import find_sources, score_files
-    from anogen.detection.rows import check_format, rows_done, write_csv, write_rows
+    from anogen.detection.rows import (
+        check_format,
+        has_scores,
+        part_of,
+        rows_done,
+        write_csv,
+        write_rows,
+    )
+    from anogen.errors import DataError
     from anogen.run import Run
 
     out = Path(options["out"]) if options["out"] else None
@@ -58,7 +66,7 @@ def _score(options: dict[str, Any]) -> None:
         check_format(out)
     run = Run.open(options["run"])
     sources = find_sources(options["files"])
-    detector = detector_of(run, options)
+    detector = detector_of(run, options, options["device"])
     config = run.config
     settings: dict[str, Any] = {
         "false_positive_rate": options["fpr"],
@@ -76,11 +84,23 @@ def _score(options: dict[str, Any]) -> None:
     }  # fmt: skip
     done = rows_done(out, job)
     rows = score_files(detector, sources, **settings, strict=options["strict"], skip=done)
-    print(write_rows(_counted(rows, done), out, job, done))
+    counted = _counted(rows, done, scored=done > 0 and has_scores(out))
+    try:
+        print(write_rows(counted, out, job, done))
+    except DataError:
+        if not has_scores(out):
+            part_of(out).unlink(missing_ok=True)  # what failed must not count as done
+        raise
 
 
-def _counted(rows: "Iterator[Row]", done: int = 0) -> "Iterator[Row]":
-    """The rows; at their end says how many could not be scored, and fails where none could."""
+def _counted(rows: "Iterator[Row]", done: int = 0, *, scored: bool = False) -> "Iterator[Row]":
+    """The rows; at their end says how many could not be scored, and fails where none could.
+
+    Args:
+        rows: those to come.
+        done: how many there are already.
+        scored: whether one of these has a score.
+    """
     from anogen.errors import DataError
     from anogen.progress import say
 
@@ -91,29 +111,17 @@ def _counted(rows: "Iterator[Row]", done: int = 0) -> "Iterator[Row]":
         if row.error:
             bad, error = bad + 1, row.error
         yield row
-    if count and bad == count and not done:
-        raise DataError(f"no image could be scored; the last: {error}")
+    if bad == count and not scored and count + done:
+        raise DataError(f"no image could be scored; the last: {error or 'see the rows'}")
     if bad:
         say(f"{bad} of {count} images could not be scored; their rows have the error")
 
 
-def detector_of(run: "Run", options: dict[str, Any]) -> "Detector":
-    """The run's own detector with this score, made and kept where there is none that fits."""
-    from anogen.detection.detector import Detector, StaleDetectorError, refuse_unfit
-    from anogen.progress import say
+def detector_of(run: "Run", options: dict[str, Any], device: str) -> "Detector":
+    """The run's own detector with the score and companions of the command line."""
+    from anogen.detection.detector import Detector
     from anogen.run import Run
 
-    model = run.load_model(options["checkpoint"])
-    folder = run.detector(options["score"])
     companions = [Run.open(path).load_model() for path in options["companion"]]
-    if folder.exists() and not companions:
-        try:
-            return Detector.load(folder, model, options["device"])
-        except StaleDetectorError as error:
-            say(str(error))
-    refuse_unfit(model, options["score"], companions)
-    say(f"calibrating {options['score']} on the validation images of {run.path}")
-    data = run.load_data(options["data_dir"])
-    made = Detector.fit(model, data, options["score"], options["device"], companions)
-    made.save(folder)
-    return made
+    chosen = {name: options[name] for name in ("score", "checkpoint", "data_dir")}
+    return Detector.of_run(run, **chosen, companions=companions, device=device)

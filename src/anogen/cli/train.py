@@ -4,7 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from anogen.cli.options import Parser, new_parser
-from anogen.errors import UsageError
+from anogen.errors import UsageError, checked_seed
 from anogen.presets import preset_file, presets
 
 DESCRIPTION = """Train a model into a run folder.
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         )
     chosen = options.pop("model")
     data = load_data(**{key: options.pop(key) for key in DATA_OPTIONS})
-    torch.manual_seed(options["seed"])
+    torch.manual_seed(checked_seed(options["seed"]))
     model = find_model(chosen["class_path"])(data.shape, **chosen.get("init_args", {}))
     run = fit(model, data, **options)
     print(run.path)

@@ -202,6 +202,16 @@ def _places(data_dir: str | Path | None) -> list[Path]:
     return [Path(named), cache_dir()] if named else [cache_dir()]
 
 
+def base_of(data: str | Path) -> str:
+    """The name or absolute path of data without its transformations: the same for the same data.
+
+    >>> base_of("mnist+blur+rotation=45")
+    'mnist'
+    """
+    name, _ = _parse(str(data))
+    return name if name in (*DATASETS, "auto") else str(Path(name).resolve())
+
+
 def _parse(data: str) -> tuple[str, list[str]]:
     """Name or path, and transformations; a path that exists may itself hold a plus sign."""
     parts = data.split("+")

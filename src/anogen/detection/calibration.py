@@ -117,9 +117,14 @@ def discoveries(p_values: Values, rate: float) -> NDArray[np.bool_]:
 
     Source: Benjamini & Hochberg 1995; for conformal p-values Bates et al. 2023, theorem 2.
 
+    Raises:
+        UsageError: a rate that is not between 0 and 1.
+
     >>> discoveries(np.array([0.001, 0.02, 0.9]), 0.05).tolist()
     [True, True, False]
     """
+    if not 0 < rate < 1:
+        raise UsageError(f"a false-discovery rate lies between 0 and 1, found {rate}")
     order = np.argsort(p_values, kind="stable")
     limits = rate * np.arange(1, len(p_values) + 1) / len(p_values)
     below = np.flatnonzero(p_values[order] <= limits)

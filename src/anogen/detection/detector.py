@@ -23,6 +23,7 @@ from anogen.errors import MachineError, UsageError, unknown_name
 from anogen.models import build_model
 from anogen.models.base import GenerativeModel
 from anogen.progress import say
+from anogen.run import Run
 from anogen.training.state import describe
 
 FORMAT = 1
@@ -203,6 +204,43 @@ class Detector:
             raise StaleDetectorError(f"{folder}: made of other statistics; calibrate again")
         return made
 
+    @classmethod
+    def of_run(
+        cls,
+        run: Run,
+        score: str = FUSED,
+        *,
+        checkpoint: str | None = None,
+        companions: Sequence[GenerativeModel] = (),
+        data_dir: str | Path | None = None,
+        device: str = "auto",
+    ) -> "Detector":
+        """A run's own detector from its folder; made and kept there where there is none that fits.
+
+        Args:
+            run: a trained one.
+            score: a name in `SCORES`.
+            checkpoint: `best` or `last`; default: the best one where there is one.
+            companions: other models, for the scores that need them; then it is made anew.
+            data_dir: where data sets lie, for the calibration.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+        Raises:
+            UsageError: the model cannot give the score.
+            DataError: it must be calibrated and the run's data is not there.
+        """
+        model, folder = run.load_model(checkpoint), run.detector(score)
+        if folder.exists() and not companions:
+            try:
+                return cls.load(folder, model, device)
+            except StaleDetectorError as error:
+                say(str(error))
+        refuse_unfit(model, score, companions)
+        say(f"calibrating {score} on the validation images of {run.path}")
+        made = cls.fit(model, run.load_data(data_dir), score, device, companions)
+        made.save(folder)
+        return made
+
 
 def _rebuilt(made: dict[str, Any], weights: State) -> GenerativeModel:
     model = build_model(**made)
@@ -219,9 +257,13 @@ def fitted_images(data: Splits) -> Images:
 
 
 def unfitted_images(data: Splits) -> Images | None:
-    """Training images from which no score learns, as many as validation has, if there are any."""
+    """Training images from which no score learns, evenly spaced, as many as validation has."""
     step = _step(data)
-    return data.train[1::step][: len(data.validation)] if step > 1 else None
+    if step == 1:
+        return None
+    rest = np.delete(np.arange(len(data.train)), np.s_[::step])
+    some = np.linspace(0, len(rest) - 1, min(len(rest), len(data.validation))).astype(np.int64)
+    return data.train[rest[some]]
 
 
 def _step(data: Splits) -> int:

@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from signal import SIGINT
 from typing import Any, Self
 
 import numpy as np
@@ -19,12 +20,14 @@ from anogen.detection.calibration import allowed
 from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.scores import FUSED
 from anogen.detection.view import is_table
-from anogen.errors import UsageError
+from anogen.errors import Interrupted, UsageError
 from anogen.models import find_model
 from anogen.progress import silence
 from anogen.training.fit import fit
 
 SQUASH = 3.0
+QUARTILES = 1.349
+"""The distance between the quartiles of a Gaussian of standard deviation 1."""
 """A table's values this many standard deviations from their mean lie at tanh 1 of the range."""
 MIN_TRAINING = 10
 """With fewer rows left for training, calibration is on the training rows themselves."""
@@ -61,9 +64,9 @@ class _Estimator(BaseEstimator):
 
     def _train(self, x: Any, rate: float) -> None:
         """Fit model, score and calibration, so that a false-positive rate can be supported."""
-        if not 0 < rate < 0.5 or not 0 < self.held_out < 1:
+        if not 0 < rate <= 0.5 or not 0 < self.held_out < 1:
             raise UsageError(
-                f"rates must lie between 0 and 0.5 and held_out between 0 and 1, found {rate} and "
+                f"rates must lie in (0, 0.5] and held_out between 0 and 1, found {rate} and "
                 f"{self.held_out}"
             )
         images = self._images(x, new=True)
@@ -84,11 +87,16 @@ class _Estimator(BaseEstimator):
             usual = "squared_error" if is_table(images.shape) else FUSED
             score = self.score_name or usual
             refuse_unfit(model, score)
-            fit(
-                model, data, Path(folder) / "run", epochs=self.epochs,
-                batch_size=self.batch_size, learning_rate=self.learning_rate, seed=seed,
-                device=self.device,
-            )  # fmt: skip
+            try:
+                fit(
+                    model, data, Path(folder) / "run", epochs=self.epochs,
+                    batch_size=self.batch_size, learning_rate=self.learning_rate, seed=seed,
+                    device=self.device,
+                )  # fmt: skip
+            except Interrupted as stop:  # a grid search would take an error for a bad fit
+                if stop.signal_number == SIGINT:
+                    raise KeyboardInterrupt from None
+                raise SystemExit(stop.exit_code) from None
             model.requires_grad_(False)
             self.detector_ = Detector.fit(model, data, score, self.device)
 
@@ -109,8 +117,8 @@ class _Estimator(BaseEstimator):
             self, x, reset=new, dtype=np.float64, ensure_min_samples=2 if new else 1
         )
         if new:
-            spread = checked.std(0)
-            self.centre_ = checked.mean(0)
+            low, self.centre_, high = np.percentile(checked, [25, 50, 75], axis=0)
+            spread = np.where(high > low, (high - low) / QUARTILES, checked.std(0))
             self.spread_ = np.where(spread > 0, spread, 1.0)
         scaled = np.tanh((checked - self.centre_) / (SQUASH * self.spread_))
         return images_from_table(0.5 + 0.5 * scaled)
@@ -121,7 +129,8 @@ class OutlierDetector(OutlierMixin, _Estimator):
 
     `fit` trains a model on a part of the rows and calibrates it on the others, so that of new rows
     like these a share of about `false_positive_rate` is called out. Nothing is learnt from `y`.
-    Tables are standardised and squashed, x ↦ ½ + ½ tanh(z / 3); images are taken as they are.
+    Tables are centred on their medians, scaled by their quartiles, so that a few huge values change
+    nothing, and squashed, x ↦ ½ + ½ tanh(z / 3); images are taken as they are.
 
     Args:
         model: a name in `anogen.MODELS` or an import path.

@@ -13,9 +13,11 @@ from anogen.detection.scores import FUSED, SCORES
 from anogen.detection.scores.fused import OWN, measured, part_of, statistics
 from anogen.detection.scores.pixels import image_distances
 from anogen.detection.scores.reconstruction import MAPS
-from anogen.detection.view import views
+from anogen.detection.view import exactly, views
 from anogen.models.base import Reconstructs
 
+NEAR_PART = 2000
+"""Training images that are compared at once, so that a few of them are in float64."""
 MOST_IMAGES = 1000
 """Explanations hold maps and reconstructions, so that only so many images are explained at once."""
 
@@ -78,14 +80,19 @@ def explain(
     near: list[torch.Tensor] = []
     reconstructs = isinstance(detector.model, Reconstructs)
     make_map = MAPS.get(detector.name, MAPS["squared_error"])
-    for view, count in views(detector.model, images, detector.device, detector.companions):
-        if known is not None:
-            near.append(image_distances(view.x[:count], known).cpu())
-        if reconstructs:
-            maps.append(make_map(view)[:count].double().cpu())
-            rebuilt.append(view.rebuilt[:count].float().cpu())
-        if detector.name == FUSED:
-            values.append(measured(SCORES, view, detector.state)[:count])
+    seen = views(detector.model, images, detector.device, detector.companions)
+    with exactly():
+        for view, count in seen:
+            if known is not None:
+                parts = [
+                    image_distances(view.x[:count], part).cpu() for part in known.split(NEAR_PART)
+                ]
+                near.append(torch.cat(parts, 1))
+            if reconstructs:
+                maps.append(make_map(view)[:count].double().cpu())
+                rebuilt.append(view.rebuilt[:count].float().cpu())
+            if detector.name == FUSED:
+                values.append(measured(SCORES, view, detector.state)[:count])
     among = torch.cat(near) if near else torch.zeros(len(images), 0, dtype=torch.float64)
     distances, nearest = among.topk(min(neighbours, among.shape[1]), largest=False)
     shares, deviations = {}, {}

@@ -93,6 +93,11 @@ def rows_done(out: Path, job: dict[str, Any]) -> int:
     return lines - 1
 
 
+def has_scores(out: Path) -> bool:
+    """Whether an interrupted call has left a row with a score."""
+    return part_of(out).exists() and any(not row["error"] for row in _read(part_of(out)))
+
+
 def check_format(out: Path) -> None:
     """Refuse a name that says no format, or one that needs what is not installed."""
     if out.suffix not in FORMATS:

@@ -12,12 +12,15 @@ from torch.nn import functional as F
 
 from anogen.data.batches import evaluation_batch, in_order
 from anogen.data.images import Images
-from anogen.device import keep_freed_memory
+from anogen.device import keep_freed_memory, memory_advice
 from anogen.errors import UsageError
-from anogen.models.base import Encodes, GenerativeModel, HasPosterior, Reconstructs
+from anogen.models import VAE, VAEGAN
+from anogen.models.base import GenerativeModel, HasPosterior, Reconstructs
 from anogen.nets import Encoder
 from anogen.nets.fold import folded
 
+DECODE_THE_MEAN = (VAE.reconstruct, VAEGAN.reconstruct)
+"""Methods known to decode the posterior's mean and to do nothing else."""
 State = dict[str, Tensor]
 """What a score has learnt from in-distribution images: named tensors, saved as they are."""
 
@@ -104,8 +107,8 @@ class View:
     @cached_property
     def rebuilt(self) -> Tensor:
         """The reconstruction, `[b, c, h, w]`, of a model that has one."""
-        if isinstance(self.model, Encodes):  # as `reconstruct` is to do, without encoding again
-            return cast(GenerativeModel, self.model).decode(self.mean)
+        if getattr(type(self.model), "reconstruct", None) in DECODE_THE_MEAN:
+            return self.model.decode(self.mean)  # without encoding again
         return cast(Reconstructs, self.model).reconstruct(self.x)
 
 
@@ -198,7 +201,7 @@ def collect(
     device: torch.device,
 ) -> Tensor:
     """What a function makes of all images, float64 `[n, ...]` on the processor."""
-    with exactly():
+    with exactly(), memory_advice("use device cpu, or smaller images"):
         found = [function(view)[:n].double().cpu() for view, n in views(model, images, device)]
     return torch.cat(found)
 

@@ -56,7 +56,6 @@ def rows(comparison: Comparison) -> list[Row]:
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """Write `comparison.json`, `comparison.html` and PNGs; returns the page's path."""
     pictures = comparison_pictures(comparison)
-    folder.mkdir(parents=True, exist_ok=True)
     for made in pictures:
         figures.save(made.figure, folder / f"{made.name}.png")
     text = json.dumps(comparison.as_json(), indent=1, allow_nan=False) + "\n"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from anogen.checkpoint import hash_of_tensors, replace_durably
+from anogen.checkpoint import hash_of_tensors, make_folder, replace_durably
 from anogen.data.batches import in_order, to_bytes
 from anogen.data.catalog import load_data
 from anogen.data.images import Images, Splits
@@ -136,10 +136,7 @@ def reproduce(
     systems = list(dict.fromkeys(systems))
     folder = Path(out or ("results-quick" if quick else "results"))
     for part in ("runs", "figures", "stages"):
-        try:
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MachineError(f"{folder / part}: cannot be made ({error.strerror})") from error
+        make_folder(folder / part)
     inside = load_data(data, data_dir=data_dir, limit=limit)
     outside = _against(against, inside, data_dir, limit)
     if outside.name == inside.name:

@@ -134,5 +134,5 @@ def _paper_row(run: Run, result: dict[str, Any]) -> dict[str, Any] | None:
         "model": model,
         "loss": loss,
         "similarity": similarity,
-        "epoch": run.metrics[-1]["epoch"] if run.metrics else 0,
+        "epoch": result.get("checkpoint_epoch", result.get("epoch")),
     }

@@ -14,13 +14,15 @@ from anogen.device import (
     keep_freed_memory,
     memory_advice,
 )
-from anogen.errors import UsageError, unknown_name
+from anogen.errors import UsageError, checked_seed, unknown_name
 from anogen.models.base import GenerativeModel
+from anogen.progress import say
 from anogen.run import Run
 from anogen.training.log import check_tensorboard
 from anogen.training.loop import Loop
 from anogen.training.record import (
     environment,
+    keep_changes,
     recipe,
     refuse_changes,
     source,
@@ -113,6 +115,11 @@ def fit(
     target = choose_device(device)
     dtype = choose_precision(precision, target)
     keep_freed_memory()
+    if type(model).__module__ == "__main__":
+        say(
+            f"warning: {type(model).__name__} is defined in the program that runs; only that can "
+            "load the run again, unless the class moves to a module that can be imported"
+        )
     config = {"model": recipe(model), **source(data), **settings}
     folder = Run.open(run) if resume else Run.vacant(run)
     if resume:
@@ -135,6 +142,7 @@ def fit(
                 loop.save(new)
         with folder.locked():
             if resume:
+                keep_changes(folder, config)
                 loop.restore(folder)
             loop.go(folder, request)
     model.eval()
@@ -167,8 +175,7 @@ def _check_settings(settings: dict[str, Any], model: GenerativeModel, data: Spli
     decay = settings["ema_decay"]
     if decay is not None and not 0 < decay < 1:
         raise UsageError(f"ema_decay must lie between 0 and 1, found {decay}")
-    if settings["seed"] < 0:
-        raise UsageError(f"seed must not be negative, found {settings['seed']}")
+    checked_seed(settings["seed"])
     if model.shape != data.shape:
         raise UsageError(f"the model is for images of {model.shape}, the data has {data.shape}")
     _check_labels(model, data)

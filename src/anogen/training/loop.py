@@ -289,4 +289,5 @@ def _seed_noise(device: torch.device, seed: int, step: int) -> None:
     value = int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
     torch.default_generator.manual_seed(value)
     if device.type == "cuda":
-        torch.cuda.default_generators[device.index or 0].manual_seed(value)
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(value)

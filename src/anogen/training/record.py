@@ -17,8 +17,10 @@ from anogen.progress import say
 from anogen.run import Run
 from anogen.training.state import describe
 
-MAY_CHANGE = {"epochs", "device", "patience", "checkpoint_every_s", "tensorboard"}
-"""Settings that a resumed run may have other values of."""
+MAY_CHANGE = {
+    "epochs", "device", "patience", "checkpoint_every_s", "tensorboard", "data", "data_dir",
+}  # fmt: skip
+"""Settings that a resumed run may have other values of: of data, the hashes must be the same."""
 
 
 def recipe(model: GenerativeModel) -> dict[str, Any]:
@@ -44,6 +46,19 @@ def refuse_changes(run: Run, config: dict[str, Any]) -> None:
             )
 
 
+def keep_changes(run: Run, config: dict[str, Any]) -> None:
+    """Put into `config.yaml` what a resumed run has otherwise than before."""
+    before = run.config
+    changed = {key: config[key] for key in config if before.get(key) != config[key]}
+    if "epochs" in changed and config["schedule"] == "cosine":
+        say(
+            f"warning: epochs {before['epochs']} → {config['epochs']}: the cosine schedule is that "
+            "of the new number, so the learning rate jumps up again"
+        )
+    if changed:
+        _write_config(run, before | changed)
+
+
 def warn_of_differences(run: Run, device: torch.device) -> None:
     """Say what keeps a resumed run from being equal to the uninterrupted one, bit for bit."""
     before = run.environment
@@ -59,9 +74,13 @@ def _versions() -> dict[str, str]:
 
 def write_start(run: Run, config: dict[str, Any], environment: dict[str, Any]) -> None:
     """Write `config.yaml` and `environment.json`."""
+    _write_config(run, config)
+    run.write_json("environment.json", environment)
+
+
+def _write_config(run: Run, config: dict[str, Any]) -> None:
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     replace_durably(run.path / "config.yaml", text.encode())
-    run.write_json("environment.json", environment)
 
 
 def environment(data: Splits, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from anogen.detection.scores.pixels import image_distances
 from anogen.detection.scores.reconstruction import layer_errors
 from anogen.detection.view import Discriminates, Score, View
-from anogen.models.base import Reconstructs
+from anogen.models.base import Encodes, Reconstructs
 from anogen.models.terms import squared_error
 from anogen.nets import Encoder
 
@@ -60,7 +60,7 @@ def _inversion(view: View) -> Tensor:
 @torch.no_grad()
 def _start(view: View) -> Tensor:
     model: Any = view.model
-    if isinstance(model, Reconstructs):
+    if isinstance(model, Encodes):
         return view.mean
     latents = torch.randn(INVERSION_STARTS, model.latent, generator=Generator().manual_seed(0))
     latents = latents.to(view.x.device)
