@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     out, as_json = Path(options.pop("out")), options.pop("json")
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: there is a file of that name; give a folder")
-    make_folder(out)
+    make_folder(out)  # what cannot be written is to be known before the measuring
     runs = [Run.open(path) for path in options.pop("runs")]
     found = compare(runs, **options)
     page = write_comparison(found, out)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from anogen.checkpoint import replace_durably
+from anogen.checkpoint import make_folder, replace_durably
 from anogen.data.batches import to_bytes, to_unit
 from anogen.evaluation.generation import sample_images
 from anogen.experiments.compare import Comparison, Kind
@@ -55,6 +55,7 @@ def rows(comparison: Comparison) -> list[Row]:
 
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """Write `comparison.json`, `comparison.html` and PNGs; returns the page's path."""
+    make_folder(folder)
     pictures = comparison_pictures(comparison)
     for made in pictures:
         figures.save(made.figure, folder / f"{made.name}.png")
