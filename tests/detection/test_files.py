@@ -154,3 +154,14 @@ def test_what_failed_fails_again(anogen, tmp_path, noise_file):
         assert "no image could be scored" in outcome.err
         assert not out.exists()
         assert not part_of(out).exists()
+
+
+def test_the_layout_of_an_array_file_changes_nothing(detector, digits, tmp_path):
+    pixels = digits.test.pixels[:300, 0]
+    np.save(tmp_path / "rows.npy", pixels)
+    np.save(tmp_path / "columns.npy", np.asfortranarray(pixels))
+    rows, columns = (
+        [row.score for row in score_files(detector, find_sources([path]), false_positive_rate=0.1)]
+        for path in (tmp_path / "rows.npy", tmp_path / "columns.npy")
+    )
+    assert rows == columns
