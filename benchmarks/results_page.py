@@ -15,6 +15,7 @@ import jinja2
 from matplotlib.figure import Figure
 from scipy.stats import t
 
+from anogen.experiments.systems import SYSTEMS
 from race import exponent, median_ratio
 
 HERE = Path(__file__).parent
@@ -50,7 +51,7 @@ def render(template: str) -> str:
     return text.render(
         **results(), median=statistics.median, median_ratio=median_ratio, min=min, max=max,
         mean=statistics.mean, over_seeds=over_seeds, panel_means=panel_means, of=of,
-        promises=promises, exponent=exponent,
+        promises=promises, exponent=exponent, all_systems=SYSTEMS,
     )  # fmt: skip
 
 
