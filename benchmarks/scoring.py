@@ -17,7 +17,7 @@ import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -81,7 +81,8 @@ def contestants(
     svm: Any = OneClassSVM(nu=0.1, gamma="scale").fit(known)
     entries[f"scikit-learn, OneClassSVM on {SVM_IMAGES:,} images"] = lambda: svm.score_samples(rows)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        peer: Any = PeerVAE(epoch_num=1, batch_size=BATCH, device="cpu", verbose=0).fit(known)
+        peer = cast(Any, PeerVAE(epoch_num=1, batch_size=BATCH, device="cpu", verbose=0))
+        peer.fit(known)
     entries["PyOD, VAE with its own dense nets"] = lambda: peer.decision_function(rows)
     return entries
 

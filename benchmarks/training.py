@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as lightning
 import torch
@@ -149,10 +149,10 @@ class Module(lightning.LightningModule):
 
 def lightned(model: GenerativeModel, data: Splits, batch: int) -> float:
     """One epoch of Lightning's trainer, with all that it writes and shows turned off."""
-    trainer = lightning.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    quiet: dict[str, Any] = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    trainer = cast(Any, lightning.Trainer(max_epochs=1, accelerator="cpu", **quiet))
     loader = loader_of(data, batch)
     return per_second(len(loader) * batch, lambda: trainer.fit(Module(model), loader))
 
