@@ -50,7 +50,7 @@ bench: .venv/peers
 
 bench-quick: .venv/peers
 	$(BIN)/python benchmarks/training.py --images 960 --repetitions 1 --batches 32 --out $(BENCH)/training.json
-	$(BIN)/python benchmarks/scoring.py --images 1000 --repetitions 2 --out $(BENCH)/scoring.json
+	$(BIN)/python benchmarks/scoring.py --images 1000 --repetitions 1 --out $(BENCH)/scoring.json
 	$(BIN)/python benchmarks/startup.py --repetitions 3 --out $(BENCH)/startup.json
 	$(BIN)/python benchmarks/growth.py --quick --out $(BENCH)/growth.json --picture $(BENCH)/growth.png
 

@@ -55,8 +55,8 @@ def main() -> None:
 
 
 def trained(path: Path) -> Run:
-    """A VAE of the preset recommended, after an epoch on MNIST or what there is instead."""
-    data, preset = load_data("auto"), load_preset("VAE", "recommended")
+    """A VAE of the preset recommended, after a short epoch: its speed is that of any other."""
+    data, preset = load_data("auto", limit=10_000), load_preset("VAE", "recommended")
     with silence():
         return fit(VAE(data.shape, **preset["model"]["init_args"]), data, path, epochs=1)
 
