@@ -19,7 +19,7 @@ class Calibration:
     The promises hold for new images that are exchangeable with these: from the same source, and not
     used in training. They say nothing about how many out-of-distribution images are found. Where a
     run keeps its best checkpoint, these images chose it, so they are a little less new to the model
-    than new ones; the rates measured on test images (docs/results) show no harm.
+    than new ones; docs/results has the rates that test images gave.
 
     Attributes:
         scores: float64 `[n]`, ascending, higher meaning further out.
