@@ -1,9 +1,11 @@
-"""How many components the fused score's mixture should have, and how wide they should be at least.
+"""What the fused score should be made of, and what its mixture of Gaussians should be like.
 
     python benchmarks/fused_density.py RUN [RUN ...] --out docs/results/fused_density.json
 
-Chosen on images made of validation images, none of which any other table reports: quadrants
-exchanged, averages and maxima of two images, halves of two images, shifts, enlargements, holes.
+Its statistics are left out one by one, other cheap scores added one by one; then come other
+numbers of components, least widths and starts. Chosen on images made of validation images, none of
+which any other table reports: quadrants exchanged, averages and maxima of two images, halves of two
+images, shifts, enlargements, holes.
 """
 
 import argparse
@@ -15,19 +17,29 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from anogen import Images, Run
 from anogen.detection.density import Density
 from anogen.detection.detector import fitted_images
 from anogen.detection.metrics import separation
-from anogen.detection.scores import SCORES, fit_scores
-from anogen.detection.scores.fused import measured, statistics
-from anogen.detection.view import collect
+from anogen.detection.scores import FUSED, SCORES, fit_scores
+from anogen.detection.scores.fused import statistics
+from anogen.detection.view import View, collect
 from anogen.progress import say
 
 IMAGES = 2000
-COMPONENTS = (4, 8, 16, 25)
-REGULARISATIONS = (1e-4, 1e-3, 1e-2, 1e-1)
+CHEAP = 2
+"""Most passes of a score that could be a statistic."""
+MIXTURES: tuple[dict[str, Any], ...] = (
+    *({"components": count} for count in (4, 8, 25)),
+    *({"regularisation": width} for width in (1e-4, 1e-3, 1e-1)),
+    {"fits": 1},
+    {"fits": 1, "seed": 1},
+    {"fits": 1, "seed": 2},
+    {"fits": 5},
+)
+"""Options of `Density.fit` other than its own."""
 
 
 def main() -> None:
@@ -40,41 +52,49 @@ def main() -> None:
         say(f"measuring {path}")
         rows += judge_run(Run.open(path))
     options.out.write_text(json.dumps(rows, indent=1) + "\n")
-    for components in COMPONENTS:
-        for regularisation in REGULARISATIONS:
-            own = [row for row in rows if row["components"] == components
-                   and row["regularisation"] == regularisation]  # fmt: skip
-            means = [float(np.mean([row[key] for row in own])) for key in ("auroc", "tpr_at_1_fpr")]
-            print(components, regularisation, *(f"{mean:.4f}" for mean in means))
+    for change in dict.fromkeys(row["change"] for row in rows):
+        own = [row for row in rows if row["change"] == change]
+        means = [float(np.mean([row[key] for row in own])) for key in ("auroc", "tpr_at_1_fpr")]
+        print(f"{change:<40}", *(f"{mean:.4f}" for mean in means))
 
 
 def judge_run(run: Run) -> list[dict[str, Any]]:
-    """Mean AUROC and share found at 1 % over the changed sets, for each density."""
+    """Mean AUROC and share found at 1 % over the changed sets, for each change."""
     model, data = run.load_model(), run.load_data()
     device = torch.device("cpu")
     images = fitted_images(data)
-    names = statistics(SCORES, model)
-    learnt = fit_scores(model, images[::2], names, device)
-    state = {f"{name}.{key}": value for name, own in learnt.items() for key, value in own.items()}
+    usual = statistics(SCORES, model)
+    others = [name for name, score in SCORES.items() if name not in usual and name != FUSED
+              and score.passes <= CHEAP and not score.companions and score.fits(model)]  # fmt: skip
+    names = [*usual, *others]
+    states = fit_scores(model, images[::2], names, device)
 
-    def statistics_of(part: Images) -> NDArray[np.float64]:
-        return collect(lambda view: measured(SCORES, view, state), model, part, device).numpy()
+    def values(part: Images) -> NDArray[np.float64]:
+        def stacked(view: View) -> Tensor:
+            view = view.lightly
+            columns = [SCORES[name](view, states.get(name)).double() for name in names]
+            return torch.stack(columns, 1)
+
+        return collect(stacked, model, part, device).numpy()
 
     held_out = data.validation[:IMAGES]
-    known, inside = statistics_of(images[1::2]), statistics_of(held_out)
-    outside = {name: statistics_of(Images(pixels, name)) for name, pixels in changed(held_out)}
-    rows: list[dict[str, Any]] = []
-    for components in COMPONENTS:
-        for regularisation in REGULARISATIONS:
-            fitted = Density.fit(known, components=components, regularisation=regularisation)
-            usual = fitted.surprise(inside)
-            found = [separation(usual, fitted.surprise(part)) for part in outside.values()]
-            rows.append({
-                "run": run.name, "data": data.name, "components": components,
-                "regularisation": regularisation,
-                **{key: float(np.mean([each[key] for each in found]))
-                   for key in ("auroc", "tpr_at_1_fpr")},
-            })  # fmt: skip
+    known, inside = values(images[1::2]), values(held_out)
+    outside = [values(Images(pixels, name)) for name, pixels in changed(held_out)]
+
+    def judged(change: str, kept: list[str], **options: Any) -> dict[str, Any]:
+        columns = [names.index(name) for name in kept]
+        density = Density.fit(known[:, columns], **options)
+        near = density.surprise(inside[:, columns])
+        found = [separation(near, density.surprise(part[:, columns])) for part in outside]
+        means = {k: float(np.mean([each[k] for each in found])) for k in ("auroc", "tpr_at_1_fpr")}
+        return {"run": run.name, "data": data.name, "change": change, **means}
+
+    rows = [judged("none", usual)]
+    rows += [judged(f"without {name}", [n for n in usual if n != name]) for name in usual]
+    rows += [judged(f"with {name}", [*usual, name]) for name in others]
+    for mixture in MIXTURES:
+        words = ", ".join(f"{key} {value:g}" for key, value in mixture.items())
+        rows.append(judged(words, usual, **mixture))
     return rows
 
 

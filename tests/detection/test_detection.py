@@ -291,7 +291,23 @@ def test_the_command(anogen, noise_file, tmp_path):
                     "--score", "likelihood_ratio", "--score", "waic", "--json")  # fmt: skip
     assert beside.code == 0, beside.err
     assert [row["score"] for row in json.loads(beside.out)["rows"]] == ["likelihood_ratio", "waic"]
+    kept = json.loads((run / "detection.json").read_text("utf-8"))
+    assert [row["score"] for row in kept["rows"]][:2] == ["fused", "squared_error"]
+    assert len(kept["rows"]) == len(kept["table2"]) == 4
+    html = (run / "report.html").read_text("utf-8")
+    assert f"detect NEW_RUN --out {noise_file}+blur --fpr 0.05" in html
+    assert html.count("Operating curves") == 2
+    assert "trained since" not in html
     assert "Table 2 of the paper" in anogen("detect", run, "--out", noise_file, "--fpr", 0.05).out
+    assert anogen("train", "--run", run, "--resume", "--epochs", 2).code == 0
+    assert anogen("report", run).code == 0
+    assert "trained since: the detector below is of weights from before epoch 2" in (
+        run / "report.html"
+    ).read_text("utf-8")
+    assert anogen("detect", run, "--out", noise_file, "--fpr", 0.05).code == 0
+    kept = json.loads((run / "detection.json").read_text("utf-8"))
+    assert {row["out_set"] for row in kept["rows"]} == {kept["rows"][0]["out_set"]}
+    assert "trained since" not in (run / "report.html").read_text("utf-8")
     for arguments, message in (
         (["--out", noise_file, "--fpr", 0.001], "cannot support a false-positive rate"),
         (["--out", noise_file, "--score", "fusd"], "did you mean 'fused'"),

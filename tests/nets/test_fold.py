@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from anogen import nets
-from anogen.nets.fold import folded
+from anogen.nets.fold import folded, in_bfloat16
 
 
 @pytest.mark.parametrize("net", ["conv", "mlp"])
@@ -45,3 +45,24 @@ def test_modules_of_others_stay_as_they_are():
     computed = nn.Linear(2, 2)
     computed.other = computed.weight * 2  # what deepcopy refuses
     assert folded(computed) is computed
+
+
+def test_bfloat16_stays_within_convolutions():
+    torch.manual_seed(0)
+    model = nn.ModuleList(
+        [
+            nets.encoder("conv", (1, 16, 16), 3, width=4),
+            nets.decoder("conv", (1, 16, 16), 3, width=4),
+        ]
+    ).eval()
+    light, x = in_bfloat16(model), torch.rand(20, 1, 16, 16)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert {p.dtype for p in light.parameters()} == {torch.float32, torch.bfloat16}
+    with torch.no_grad():
+        z = model[0](x)
+        assert light[0](x).dtype == light[1](z).dtype == torch.float32
+        assert torch.allclose(light[0](x), z, atol=0.02)
+        assert not torch.equal(light[0](x), z)
+        assert torch.allclose(light[1](z), model[1](z), atol=0.02)
+    dense = nets.encoder("mlp", (1, 16, 16), 3)
+    assert in_bfloat16(dense) is dense

@@ -1,5 +1,6 @@
 """`anogen detect`: a run as a calibrated detector, judged against sets from elsewhere."""
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,9 @@ against sets from elsewhere; prints the paper's Table 2 and every measure.
   anogen detect runs/vae --out my/pictures --json
 
 A set is the name of a data set or a path, with a transformation after + if you like. Nothing of
-the sets from elsewhere is used to fit or to calibrate. A set without a part for testing is judged
-whole, unless it is the run's own data, transformed."""
+the sets from elsewhere is used to fit or to calibrate. A set without a part for testing, of ten
+images or more, is judged whole, unless it is the run's own data, transformed. The run's page and
+detection.json keep what was detected before with the same weights."""
 
 DEAR = 100
 """A score with more passes through the networks than this is computed where it is named only."""
@@ -50,7 +52,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     from anogen.detection.pictures import detection_pictures
     from anogen.detection.scores import FUSED, SCORES, available
     from anogen.progress import stage
-    from anogen.report.gallery import keep_pictures
+    from anogen.report.gallery import keep_pictures, kept_pictures
     from anogen.report.page import write_page
     from anogen.run import Run
 
@@ -71,17 +73,41 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
                      false_positive_rate=options["fpr"], device=options["device"],
                      companions=companions)  # fmt: skip
     rows = [verdict.row(data.name) for verdict in verdicts]
-    keys = ("in_set", "out_set", "score", *TABLE_2)
-    result = {"rows": rows, "table2": [{key: row[key] for key in keys} for row in rows]}
     made_for = {verdict.detector.name: verdict.detector for verdict in verdicts}
     kept = [FUSED] if "all" in (options["score"] or []) else list(made_for)
     for name in kept:
         made_for[name].save(run.detector(name))
-    run.write_json("detection.json", result)
+    before = run.read_json("detection.json")
+    weights = verdicts[0].detector.weights_sha256
+    same = before.get("weights_sha256") == weights
+    old_rows, old_calls = (before[key] if same else [] for key in ("rows", "calls"))
+    new, call = {(row["out_set"], row["score"]) for row in rows}, _call(options)
+    run.write_json("detection.json", {
+        "weights_sha256": weights,
+        "checkpoint_epoch": run.epoch_of(options["checkpoint"]),
+        "calls": [*(old for old in old_calls if old != call), call],
+        **_rows([*(r for r in old_rows if (r["out_set"], r["score"]) not in new), *rows]),
+    })  # fmt: skip
     with stage("drawing figures"):
-        keep_pictures(detection_pictures(verdicts, data.test, sets), run.figures, "detection")
+        old_pictures = kept_pictures(run.figures, "detection") if same else []
+        pictures = detection_pictures(verdicts, data.test, sets)
+        keep_pictures(pictures, run.figures, "detection", old_pictures)
         write_page(run)
-    return {"run": str(run.path), "fpr": options["fpr"], **result}
+    return {"run": str(run.path), "fpr": options["fpr"], **_rows(rows)}
+
+
+def _rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    keys = ("in_set", "out_set", "score", *TABLE_2)
+    return {"rows": rows, "table2": [{key: row[key] for key in keys} for row in rows]}
+
+
+def _call(options: dict[str, Any]) -> str:
+    """The options that make the same rows again."""
+    parts = [("out", name) for name in options["out"]]
+    parts += [("score", name) for name in options["score"] or ()]
+    parts += [("companion", path) for path in options["companion"]]
+    parts += [(key, options[key]) for key in ("fpr", "checkpoint") if options[key] is not None]
+    return shlex.join(word for key, value in parts for word in (f"--{key}", f"{value}"))
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -109,7 +109,7 @@ def allowed(rate: float, n: int) -> int:
     if not found:
         raise UsageError(
             f"{n} calibration examples cannot support a false-positive rate of {rate:g}; the "
-            f"smallest is {1 / (n + 1):.2g}; calibrate on more"
+            f"smallest is {1 / (n + 1):.2g}; choose a higher rate, or hold out more examples"
         )
     return found
 

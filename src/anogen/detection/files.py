@@ -181,7 +181,9 @@ def _picture(
 ) -> _Item:
     try:
         pixels = read_picture(path, image_size, resize, shape[0]).transpose(2, 0, 1)
-        return _Item(str(path), 0, _fitting(pixels, shape, str(path)))
+        square = shape[1] == shape[2]
+        hint = f"; --image_size {shape[1]} brings pictures to its size" if square else ""
+        return _Item(str(path), 0, _fitting(pixels, shape, str(path), hint))
     except DataError as error:
         return _Item(str(path), 0, None, str(error))
 
@@ -203,13 +205,10 @@ def _slice(
 
 
 def _fitting(
-    pixels: NDArray[np.uint8], shape: tuple[int, int, int], name: str
+    pixels: NDArray[np.uint8], shape: tuple[int, int, int], name: str, hint: str = ""
 ) -> NDArray[np.uint8]:
     if pixels.shape == shape:
         return pixels
-    hint = ""
-    if pixels.shape[0] == shape[0] and shape[1] == shape[2]:
-        hint = f"; pictures are brought to its size with --image_size {shape[1]}"
     raise DataError(
         f"{name}: {list(pixels.shape)} (channels, height, width), the model has {list(shape)}{hint}"
     )

@@ -49,6 +49,7 @@ class Verdict:
             "auroc_high": bounds["auroc"][1],
             "tpr_at_1_fpr_low": bounds["tpr_at_1_fpr"][0],
             "tpr_at_1_fpr_high": bounds["tpr_at_1_fpr"][1],
+            "fpr": self.false_positive_rate,
             "threshold": threshold,
             "false_positive_rate": float((self.inside > threshold).mean()),
             "false_positive_rate_low": low,

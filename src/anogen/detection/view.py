@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -17,7 +17,7 @@ from anogen.errors import UsageError
 from anogen.models import VAE, VAEGAN
 from anogen.models.base import GenerativeModel, HasPosterior, Reconstructs
 from anogen.nets import Encoder
-from anogen.nets.fold import folded
+from anogen.nets.fold import folded, in_bfloat16
 
 DECODE_THE_MEAN = (VAE.reconstruct, VAEGAN.reconstruct)
 """Methods known to decode the posterior's mean and to do nothing else."""
@@ -51,12 +51,14 @@ class View:
         model: in evaluation mode, its batch normalisation folded away.
         x: float32 `[b, c, h, w]` in [0, 1].
         companions: other models that some scores compare with, likewise.
+        light: gives the model as `in_bfloat16` makes it.
         found: results that several scores share.
     """
 
     model: GenerativeModel
     x: Tensor
     companions: Sequence[GenerativeModel] = ()
+    light: Callable[[], GenerativeModel] | None = None
     found: "dict[Callable[[View], Tensor], Tensor]" = field(default_factory=dict, repr=False)
 
     def once(self, function: "Callable[[View], Tensor]") -> Tensor:
@@ -64,6 +66,11 @@ class View:
         if function not in self.found:
             self.found[function] = function(self)
         return self.found[function]
+
+    @cached_property
+    def lightly(self) -> "View":
+        """The same images, seen in bfloat16."""
+        return View(self.light() if self.light else self.model, self.x, self.companions)
 
     @cached_property
     def posterior(self) -> tuple[Tensor, Tensor]:
@@ -131,6 +138,7 @@ class Score:
             learnt.
         companions: least number of other models that it compares with.
         pictures: whether it means anything for pictures only, and nothing for tables.
+        fused: whether the fused score takes it as one of its statistics.
     """
 
     function: Plain | Fitted
@@ -141,6 +149,7 @@ class Score:
     fit: Callable[[GenerativeModel, Images, torch.device], State] | None = None
     companions: int = 0
     pictures: bool = False
+    fused: bool = False
 
     def __call__(self, view: View, state: State | None) -> Tensor:
         """The scores of a view, `[b]`."""
@@ -180,10 +189,11 @@ def views(
         folded(each).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         for each in (model, *companions)
     )
+    light = cache(partial(in_bfloat16, made))
     size = evaluation_batch(images.shape)
     for x, _ in in_order(images, device):
         whole = F.pad(x, (0, 0, 0, 0, 0, 0, 0, size - len(x)))
-        yield View(made, whole.contiguous(memory_format=torch.channels_last), others), len(x)
+        yield View(made, whole.contiguous(memory_format=torch.channels_last), others, light), len(x)
 
 
 def exactly() -> AbstractContextManager[None]:

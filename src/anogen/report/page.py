@@ -72,6 +72,7 @@ def write_page(run: Run) -> Path:
     result, detection = run.read_json("evaluation.json"), run.read_json("detection.json")
     if not result and not detection:
         raise UsageError(f"{run.path}: nothing was measured yet; run anogen evaluate {run.path}")
+    now = run.epoch_of() if run.metrics else 0
     pictures = [*kept_pictures(run.figures, "evaluation"), *kept_pictures(run.figures, "detection")]
     html = render(
         "page.html.j2",
@@ -83,6 +84,12 @@ def write_page(run: Run) -> Path:
         tiles=TILES,
         result=result,
         detection=detection,
+        stale=[
+            what
+            for what, found in (("results", result), ("detector", detection))
+            if found.get("checkpoint_epoch", now) != now
+        ],
+        now=now,
         paper=_paper_row(run, result),
         pictures=pictures,
     )

@@ -17,9 +17,11 @@ from anogen.detection.view import Score, State, exactly, views
 from anogen.models.base import GenerativeModel
 from anogen.progress import Progress
 
-_each = {**RECONSTRUCTION, **LIKELIHOOD, **LATENT, **ADVERSARIAL_SCORES, **PIXELS}
-SCORES: dict[str, Score] = {FUSED: make_fused(_each), **_each}
+SCORES: dict[str, Score] = {}
 """Every score by name."""
+SCORES[FUSED] = make_fused(SCORES)
+for _table in (RECONSTRUCTION, LIKELIHOOD, LATENT, ADVERSARIAL_SCORES, PIXELS):
+    SCORES.update(_table)
 
 
 def available(model: GenerativeModel, companions: Sequence[GenerativeModel] = ()) -> list[str]:

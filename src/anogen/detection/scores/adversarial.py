@@ -69,7 +69,8 @@ def _start(view: View) -> Tensor:
 
 ADVERSARIAL_SCORES = {
     "unreal": Score(
-        _unreal, (Discriminates,), "logit", "Schlegl et al. 2017, the discriminator", passes=1
+        _unreal, (Discriminates,), "logit", "Schlegl et al. 2017, the discriminator", passes=1,
+        fused=True,
     ),
     "discriminator_error": Score(
         _discriminator_error, (Reconstructs, HasDiscriminator),

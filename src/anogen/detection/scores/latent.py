@@ -17,7 +17,7 @@ def _means(model: GenerativeModel, images: Images, device: torch.device) -> Tens
 
 
 def _fit_mixture(model: GenerativeModel, images: Images, device: torch.device) -> State:
-    return Density.fit(_means(model, images, device).numpy(), components=COMPONENTS).state()
+    return Density.fit(_means(model, images, device).numpy(), components=COMPONENTS, fits=1).state()
 
 
 def _fit_gaussian(model: GenerativeModel, images: Images, device: torch.device) -> State:
@@ -45,11 +45,12 @@ def _neighbours(view: View, state: State) -> Tensor:
 LATENT = {
     "latent_norm": Score(
         lambda view: view.mean.square().sum(1), (Encodes,), "squared latents",
-        "distance from the prior's mean",
+        "distance from the prior's mean", fused=True,
     ),
     "latent_mixture": Score(
         _surprise, (Encodes,), "−log density, nats",
         "Gaussian mixture on posterior means; cf. Zong et al. 2018", fit=_fit_mixture,
+        fused=True,
     ),
     "latent_mahalanobis": Score(
         _distance, (Encodes,), "standard deviations", "Lee et al. 2018, on posterior means",

@@ -1,20 +1,25 @@
 """Baselines: scores of the pixels alone, without a generative model."""
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from anogen.data.batches import to_bytes
 from anogen.data.images import Images
+from anogen.detection.density import Density
 from anogen.detection.scores.likelihood import compressed_bytes
 from anogen.detection.view import Score, State, View, collect, squared_distances
 from anogen.evaluation.reconstruction import sharpness
 from anogen.models.base import GenerativeModel
 
 PRINCIPAL_SHARE = 0.95
-"""Share of the variance that the kept principal components explain."""
+"""Share of the variance that the kept principal components explain, for the error."""
+PRINCIPAL_COMPONENTS = 30
+"""Kept for the mixture."""
 SVM_FEATURES = 500
 SVM_NU = 0.05
 """Share of the training images that may lie outside the support."""
@@ -71,21 +76,43 @@ def _bytes(x: Tensor) -> Tensor:
     return rows if x.dtype == torch.uint8 else (255 * rows).round()
 
 
-def _fit_principal(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _components(
+    model: GenerativeModel, images: Images, device: torch.device, kept: float
+) -> tuple[State, NDArray[np.float64]]:
+    """Principal components, so many or of such a share of the variance; the images along them."""
     from sklearn.decomposition import PCA
 
     rows = collect(_rows, model, images, device).numpy()
-    fitted: Any = PCA(PRINCIPAL_SHARE, svd_solver="full").fit(rows)
-    return {
-        "mean": torch.from_numpy(fitted.mean_),
-        "components": torch.from_numpy(np.ascontiguousarray(fitted.components_)),
-    }
+    fitted: Any = PCA(kept, svd_solver="full").fit(rows)
+    components = np.ascontiguousarray(fitted.components_)
+    state = {"origin": fitted.mean_, "components": components}
+    return {k: torch.from_numpy(v) for k, v in state.items()}, fitted.transform(rows)
+
+
+def _along(view: View, state: State) -> tuple[Tensor, Tensor]:
+    """Images in rows without their mean, and their lengths along the components."""
+    centred = _rows(view) - state["origin"].to(view.x.device)
+    return centred, centred @ state["components"].to(view.x.device).T
+
+
+def _fit_principal_error(model: GenerativeModel, images: Images, device: torch.device) -> State:
+    return _components(model, images, device, PRINCIPAL_SHARE)[0]
 
 
 def _principal_error(view: View, state: State) -> Tensor:
-    components = state["components"].to(view.x.device)
-    centred = _rows(view) - state["mean"].to(view.x.device)
-    return (centred - centred @ components.T @ components).square().sum(1)
+    centred, lengths = _along(view, state)
+    return (centred - lengths @ state["components"].to(view.x.device)).square().sum(1)
+
+
+def _fit_principal_mixture(model: GenerativeModel, images: Images, device: torch.device) -> State:
+    kept = min(PRINCIPAL_COMPONENTS, math.prod(images.shape), len(images))
+    state, lengths = _components(model, images, device, kept)
+    return state | Density.fit(lengths, fits=1).state()
+
+
+def _principal_mixture(view: View, state: State) -> Tensor:
+    lengths = _along(view, state)[1].cpu().numpy()
+    return torch.from_numpy(Density.of(state).surprise(lengths))
 
 
 def _fit_svm(model: GenerativeModel, images: Images, device: torch.device) -> State:
@@ -175,19 +202,25 @@ def _isolation(view: View, state: State) -> Tensor:
 
 
 PIXELS = {
-    "pixel_entropy": Score(_entropy, (), "nats", "no model", pictures=True),
+    "pixel_entropy": Score(_entropy, (), "nats", "no model", pictures=True, fused=True),
     "nonzero_pixels": Score(
-        lambda view: (view.x > 0).flatten(1).sum(1), (), "pixels", "no model", pictures=True
+        lambda view: (view.x > 0).flatten(1).sum(1), (), "pixels", "no model", pictures=True,
+        fused=True,
     ),
-    "pixel_sum": Score(lambda view: view.x.flatten(1).sum(1), (), "pixels", "no model"),
+    "pixel_sum": Score(
+        lambda view: view.x.flatten(1).sum(1), (), "pixels", "no model", fused=True
+    ),
     "sharpness": Score(
-        lambda view: sharpness(view.x), (), "variance of the Laplacian", "no model", pictures=True
+        lambda view: sharpness(view.x), (), "variance of the Laplacian", "no model", pictures=True,
+        fused=True,
     ),
     "compressed_size": Score(
-        compressed_bytes, (), "bytes of zlib", "Serrà et al. 2020, input complexity", pictures=True
+        compressed_bytes, (), "bytes of zlib", "Serrà et al. 2020, input complexity", pictures=True,
+        fused=True,
     ),
     "mean_distance": Score(
-        _mean_distance, (), "squared pixels, summed", "distance to the mean image", fit=_fit_mean
+        _mean_distance, (), "squared pixels, summed", "distance to the mean image", fit=_fit_mean,
+        fused=True,
     ),
     "nearest_pixels": Score(
         _nearest, (), "squared pixels, summed", "nearest training image; Ramaswamy et al. 2000",
@@ -195,11 +228,18 @@ PIXELS = {
     ),
     "principal_error": Score(
         _principal_error, (), "squared pixels, summed",
-        "principal components of 95 % of the variance; Shyu et al. 2003", fit=_fit_principal,
+        "principal components of 95 % of the variance; Shyu et al. 2003", fit=_fit_principal_error,
+        fused=True,
+    ),
+    "principal_mixture": Score(
+        _principal_mixture, (), "−log density, nats",
+        "Gaussian mixture on the first 30 principal components", fit=_fit_principal_mixture,
+        fused=True,
     ),
     "one_class_svm": Score(
         _svm, (), "1, without the offset",
         "the paper, section 3.1.1; Schölkopf et al. 2001, Nyström-approximated", fit=_fit_svm,
+        fused=True,
     ),
     "isolation_forest": Score(
         _isolation, (), "1, in (0, 1]", "Liu et al. 2008, equation 2", fit=_fit_forest
