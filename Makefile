@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but Python 3.11 or later; they set up .venv themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO := runs/demo
+DEMO := results-quick
 BENCH := runs/bench
 
 .PHONY: demo test check docs bench bench-quick clean

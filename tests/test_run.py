@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from anogen import Run, fit, load_data
 from anogen.checkpoint import previous_of
@@ -90,3 +91,15 @@ def test_a_run_s_own_data_transformed_is_its_test_images(vae, tmp_path, monkeypa
     for name in ("own.npy+blur", "./own.npy", str(folder / "own.npy+inversion")):
         assert len(run.load_other(name)) == len(data.test) == 10
     assert len(run.load_other("other.npy+blur")) == 100
+
+
+def test_pictures_from_elsewhere_get_the_run_s_colours(vae, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, shape in (("own", (16, 16, 3)), ("grey", (16, 16))):
+        (tmp_path / name).mkdir()
+        for index in range(20):
+            pixels = rng.integers(0, 256, shape, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{index}.png")
+    data = load_data(tmp_path / "own")
+    run = fit(vae(data.shape), data, tmp_path / "run", epochs=1)
+    assert run.load_other(str(tmp_path / "grey")).shape == (3, 16, 16)

@@ -226,9 +226,12 @@ class Run:
         """
         base = base_of(name)
         plain = base in (*DATASETS, "auto") or Path(base).is_file()
-        keys = ("limit",) if plain else ("limit", "image_size", "resize", "channels")
+        keys = ("limit",) if plain else ("limit", "image_size", "resize")
         config = self.config
         source: dict[str, Any] = {key: config[key] for key in keys if key in config}
+        channels = self.environment["data"]["shape"][0]
+        if not plain and channels in (1, 3):
+            source["channels"] = channels
         splits = load_data(name, data_dir=data_dir, **source)
         own = config["data"] and base == base_of(config["data"])
         return splits.test if own else splits.foreign

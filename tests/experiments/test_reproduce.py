@@ -76,6 +76,8 @@ def test_the_same_call_does_nothing_again_and_more_seeds_add_to_it(tmp_path, cap
     reproduce(tmp_path / "out", **SMALL, systems=["vae"], seeds=2)
     said = capsys.readouterr().err
     assert "stage measure-vae-1" in said
+    assert set(read(tmp_path / "out")["measures"]) == set(first["measures"])  # the others stay
+    assert not (tmp_path / "out" / "runs" / "vaegan-1").exists()
     assert "measure-vae-0" not in said
     both = read(tmp_path / "out")["measures"]["vae"]["squared_error"]
     assert both["values"][0] == vae["mean"]
@@ -111,7 +113,7 @@ def test_an_interruption_ends_all_and_the_next_call_goes_on(tmp_path, monkeypatc
         raise Interrupted("stopped by a signal", 2)
 
     monkeypatch.setattr(module, "evaluate", interrupted)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match="the same command goes on"):
         reproduce(tmp_path, **SMALL, systems=["vae"])
     assert not (tmp_path / "report.html").exists()
     weights = tmp_path / "runs" / "vae-0" / "checkpoints" / "last" / "weights.safetensors"

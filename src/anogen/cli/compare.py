@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> int:
     for row in rows(found):
         cells = [f"{cell.value}{' *' if cell.best else ''}" for cell in row.cells]
         lines.append([row.key, *cells, row.floor])
-    note = "* best mean; one run of a kind says nothing about chance"
+    best = "* best mean; " if len(found.kinds) > 1 else ""
+    note = f"{best}one run of a kind says nothing about chance"
     print_result(found.as_json(), as_json, f"{table(lines)}\n{note}\n\nreport: {page}")
     return 0

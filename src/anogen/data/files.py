@@ -181,6 +181,8 @@ def read_picture(
             array = np.asarray(image)
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: not a PNG or JPEG picture, or a damaged one") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, DataError):
             raise

@@ -99,10 +99,9 @@ _TESTS = (
         "4.4.3", "The VAE-GAN's images have fewer artefacts.",
         ("measures.vaegan.precision", "measures.vae.precision",
          "measures.vaegan.frechet_distance", "measures.vae.frechet_distance"),
-        lambda v: v[0] > v[1],
-        "If precision, the share of samples that lie among real images, stands for it: {:.3f} "
-        "against {:.3f}. The Fréchet distance, which asks for variety too, is {:.3g} against "
-        "{:.3g}.",
+        lambda v: v[0] > v[1] and v[2] < v[3],
+        "If they must be better by both: precision, the share of samples that lie among real "
+        "images, is {:.3f} against {:.3f}, the Fréchet distance {:.3g} against {:.3g}.",
     ),
     _Test(
         "4.5.1", "The VAE learns an effective compressed representation.",

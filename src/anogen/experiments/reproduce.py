@@ -23,7 +23,7 @@ from anogen.detection.judge import judge
 from anogen.detection.pictures import detection_pictures
 from anogen.detection.scores import SCORES
 from anogen.device import choose_device
-from anogen.errors import DataError, MachineError, UsageError, unknown_name
+from anogen.errors import DataError, Interrupted, MachineError, UsageError, unknown_name
 from anogen.evaluation.evaluate import evaluate
 from anogen.evaluation.generation import MIN_COMPARED, evaluate_generation, measure_samples
 from anogen.experiments.claims import judge_claims
@@ -111,7 +111,7 @@ def reproduce(
         data: what is in distribution; `auto` takes MNIST where it can be had, else digits.
         against: what is out of distribution; `auto` takes Fashion-MNIST beside MNIST, else the
             inverted images of `data`.
-        systems: names in `SYSTEMS`, whose runs to make.
+        systems: names in `SYSTEMS`, whose runs to make; those that the folder has stay.
         limit: at most so many training images, and as large a share of the others.
         data_dir: where data sets lie.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -133,8 +133,14 @@ def reproduce(
         raise UsageError(f"epochs must be at least 1, found {epochs}")
     if quick:
         epochs, limit = epochs or QUICK_EPOCHS, limit or QUICK_LIMIT
-    systems = list(dict.fromkeys(systems))
     folder = Path(out or ("results-quick" if quick else "results"))
+
+    def wanted(name: str, seed: int) -> bool:
+        """Whether it was asked for, or an earlier call has measured it."""
+        kept = folder / "stages" / f"measure-{name}-{seed}.json"
+        return name in systems or kept.exists()
+
+    shown = [name for name in SYSTEMS if wanted(name, 0)]
     for part in ("runs", "figures", "stages"):
         make_folder(folder / part)
     inside = load_data(data, data_dir=data_dir, limit=limit)
@@ -142,21 +148,30 @@ def reproduce(
     if outside.name == inside.name:
         raise UsageError(f"data and against are both called {inside.name}; give other data")
     job = _Job(folder, Stages(folder), inside, outside, epochs or EPOCHS, data_dir, device)
-    _refuse_unfit(job, systems, seeds)
+    _refuse_unfit(job, shown, seeds)
     measured: dict[str, list[dict[str, Any]]] = {}
     detected: dict[str, list[dict[str, Any]]] = {}
     started = time.monotonic()
-    for seed in range(seeds):
-        for name in systems:
+    work = [(name, seed) for seed in range(seeds) for name in shown if wanted(name, seed)]
+    for number, (name, seed) in enumerate(work, 1):
+        say(f"{number} of {len(work)}: {SYSTEMS[name].title}, seed {seed}")
+        try:
             _reproduce_one(job, name, seed, measured, detected)
+        except Interrupted as stop:
+            raise Interrupted(
+                "stopped by a signal, saved; the same command goes on", stop.signal_number
+            ) from stop
+        except KeyboardInterrupt:
+            say("the same command goes on with what is not done")
+            raise
     results: dict[str, Any] = {
         "settings": {
             "quick": quick, "seeds": seeds, "epochs": job.epochs, "limit": limit,
-            "data": inside.name, "against": outside.name, "systems": systems,
+            "data": inside.name, "against": outside.name, "systems": shown,
             "sources": [splits.source["data"] for splits in (inside, outside)],
         },
         "environment": _environment(job),
-        "systems": {name: _about(job, name, seeds) for name in systems},
+        "systems": {name: _about(job, name, seeds) for name in shown},
         "measures": {name: _over_seeds(rows) for name, rows in measured.items()},
         "detection": {name: _detection_rows(rows) for name, rows in detected.items()},
         "missing": {name: str(error) for name, error in job.stages.failures.items()},
@@ -165,7 +180,8 @@ def reproduce(
     text = json.dumps(results, indent=1, allow_nan=False) + "\n"
     replace_durably(folder / "results.json", text.encode())
     page = write_report(results, job.stages.pictures, folder)
-    say(f"{len(job.stages.failures)} stages failed; {time.monotonic() - started:.0f} s")
+    took = f"{time.monotonic() - started:.0f} s in this call"
+    say(f"{len(job.stages.failures)} stages failed; {took}")
     for error in job.stages.failures.values():
         say(f"the page says what is missing: {page}")
         raise error
@@ -266,7 +282,7 @@ def _train(job: _Job, name: str, seed: int) -> Run:
         run = Run.open(path)
         run.check_data(own)
         return run
-    say(f"training {system.title}, seed {seed}, {plan['epochs']} epochs")
+    say(f"training, {plan['epochs']} epochs")
     settings = {key: value for key, value in plan.items() if key not in ("model", *own.source)}
     settings["betas"] = tuple(settings.get("betas", (0.9, 0.999)))
     return fit(model, own, path, **settings, device=job.device, resume=path.exists())
@@ -394,11 +410,11 @@ def _about(job: _Job, name: str, seeds: int) -> dict[str, Any]:
     first = shlex.quote(str(runs[0]))
     commands = [f"anogen train --config {first}/config.yaml --run NEW_RUN"]
     commands.append(
-        f"anogen evaluate {first} --importance_samples 0 --samples {min(SAMPLES, len(own.test))}"
+        f"anogen evaluate NEW_RUN --importance_samples 0 --samples {min(SAMPLES, len(own.test))}"
     )
     if system.detects:
         named = shlex.quote(str(other.source["data"]))
-        commands.append(f"anogen detect {first} --out {named} --score all")
+        commands.append(f"anogen detect NEW_RUN --out {named} --score all")
     return {
         "title": system.title, "why": system.why, "model": system.model, "preset": system.preset,
         "changes": system.changes, "paper": system.paper, "data": own.name,

@@ -119,7 +119,7 @@ def _tiles(results: Mapping[str, Any]) -> list[dict[str, str]]:
     for name, own in results["detection"].items():
         if "fused" in own["scores"] and "recommended" in name:
             auroc, about = own["scores"]["fused"]["auroc"]["mean"], results["systems"][name]
-            tiles.append({"name": f"AUROC, fused score, {about['data']} in",
+            tiles.append({"name": f"AUROC, fused score, {about['title']}, {about['data']} in",
                           "value": f"{auroc:.4f}"})  # fmt: skip
     return tiles
 

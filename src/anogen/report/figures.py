@@ -134,7 +134,10 @@ def dots(
 
 
 def histograms(values: dict[str, NDArray[Any]], threshold: float, title: str, label: str) -> Figure:
-    """Distributions in one panel, each adding up to one, on an axis that is logarithmic far out."""
+    """Distributions in one panel, each adding up to one.
+
+    The axis is that of the values near the threshold and logarithmic far from it.
+    """
     figure = Figure((6, 3.4), DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
     pooled = np.concatenate(list(values.values()))
@@ -149,9 +152,14 @@ def histograms(values: dict[str, NDArray[Any]], threshold: float, title: str, la
                   label=name)  # fmt: skip
         axes.hist(placed, edges, weights=weights, histtype="step", color=colour)
     axes.axvline(0, color="#000000", ls="--", lw=1, label="threshold")
-    axes.set_xticks(axes.get_xticks(), [f"{threshold + unit * np.sinh(tick):.3g}"
-                                        for tick in axes.get_xticks()])  # fmt: skip
-    axes.set(title=title, xlabel=label, ylabel="share of images")
+    even = threshold + unit * np.sinh(np.linspace(edges[0], edges[-1], 8))
+    ticks = sorted({float(f"{value:.2g}") for value in even})
+    shown = [tick for tick in ticks if pooled.min() <= tick <= pooled.max()]
+    labels = [f"{tick:,.0f}" if abs(tick) >= 10 else f"{tick:g}" for tick in shown]
+    axes.set_xticks(np.arcsinh((np.array(shown) - threshold) / unit).tolist(), labels)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set(title=title, xlabel=f"{label} (narrowed far from the threshold)",
+             ylabel="share of images")  # fmt: skip
     axes.legend(fontsize=8)
     return figure
 
