@@ -28,7 +28,8 @@ from anogen.progress import say
 SCORES = (
     "fused", "squared_error", "cross_entropy", "feature_error", "kl", "latent_neighbours",
     "latent_mixture", "pixel_entropy", "nonzero_pixels", "compressed_size", "mean_distance",
-    "nearest_pixels", "principal_error", "one_class_svm", "isolation_forest",
+    "nearest_pixels", "principal_error", "principal_mixture", "one_class_svm",
+    "isolation_forest",
 )  # fmt: skip
 PANEL = (
     "uniform_noise", "constant", "inversion", "gaussian_noise=0.2", "salt_and_pepper=0.1",

@@ -106,13 +106,20 @@ class Shuffled:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, of `size` images each, from position `start` on."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
-        for position in range(start, len(self)):
-            chosen = order[position * self.size : (position + 1) * self.size]
-            if self._resident is None:
-                x = to_unit(torch.from_numpy(self.images.pixels[chosen]).to(self.device))
-            else:
-                x = to_unit(self._resident[torch.from_numpy(chosen).to(self.device)])
-            yield Batch(x, _labels(self.images, chosen, self.device))
+        places = [
+            slice(position * self.size, (position + 1) * self.size)
+            for position in range(start, len(self))
+        ]
+        if self._resident is not None:  # nothing crosses over to the GPU within the epoch
+            pixels, labels = self._resident
+            there = torch.from_numpy(order).to(self.device)
+            for place in places:
+                x = to_unit(pixels[there[place]])
+                yield Batch(x, None if labels is None else labels[there[place]])
+            return
+        for place in places:
+            x = to_unit(torch.from_numpy(self.images.pixels[order[place]]).to(self.device))
+            yield Batch(x, _labels(self.images, order[place], self.device))
 
 
 def _labels(
@@ -121,10 +128,12 @@ def _labels(
     return None if images.labels is None else torch.from_numpy(images.labels[index]).to(device)
 
 
-def _resident(images: Images, device: torch.device) -> Tensor | None:
+def _resident(images: Images, device: torch.device) -> tuple[Tensor, Tensor | None] | None:
+    """The bytes of all images, and their labels, on a GPU with room for them."""
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
-    return (
-        torch.tensor(images.pixels[:], device=device) if images.pixels.nbytes < free / 4 else None
-    )
+    if images.pixels.nbytes >= free / 4:
+        return None
+    labels = None if images.labels is None else torch.from_numpy(images.labels).to(device)
+    return torch.tensor(images.pixels[:], device=device), labels

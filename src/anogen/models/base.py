@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -83,6 +83,18 @@ class GenerativeModel(nn.Module, ABC):
                 their end and there are no gradients, so gradient penalties are left out.
             label: int64 `[b]` where the model is conditional.
         """
+
+    def phase(self, step: int) -> Hashable | None:  # noqa: ARG002 (for those who override it)
+        """What of `step` decides what `losses` computes, so that a GPU may replay a recorded step.
+
+        With equal phases it must be the same function of images, labels, weights and noise, without
+        looking at values on the way. A model that overrides `losses` without this one is never
+        replayed.
+
+        Returns:
+            None where a step is like no other.
+        """
+        return None
 
     @abstractmethod
     def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:

@@ -1,5 +1,7 @@
 """The generative adversarial network, on the shapes of the paper's decoder and encoder."""
 
+from collections.abc import Hashable
+
 import torch
 from torch import Tensor, nn
 
@@ -118,6 +120,10 @@ class GAN(GenerativeModel):
             {"generator": generator, "discriminator": discriminator},
             logit_terms(real_logit, fake_logit, self.loss),
         )
+
+    def phase(self, step: int) -> Hashable | None:
+        """With penalties or without; see `GenerativeModel.phase`."""
+        return step % self.penalty_every == 0
 
     def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """The image of a noise vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""

@@ -1,5 +1,7 @@
 """The style-based GAN, at the scale of small images."""
 
+from collections.abc import Hashable
+
 import torch
 from torch import Tensor, nn
 
@@ -145,6 +147,11 @@ class StyleGAN(GenerativeModel):
             {"generator": generator, "discriminator": discriminator},
             logit_terms(real_logit, fake_logit, self.loss),
         )
+
+    def phase(self, step: int) -> Hashable | None:
+        """Which penalties are due; see `GenerativeModel.phase`."""
+        path = self.path_length > 0 and step % self.path_length_every == 0
+        return step % self.penalty_every == 0, path
 
     def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """The image of a noise vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""

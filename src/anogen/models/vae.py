@@ -1,6 +1,7 @@
 """The variational autoencoder, with β, capacity, warm-up and free bits as arguments."""
 
 import math
+from collections.abc import Hashable
 from typing import Literal, get_args
 
 import torch
@@ -140,6 +141,11 @@ class VAE(GenerativeModel):
         posterior's mean.
         """
         return self._losses_at(self.posterior(x), x, step, label)
+
+    def phase(self, step: int) -> Hashable | None:
+        """Always the same once all schedules are at their end; see `GenerativeModel.phase`."""
+        schedules = [self.kl_warmup_steps, self.capacity_steps if self.capacity else 0]
+        return "schedules done" if step >= max(schedules) else None
 
     def _losses_at(
         self, posterior: tuple[Tensor, Tensor], x: Tensor, step: int | None, label: Tensor | None

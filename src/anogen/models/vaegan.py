@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Hashable
 from typing import Literal
 
 import torch
@@ -160,6 +161,10 @@ class VAEGAN(GenerativeModel):
         if step is not None:
             self._rest(players, real, torch.cat([of_rebuilt, of_drawn]))
         return Losses(players, terms | logit_terms(real, of_drawn, self.loss))
+
+    def phase(self, step: int) -> Hashable | None:
+        """With the penalty or without; a gate looks at values. See `GenerativeModel.phase`."""
+        return step % self.penalty_every == 0 if self.gate is None else None
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each float32 `[b, latent]`."""

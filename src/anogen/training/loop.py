@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from anogen.checkpoint import save_checkpoint
 from anogen.data.batches import Batch, Shuffled, in_order
@@ -14,6 +15,7 @@ from anogen.errors import Interrupted, MachineError, TrainingError, UsageError
 from anogen.models.base import GenerativeModel, Losses
 from anogen.progress import Progress, say
 from anogen.run import Run
+from anogen.training.capture import CapturedSteps
 from anogen.training.log import MetricsLog, Row
 from anogen.training.schedule import learning_rate_factor
 from anogen.training.signals import StopRequest
@@ -44,6 +46,8 @@ class Loop:
         self.total_steps = settings["epochs"] * len(self.batches)
         self.monitor: str | None = settings["monitor"] or model.monitor
         self._warned: set[str] = set()
+        on_gpu = device.type == "cuda"
+        self._train = CapturedSteps(self._train_step, model) if on_gpu else self._train_step
         stride = max(1, len(data.train) // len(data.validation))
         self.train_part = data.train[::stride][: len(data.validation)]
 
@@ -127,17 +131,20 @@ class Loop:
             counters.step, self.total_steps, settings["schedule"], settings["warmup_steps"]
         )
         for player in self.state.players:
-            player.optimizer.param_groups[0]["lr"] = player.learning_rate * factor
+            player.scale_rate(factor)
         _seed_noise(self.device, settings["seed"], counters.step)
-        update = train_step(
-            self.state.model, self.state.players, batch.x, counters.step, self.dtype,
-            settings["clip_gradient"], batch.label,
-        )  # fmt: skip
+        update = self._train(batch.x, batch.label, counters.step)
         counters.step += 1
         counters.batch += 1
         if self.decay is not None:
             self.state.average(min(self.decay, counters.step / (counters.step + 10)))
         return update
+
+    def _train_step(self, x: Tensor, label: Tensor | None, step: int) -> Update:
+        return train_step(
+            self.state.model, self.state.players, x, step, self.dtype,
+            self.settings["clip_gradient"], label,
+        )  # fmt: skip
 
     def _finish_epoch(self, run: Run, log: MetricsLog) -> None:
         counters = self.state.counters
@@ -248,7 +255,9 @@ class _Sums:
         self._added += 1
 
     def values(self) -> dict[str, tuple[float, int]]:
-        return {name: (total.item(), self._counts[name]) for name, total in self._sums.items()}
+        totals = torch.stack([*self._sums.values()]).tolist() if self._sums else []
+        pairs = zip(self._sums, totals, strict=True)
+        return {name: (total, self._counts[name]) for name, total in pairs}
 
     def note(self) -> str:
         """The means so far, made anew every 20 batches because reading them waits for a GPU."""

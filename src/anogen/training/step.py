@@ -24,6 +24,14 @@ class Player:
     optimizer: torch.optim.Adam
     learning_rate: float
 
+    def scale_rate(self, factor: float) -> None:
+        """Set the optimiser's rate to this share of the learning rate, in place on a GPU."""
+        group = self.optimizer.param_groups[0]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(self.learning_rate * factor)
+        else:
+            group["lr"] = self.learning_rate * factor
+
 
 @dataclass(frozen=True)
 class Update:
@@ -67,12 +75,21 @@ def make_players(
                 raise UsageError(
                     f"{type(model).__name__}: {owner[parameter]} and {name} share a weight"
                 )
-        optimizer = torch.optim.Adam(parameters, lr=rates[name], betas=betas, fused=True)
+        optimizer = _adam(parameters, rates[name], betas)
         players.append(Player(name, parameters, optimizer, rates[name]))
     orphans = [n for n, p in model.named_parameters() if p.requires_grad and p not in owner]
     if orphans:
         raise UsageError(f"{type(model).__name__}: no player trains {', '.join(orphans)}")
     return players
+
+
+def _adam(
+    parameters: list[nn.Parameter], rate: float, betas: tuple[float, float]
+) -> torch.optim.Adam:
+    """On a GPU its numbers lie there, so that a CUDA graph can take its step down."""
+    gpu = parameters[0].is_cuda
+    lr = torch.tensor(rate, device=parameters[0].device) if gpu else rate
+    return torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True, capturable=gpu)
 
 
 def train_step(
