@@ -40,6 +40,35 @@ def test_the_one_before_stays_as_previous(saved):
     assert load_checkpoint(previous_of(saved))[1] == {"step": 6}
 
 
+def test_writers_do_not_disturb_one_another(tmp_path):
+    path = tmp_path / "page.json"
+    write = (
+        "import sys; from pathlib import Path; from anogen.checkpoint import replace_durably\n"
+        "for _ in range(300): replace_durably(Path(sys.argv[1]), sys.argv[2].encode() * 50_000)"
+    )
+    command = [sys.executable, "-c", write, str(path)]
+    writers = [subprocess.Popen([*command, letter], stderr=subprocess.PIPE) for letter in "ab"]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        if path.exists():
+            seen.add(path.read_bytes())
+    assert all(writer.communicate()[1] == b"" for writer in writers)
+    assert seen <= {b"a" * 50_000, b"b" * 50_000}
+    assert [left.name for left in tmp_path.iterdir()] == ["page.json"]
+
+
+def test_what_dead_writers_left_is_removed(tmp_path):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+    left = tmp_path / f".page.json.{dead}-0f.writing"
+    alive = tmp_path / f".page.json.{os.getpid()}-0f.writing"
+    for path in (left, alive):
+        path.write_text("half")
+    checkpoint.replace_durably(tmp_path / "page.json", b"{}")
+    assert not left.exists()
+    assert alive.exists()
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(data=st.data())
 def test_any_flipped_bit_is_noticed(saved, data):

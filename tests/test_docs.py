@@ -90,7 +90,7 @@ def test_links_and_pictures_exist(page):
 def test_targets_of_make_that_pages_name_exist():
     makefile = (ROOT / "Makefile").read_text()
     for page in PAGES:
-        for target in re.findall(r"`?make ([a-z]+)`", page.read_text("utf-8")):
+        for target in re.findall(r"`?make ([a-z-]+)`", page.read_text("utf-8")):
             assert f"\n{target}:" in makefile, target
 
 

@@ -5,12 +5,16 @@ SHA-256 of each. It is written aside, flushed to disk and renamed, so that a cra
 leaves the old one, the new one, or the old one under the name `previous`.
 """
 
+import errno
+import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,8 @@ from anogen.errors import MachineError
 FORMAT = 1
 MANIFEST = "manifest.json"
 STATE = "state.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors that more room would help against."""
 MAX_HEADER_BYTES = 1_000_000
 """A safetensors header larger than this is refused before it is parsed."""
 
@@ -47,9 +53,8 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensors], state: Mapping
         "files": {name: _fingerprint(content) for name, content in files.items()},
     }
     files[MANIFEST] = json.dumps(manifest, indent=1).encode()
-    aside = folder.with_name(f".{folder.name}.writing")
+    aside = aside_of(folder)
     try:
-        shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         for name, content in files.items():
             write_durably(aside / name, content)
@@ -59,8 +64,8 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensors], state: Mapping
         shutil.rmtree(aside, ignore_errors=True)
         needed = sum(map(len, files.values()))
         raise MachineError(
-            f"{folder}: cannot save the checkpoint ({error.strerror}; {needed:,} bytes needed); "
-            "free some space, then go on"
+            f"{folder}: cannot save the checkpoint ({error.strerror}; {needed:,} bytes needed)"
+            + ("; free some space, then go on" if error.errno in FULL else "")
         ) from error
 
 
@@ -109,7 +114,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 def replace_durably(path: Path, content: bytes) -> None:
     """Put a file in the place of another in one step: readers see the old or the new one."""
-    aside = path.with_name(f".{path.name}.writing")
+    aside = aside_of(path)
     try:
         write_durably(aside, content)
         aside.replace(path)
@@ -117,6 +122,30 @@ def replace_durably(path: Path, content: bytes) -> None:
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise MachineError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def aside_of(path: Path) -> Path:
+    """A name beside a path for what is to take its place, which no other writer uses.
+
+    What processes that are no more have left there is removed.
+    """
+    start = f".{path.name}."
+    for left in path.parent.glob(f"{glob.escape(start)}*.writing"):
+        writer = left.name.removeprefix(start).split("-")[0]
+        if writer.isdigit() and not _is_running(int(writer)):
+            with suppress(OSError):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f"{start}{os.getpid()}-{secrets.token_hex(4)}.writing")
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
 
 
 def hash_of_tensors(named: Tensors) -> str:
@@ -136,6 +165,14 @@ def _swap(aside: Path, folder: Path) -> None:
         folder.rename(previous)
     aside.rename(folder)
     _flush(folder.parent)
+
+
+def put_aside(folder: Path) -> None:
+    """Rename a damaged checkpoint, so that the next one does not push the one before it out."""
+    if folder.exists():
+        damaged = folder.with_name(f"{folder.name}.damaged")
+        shutil.rmtree(damaged, ignore_errors=True)
+        folder.rename(damaged)
 
 
 def previous_of(folder: Path) -> Path:

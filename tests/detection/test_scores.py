@@ -198,7 +198,7 @@ def test_a_detector_is_for_its_weights_and_version_alone(one, digits, vae, tmp_p
     monkeypatch.delitem(SCORES, "pixel_sum")
     with pytest.raises(StaleDetectorError, match="other statistics"):
         Detector.load(tmp_path / "fused", one)
-    monkeypatch.setattr("anogen.detection.detector.FORMAT", 2)
+    monkeypatch.setattr("anogen.detection.detector.FORMAT", 99)
     with pytest.raises(StaleDetectorError, match="another version"):
         Detector.load(tmp_path / "fused", one)
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from anogen.errors import Interrupted, MachineError, TrainingError, UsageError
+from anogen.errors import DataError, Interrupted, MachineError, TrainingError, UsageError
 from anogen.evaluation import features as features_module
 from anogen.experiments import reproduce as module
 from anogen.experiments.claims import judge_claims
@@ -16,6 +16,8 @@ from anogen.models import MODELS
 from anogen.presets import presets
 from anogen.report.figures import bars
 from anogen.report.gallery import Picture
+from anogen.run import Run
+from anogen.training.loop import Loop
 
 from ..conftest import one_line
 
@@ -134,6 +136,36 @@ def test_a_run_with_other_settings_is_not_taken_for_the_one_wanted(tmp_path):
     assert [run.name for run in (tmp_path / "runs").iterdir()] == ["gan-0"]
     reproduce(tmp_path, **SMALL, systems=["gan", "gan"])
     assert len(read(tmp_path)["measures"]["gan"]["frechet_distance"]["values"]) == 1
+
+
+def test_other_data_is_refused_and_what_there_is_stays(tmp_path):
+    reproduce(tmp_path, **SMALL, systems=["gan"])
+    before = (tmp_path / "report.html").read_bytes()
+    with pytest.raises(DataError, match="differ from those of the run"):
+        reproduce(tmp_path, **(SMALL | {"data": "digits+inversion"}), systems=["gan"])
+    assert (tmp_path / "report.html").read_bytes() == before
+
+
+def test_a_last_save_that_failed_is_made_up_for(tmp_path, monkeypatch):
+    two = SMALL | {"epochs": 2}
+    save = Loop.save
+
+    def full(loop, run):
+        if loop.state.counters.epoch == 2:
+            raise MachineError("no space left on device")
+        save(loop, run)
+
+    monkeypatch.setattr(Loop, "save", full)
+    with pytest.raises(MachineError, match="no space left"):
+        reproduce(tmp_path, **two, systems=["gan"])
+    monkeypatch.undo()
+    run = Run.open(tmp_path / "runs" / "gan-0")
+    assert (len(run.metrics), run.epoch_of("last")) == (2, 1)
+    monkeypatch.setattr(features_module, "MIN_STEPS", 20)
+    monkeypatch.setattr(module, "SAMPLES", 60)
+    reproduce(tmp_path, **two, systems=["gan"])
+    assert run.epoch_of("last") == 2
+    assert read(tmp_path)["measures"]["gan"]["checkpoint_epoch"]["values"] == [2]
 
 
 def test_the_reverse_system_learns_what_is_out_for_the_others(tmp_path):

@@ -150,6 +150,33 @@ def test_a_damaged_last_checkpoint_is_stepped_over(noise, vae, tmp_path, capsys)
     assert_same_end(whole, run)
 
 
+def test_a_damaged_last_checkpoint_never_takes_the_place_of_the_one_before(
+    noise, vae, tmp_path, monkeypatch
+):
+    run = fit(vae(noise.shape), noise, tmp_path / "run", **(OPTIONS | {"epochs": 2}))
+    (run.checkpoint("last") / "training.safetensors").write_bytes(b"damaged")
+    rename = Path.rename
+
+    def crashes(path, target):
+        if path.name.endswith(".writing"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", crashes)
+    with pytest.raises(KeyboardInterrupt):
+        fit(vae(noise.shape), noise, run.path, **OPTIONS, resume=True)
+    monkeypatch.undo()
+    fit(vae(noise.shape), noise, run.path, **OPTIONS, resume=True)
+    assert run.epoch_of("last") == OPTIONS["epochs"]
+
+
+def test_fewer_epochs_than_are_done_are_refused(noise, vae, tmp_path):
+    run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
+    with pytest.raises(UsageError, match=f"has {OPTIONS['epochs']} epochs already"):
+        fit(vae(noise.shape), noise, run.path, **(OPTIONS | {"epochs": 1}), resume=True)
+    assert run.config["epochs"] == OPTIONS["epochs"]
+
+
 def test_a_run_appears_whole_or_not_at_all(noise, vae, tmp_path, monkeypatch):
     def fail(*_):
         raise MachineError("the disk is full")

@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _detect(options: dict[str, Any]) -> dict[str, Any]:
+    from anogen.detection.detector import DEFINITIONS
     from anogen.detection.judge import judge
     from anogen.detection.pictures import detection_pictures
     from anogen.detection.scores import FUSED, SCORES, available
@@ -79,11 +80,13 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
         made_for[name].save(run.detector(name))
     before = run.read_json("detection.json")
     weights = verdicts[0].detector.weights_sha256
-    same = before.get("weights_sha256") == weights
+    of = {"weights_sha256": weights, "definitions": DEFINITIONS}
+    same = all(before.get(key) == value for key, value in of.items())
     old_rows, old_calls = (before[key] if same else [] for key in ("rows", "calls"))
     new, call = {(row["out_set"], row["score"]) for row in rows}, _call(options)
     run.write_json("detection.json", {
-        "weights_sha256": weights,
+        **of,
+        "checkpoint": options["checkpoint"],
         "checkpoint_epoch": run.epoch_of(options["checkpoint"]),
         "calls": [*(old for old in old_calls if old != call), call],
         **_rows([*(r for r in old_rows if (r["out_set"], r["score"]) not in new), *rows]),

@@ -1,5 +1,6 @@
 """`anogen evaluate`: a run → numbers, pictures and its page."""
 
+import shlex
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,10 +62,11 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     data = run.load_data(data_dir)
     result = evaluate(model, data.test, **chosen)
     result |= _generation(model, data, options)
-    result |= {"epoch": done, "checkpoint_epoch": run.epoch_of(options["checkpoint"])}
+    chosen = options["checkpoint"]
+    result |= {"epoch": done, "checkpoint": chosen, "checkpoint_epoch": run.epoch_of(chosen)}
     if not options["page"]:
         return result, None
-    run.write_json("evaluation.json", result)
+    run.write_json("evaluation.json", result | {"call": _call(options)})
     with stage("drawing pictures"):
         from anogen.report.gallery import keep_pictures
         from anogen.report.history import samples_by_epoch, training_curves
@@ -75,6 +77,13 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
         pictures = [*history, *all_pictures(model.cpu(), data.test)]
         keep_pictures(pictures, run.figures, "evaluation")
         return result, write_page(run)
+
+
+def _call(options: dict[str, Any]) -> str:
+    """The options that make the same numbers again."""
+    keys = ("checkpoint", "samples", "sampler", "components", "seed", "importance_samples")
+    given = {key: options[key] for key in keys if options[key] is not None}
+    return shlex.join(word for key, value in given.items() for word in (f"--{key}", f"{value}"))
 
 
 def _generation(

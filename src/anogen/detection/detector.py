@@ -26,8 +26,11 @@ from anogen.progress import say
 from anogen.run import Run
 from anogen.training.state import describe
 
-FORMAT = 1
-"""Of a detector's folder."""
+FORMAT = 2
+"""Of a detector's folder, and of what its scores have learnt."""
+DEFINITIONS = 2
+"""Of the scores: another number where any of them is defined otherwise than before, so that what
+was measured with the old ones is measured again."""
 FITTED_IMAGES = 10_000
 """A score learns from at most as many training images."""
 FITTED_VALUES = 20_000_000
@@ -117,12 +120,13 @@ class Detector:
         target = choose_device(device)
         states = fit_scores(model, fitted_images(data), scores, target)
 
-        def scored(images: Images) -> NDArray[np.float64]:
-            return score_images(model, images, scores, target, states, companions)
+        def scored(images: Images, names: Sequence[str]) -> NDArray[np.float64]:
+            return score_images(model, images, names, target, states, companions)
 
-        held_out, unseen = scored(data.validation), unfitted_images(data)
+        held_out, unseen = scored(data.validation, scores), unfitted_images(data)
         if unseen is not None:
-            warn_of_difference(scored(unseen)[:, 0], held_out[:, 0], data.validation.name)
+            known = scored(unseen, scores[:1])[:, 0]
+            warn_of_difference(known, held_out[:, 0], data.validation.name)
         return [
             cls(model.eval(), score, states.get(score, {}), Calibration.of(held_out[:, index]),
                 target, tuple(companions))

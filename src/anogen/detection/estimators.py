@@ -26,9 +26,9 @@ from anogen.progress import silence
 from anogen.training.fit import fit
 
 SQUASH = 3.0
+"""A table's values this many standard deviations from their median lie at tanh 1 of the range."""
 QUARTILES = 1.349
 """The distance between the quartiles of a Gaussian of standard deviation 1."""
-"""A table's values this many standard deviations from their mean lie at tanh 1 of the range."""
 MIN_TRAINING = 10
 """With fewer rows left for training, calibration is on the training rows themselves."""
 

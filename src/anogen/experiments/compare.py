@@ -52,8 +52,10 @@ class Estimate(NamedTuple):
     high: float | None = None
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float], share: bool = False) -> Estimate:
     """Mean over seeds, with a 95 % interval (Student's t) where there are two values or more.
+
+    That of a share ends at 0 and at 1.
 
     >>> estimate([1.0])
     Estimate(mean=1.0, low=None, high=None)
@@ -63,7 +65,8 @@ def estimate(values: Sequence[float]) -> Estimate:
         return Estimate(mean)
     spread = float(np.std(values, ddof=1)) / len(values) ** 0.5
     half = float(student_t.ppf(0.975, len(values) - 1)) * spread
-    return Estimate(mean, mean - half, mean + half)
+    low, high = mean - half, mean + half
+    return Estimate(mean, max(0.0, low), min(1.0, high)) if share else Estimate(mean, low, high)
 
 
 @dataclass(frozen=True)

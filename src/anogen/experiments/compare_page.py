@@ -99,7 +99,7 @@ def _samples(comparison: Comparison) -> Picture:
         "samples",
         "Samples",
         "Test images in the first row, then new images of each kind; none was chosen.",
-        figures.mosaic(np.stack(sheet), labels=["real", *_labels(comparison)]),
+        figures.mosaic(np.stack(sheet), labels=["real", *[kind.name for kind in comparison.kinds]]),
     )
 
 
@@ -109,7 +109,7 @@ def _reconstructions(comparison: Comparison) -> Picture | None:
     chosen = test[np.sort(rng.permutation(len(test))[:COLUMNS])]
     x = to_unit(torch.from_numpy(np.array(chosen.pixels[:])))
     sheet, labels = [chosen.pixels[:]], ["original"]
-    for kind, name in zip(comparison.kinds, _labels(comparison), strict=True):
+    for kind, name in zip(comparison.kinds, [kind.name for kind in comparison.kinds], strict=True):
         model = kind.runs[0].load_model()
         if isinstance(model, Reconstructs):
             label = None
@@ -147,10 +147,6 @@ def _distances(comparison: Comparison) -> Picture | None:
         "intervals over seeds where there are several.",
         figure,
     )
-
-
-def _labels(comparison: Comparison) -> list[str]:
-    return [kind.name[:16] for kind in comparison.kinds]
 
 
 def _cell(kind: Kind, measure: str, best: bool) -> Cell:

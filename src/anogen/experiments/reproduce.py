@@ -19,9 +19,11 @@ from anogen.data.batches import in_order, to_bytes
 from anogen.data.catalog import load_data
 from anogen.data.images import Images, Splits
 from anogen.detection.calibration import allowed
+from anogen.detection.detector import DEFINITIONS
 from anogen.detection.judge import judge
 from anogen.detection.pictures import detection_pictures
 from anogen.detection.scores import SCORES
+from anogen.detection.scores.fused import statistics
 from anogen.device import choose_device
 from anogen.errors import DataError, Interrupted, MachineError, UsageError, unknown_name
 from anogen.evaluation.evaluate import evaluate
@@ -54,6 +56,11 @@ DETECTION_SCORES = (
     "principal_error", "one_class_svm", "isolation_forest",
 )  # fmt: skip
 """The paper's two first, ours, others of the model, and baselines without a model."""
+SHARES = (
+    "auroc", "aupr", "fpr_", "tpr_", "precision", "recall", "f1_", "false_positive_rate",
+    "cosine_similarity", "coverage", "midpoint_precision", "pixel_average_precision",
+)  # fmt: skip
+"""How the names of numbers begin that lie in [0, 1]."""
 MIDPOINTS = 2000
 FALSE_POSITIVE_RATE = 0.01
 """Of Table 2, as we read it."""
@@ -141,6 +148,8 @@ def reproduce(
         return name in systems or kept.exists()
 
     shown = [name for name in SYSTEMS if wanted(name, 0)]
+    kept = [int(path.stem.rsplit("-", 1)[1]) for path in folder.glob("stages/measure-*-*.json")]
+    seeds = max([seeds, *(seed + 1 for seed in kept)])
     for part in ("runs", "figures", "stages"):
         make_folder(folder / part)
     inside = load_data(data, data_dir=data_dir, limit=limit)
@@ -172,8 +181,8 @@ def reproduce(
         },
         "environment": _environment(job),
         "systems": {name: _about(job, name, seeds) for name in shown},
-        "measures": {name: _over_seeds(rows) for name, rows in measured.items()},
-        "detection": {name: _detection_rows(rows) for name, rows in detected.items()},
+        "measures": {name: _over_seeds(rows, seeds) for name, rows in measured.items()},
+        "detection": {name: _detection_rows(rows, seeds) for name, rows in detected.items()},
         "missing": {name: str(error) for name, error in job.stages.failures.items()},
     }  # fmt: skip
     results["claims"] = [claim.as_json() for claim in judge_claims(results)]
@@ -214,7 +223,10 @@ def _reproduce_one(
         measured.setdefault(name, []).append({"seed": seed, **found})
     if not system.detects:
         return
-    against = {"against": other.foreign.sha256, "scores": list(DETECTION_SCORES)}
+    against = {
+        "against": other.foreign.sha256, "scores": list(DETECTION_SCORES),
+        "definitions": DEFINITIONS, "statistics": statistics(SCORES, model),
+    }  # fmt: skip
     judged = job.stages.do(
         f"detect-{name}-{seed}", inputs | against,
         lambda: _detect(run, model, own, other.foreign, job.device),
@@ -248,13 +260,16 @@ def _refuse_unfit(job: _Job, systems: Sequence[str], seeds: int) -> None:
             allowed(FALSE_POSITIVE_RATE, len(own.validation))
         for seed in range(seeds):
             path = job.path(name, seed)
-            before = Run.open(path).config if path.exists() else {}
+            if not path.exists():
+                continue
+            before = Run.open(path).config
             for key, value in _plan(job, name, seed)[1].items():
-                if before and before.get(key) != value and key not in MAY_CHANGE - {"epochs"}:
+                if before.get(key) != value and key not in MAY_CHANGE - {"epochs"}:
                     raise UsageError(
                         f"{path} was begun with {key} {before.get(key)}, now {value}; choose "
                         "another folder with out"
                     )
+            Run.open(path).check_data(own)
 
 
 def _plan(job: _Job, name: str, seed: int) -> tuple[GenerativeModel, dict[str, Any]]:
@@ -278,7 +293,7 @@ def _train(job: _Job, name: str, seed: int) -> Run:
     system, path = SYSTEMS[name], job.path(name, seed)
     own, _ = job.splits(system)
     model, plan = _plan(job, name, seed)
-    if path.exists() and len(Run.open(path).metrics) == plan["epochs"]:
+    if path.exists() and _epochs_done(Run.open(path)) == plan["epochs"]:
         run = Run.open(path)
         run.check_data(own)
         return run
@@ -286,6 +301,14 @@ def _train(job: _Job, name: str, seed: int) -> Run:
     settings = {key: value for key, value in plan.items() if key not in ("model", *own.source)}
     settings["betas"] = tuple(settings.get("betas", (0.9, 0.999)))
     return fit(model, own, path, **settings, device=job.device, resume=path.exists())
+
+
+def _epochs_done(run: Run) -> int:
+    """After which its last checkpoint was kept: a row of metrics is written before it."""
+    try:
+        return run.epoch_of("last")
+    except MachineError:
+        return 0
 
 
 def _measure(run: Run, model: GenerativeModel, data: Splits, seed: int, device: str) -> Made:
@@ -303,6 +326,7 @@ def _measure(run: Run, model: GenerativeModel, data: Splits, seed: int, device: 
         if data.test.labels is not None:
             result |= _midpoints(model, data, device)
     rows = run.metrics
+    result["checkpoint_epoch"] = run.epoch_of()
     result |= {f"last_{name}": value for name, value in rows[-1].items()}
     result |= {f"first_{name}": value for name, value in rows[0].items()}
     drawn = [p for p in all_pictures(model.cpu(), data.test, seed) if p.name in PICTURES]
@@ -366,15 +390,18 @@ def _detect(run: Run, model: GenerativeModel, data: Splits, other: Images, devic
     return result, [p for p in pictures if p.name != "scores_pixel_entropy"]
 
 
-def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Number → values by seed, mean, and interval; what is no number, of the first seed."""
+def _over_seeds(rows: list[dict[str, Any]], seeds_in_all: int) -> dict[str, Any]:
+    """Number → values by seed, mean, and interval; what is no number, of the first seed.
+
+    The interval is over seeds; over test images, where there is one seed of everything.
+    """
     found: dict[str, Any] = {}
     seeds = [row["seed"] for row in rows]
     for name, first in rows[0].items():
         if isinstance(first, int | float) and all(name in row for row in rows):
             values = [float(row[name]) for row in rows]
-            mean, low, high = estimate(values)
-            if len(values) == 1 and name != "false_positive_rate":  # over test images, if any
+            mean, low, high = estimate(values, share=name.startswith(SHARES))
+            if seeds_in_all == 1 and name != "false_positive_rate":
                 low, high = _bounds(rows[0], name)
             found[name] = {"seeds": seeds, "values": values, "mean": mean, "low": low,
                            "high": high}  # fmt: skip
@@ -388,17 +415,17 @@ def _bounds(row: dict[str, Any], name: str) -> tuple[float | None, float | None]
     return row.get(f"{name}_low"), row.get(f"{name}_high")
 
 
-def _detection_rows(judged: list[dict[str, Any]]) -> dict[str, Any]:
+def _detection_rows(judged: list[dict[str, Any]], seeds_in_all: int) -> dict[str, Any]:
     """Score → its measures over seeds; and those about what was missed."""
     scores = [row["score"] for row in judged[0]["rows"]]
     about = [{k: v for k, v in each.items() if k != "rows"} for each in judged]
     return {
         "scores": {
             score: _over_seeds([{"seed": each["seed"], **row} for each in judged
-                                for row in each["rows"] if row["score"] == score])
+                                for row in each["rows"] if row["score"] == score], seeds_in_all)
             for score in scores
         },
-        "missed": _over_seeds(about),
+        "missed": _over_seeds(about, seeds_in_all),
     }  # fmt: skip
 
 
@@ -406,12 +433,15 @@ def _about(job: _Job, name: str, seeds: int) -> dict[str, Any]:
     """What a system is, where its runs are, and the commands that make its numbers again."""
     system = SYSTEMS[name]
     own, other = job.splits(system)
-    runs = [job.path(name, seed) for seed in range(seeds)]
-    first = shlex.quote(str(runs[0]))
+    runs = [job.path(name, seed) for seed in range(seeds) if job.path(name, seed).exists()]
+    first = shlex.quote(str(job.path(name, 0)))
     commands = [f"anogen train --config {first}/config.yaml --run NEW_RUN"]
-    commands.append(
+    evaluated = (
         f"anogen evaluate NEW_RUN --importance_samples 0 --samples {min(SAMPLES, len(own.test))}"
     )
+    commands.append(evaluated)
+    if issubclass(find_model(system.model), Encodes):
+        commands.append(f"{evaluated} --sampler mixture")
     if system.detects:
         named = shlex.quote(str(other.source["data"]))
         commands.append(f"anogen detect NEW_RUN --out {named} --score all")

@@ -29,9 +29,9 @@ COLUMNS = {
 """What the wider table shows of each system."""
 TABLE_2_SCORES = ("squared_error", "negative_elbo", "fused")
 PAPER_FIGURES = (
-    ("4", "the VAE's images after the last epoch", "measure-vae-0", "reconstructions"),
+    ("4", "the VAE's images after training", "measure-vae-0", "reconstructions"),
     ("5", "the VAE's loss against epochs", "measure-vae-0", "sampled_squared_error_curve"),
-    ("6", "the VAE-GAN's images after the last epoch", "measure-vaegan-0", "reconstructions"),
+    ("6", "the VAE-GAN's images after training", "measure-vaegan-0", "reconstructions"),
     ("7", "the VAE-GAN's loss against epochs", "measure-vaegan-0", "sampled_squared_error_curve"),
     ("8", "the loss of the VAE for detection", "measure-vae-0", "loss_vae_curve"),
     ("9", "what the detector calls out", "detect-vae-0", "map_called_"),

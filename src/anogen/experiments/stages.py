@@ -59,7 +59,9 @@ class Stages:
         except AnogenError as error:
             self._note(name, error)
         except Exception as error:  # after hours of work, not even a mistake of ours may end it all
-            self._note(name, AnogenError(f"unexpected {type(error).__name__}: {error}"))
+            unexpected = AnogenError(f"unexpected {type(error).__name__}: {error}")
+            unexpected.__cause__ = error
+            self._note(name, unexpected)
         return None
 
     def _note(self, name: str, error: AnogenError) -> None:

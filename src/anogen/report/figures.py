@@ -19,7 +19,7 @@ GAP = 2
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00",
            "#56B4E9", "#B8A90F", "#6A3D9A", "#000000", "#8C564B")  # fmt: skip
-"""Distinct for colour-blind readers; the first eight after Okabe & Ito 2008."""
+"""Distinct for colour-blind readers; the first six after Okabe & Ito 2008."""
 MARKERS = "os^vDP*X<>"
 
 

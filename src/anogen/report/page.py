@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from anogen.checkpoint import replace_durably
-from anogen.errors import UsageError
+from anogen.errors import MachineError, UsageError
 from anogen.report.gallery import kept_pictures
 from anogen.run import Run
 
@@ -72,7 +72,6 @@ def write_page(run: Run) -> Path:
     result, detection = run.read_json("evaluation.json"), run.read_json("detection.json")
     if not result and not detection:
         raise UsageError(f"{run.path}: nothing was measured yet; run anogen evaluate {run.path}")
-    now = run.epoch_of() if run.metrics else 0
     pictures = [*kept_pictures(run.figures, "evaluation"), *kept_pictures(run.figures, "detection")]
     html = render(
         "page.html.j2",
@@ -87,15 +86,24 @@ def write_page(run: Run) -> Path:
         stale=[
             what
             for what, found in (("results", result), ("detector", detection))
-            if found.get("checkpoint_epoch", now) != now
+            if _is_stale(run, found)
         ],
-        now=now,
         paper=_paper_row(run, result),
         pictures=pictures,
     )
     path = run.path / "report.html"
     replace_durably(path, html.encode())
     return path
+
+
+def _is_stale(run: Run, found: dict[str, Any]) -> bool:
+    """Whether the checkpoint from which something was measured has been replaced since."""
+    try:
+        return "checkpoint_epoch" in found and (
+            found["checkpoint_epoch"] < run.epoch_of(found.get("checkpoint"))
+        )
+    except MachineError:
+        return False
 
 
 def render(template: str, **values: Any) -> str:

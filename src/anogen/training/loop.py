@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anogen.checkpoint import save_checkpoint
+from anogen.checkpoint import put_aside, save_checkpoint
 from anogen.data.batches import Batch, Shuffled, in_order
 from anogen.data.images import Images, Pixels, Splits
 from anogen.errors import Interrupted, MachineError, TrainingError, UsageError
@@ -65,6 +65,7 @@ class Loop:
             tensors, state = run.load_state("last")
         except MachineError as error:
             tensors, state = run.load_state("last.previous")
+            put_aside(run.checkpoint("last"))
             say(f"{error}; going on with the checkpoint before it")
         self.state.restore(tensors, state)
         counters = self.state.counters

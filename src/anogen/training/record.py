@@ -11,6 +11,7 @@ import yaml
 
 from anogen.checkpoint import replace_durably
 from anogen.data.images import Splits
+from anogen.device import device_name
 from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel
 from anogen.progress import say
@@ -37,7 +38,12 @@ def source(data: Splits) -> dict[str, Any]:
 
 def refuse_changes(run: Run, config: dict[str, Any]) -> None:
     """Raise a `UsageError` if a resumed run has other settings than it began with."""
-    before = run.config
+    before, done = run.config, len(run.metrics)
+    if config["epochs"] < done:
+        raise UsageError(
+            f"{run.path} has {done} epochs already, found epochs {config['epochs']}; give more, or "
+            "another run"
+        )
     for key in sorted(set(config) - MAY_CHANGE):
         if before.get(key) != config[key]:
             raise UsageError(
@@ -86,14 +92,13 @@ def _write_config(run: Run, config: dict[str, Any]) -> None:
 def environment(data: Splits, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """Where a run ran; with config.yaml, all that its result depends on."""
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": _versions(),
         "device": str(device),
-        "device_name": name,
+        "device_name": device_name(device),
         "precision": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),

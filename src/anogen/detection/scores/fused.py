@@ -14,7 +14,7 @@ from anogen.models.base import GenerativeModel
 FUSED = "fused"
 OWN = "density"
 BFLOAT16 = "bfloat16"
-"""Part of the state of a score that was learnt, and is always measured, in bfloat16."""
+"""Part of the state where statistics were measured in bfloat16 for the density, and always are."""
 FEW = 40
 
 

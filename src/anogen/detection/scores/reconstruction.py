@@ -44,8 +44,8 @@ def layer_errors(ours: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """The values of each example in a row, in the order in which they lie in memory."""
-    return x.permute(0, 2, 3, 1).flatten(1) if x.ndim == 4 else x.flatten(1)
+    """The values of each example in a row, in the order in which they lie in memory, float32."""
+    return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).flatten(1).float()
 
 
 def _feature_error(view: View) -> Tensor:
