@@ -26,6 +26,7 @@ from anogen.detection.metrics import separation
 from anogen.detection.scores import FUSED, SCORES, fit_scores
 from anogen.detection.scores.fused import statistics
 from anogen.detection.view import View, collect
+from anogen.device import fast_bfloat16
 from anogen.progress import say
 
 IMAGES = 2000
@@ -71,7 +72,7 @@ def judge_run(run: Run) -> list[dict[str, Any]]:
 
     def values(part: Images) -> NDArray[np.float64]:
         def stacked(view: View) -> Tensor:
-            view = view.lightly
+            view = view.lightly if fast_bfloat16(device) else view
             columns = [SCORES[name](view, states.get(name)).double() for name in names]
             return torch.stack(columns, 1)
 

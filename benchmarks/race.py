@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from anogen.device import device_name
+
 Rates = dict[str, list[float]]
 """Who → what was measured in each repetition; all of one repetition were measured one by one."""
 
@@ -57,7 +59,7 @@ def show(title: str, rates: Rates, base: str) -> None:
 def machine() -> dict[str, Any]:
     """The processor's name, threads, versions, and measured rates of matrix products."""
     return {
-        "machine": _processor(),
+        "machine": device_name(torch.device("cpu")),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -65,13 +67,6 @@ def machine() -> dict[str, Any]:
         "float32_gflops": matrix_rate(torch.float32),
         "bfloat16_gflops": matrix_rate(torch.bfloat16),
     }
-
-
-def _processor() -> str:
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text("utf-8").splitlines() if about.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:

@@ -14,8 +14,8 @@ from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
-from scipy.stats import t
 
+from anogen.experiments.compare import estimate
 from anogen.experiments.systems import SYSTEMS
 from race import exponent, median_ratio
 
@@ -101,12 +101,10 @@ def costs(bare: Sequence[float], ours: Sequence[float]) -> str:
 
 
 def over_seeds(values: list[float], digits: int = 4) -> str:
-    """Mean and 95 % interval by Student's t, within [0, 1]."""
-    mean = statistics.mean(values)
-    if len(values) < 2:
+    """Mean and 95 % interval of shares."""
+    mean, low, high = estimate(values, share=True)
+    if low is None:
         return f"{mean:.{digits}f}"
-    reach = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
-    low, high = max(0.0, mean - reach), min(1.0, mean + reach)
     return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
