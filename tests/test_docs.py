@@ -1,5 +1,6 @@
 """What the README says is true: its code runs, its options exist, its links lead somewhere."""
 
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ import pytest
 
 from anogen import MODELS
 from anogen.cli.main import COMMANDS
+from anogen.experiments.claims import judge_claims
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
@@ -100,3 +102,8 @@ def test_the_results_are_what_their_files_say(monkeypatch):
 
     for path, text in pages().items():
         assert path.read_text("utf-8") == text, f"{path}: run python benchmarks/results_page.py"
+
+
+def test_the_published_verdicts_are_what_the_claims_of_today_say():
+    published = json.loads((ROOT / "docs" / "results" / "reproduction.json").read_text("utf-8"))
+    assert [claim.as_json() for claim in judge_claims(published)] == published["claims"]
