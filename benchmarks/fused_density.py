@@ -70,19 +70,22 @@ def judge_run(run: Run) -> list[dict[str, Any]]:
     names = [*usual, *others]
     states = fit_scores(model, images[::2], names, device)
 
-    def values(part: Images) -> NDArray[np.float64]:
+    def values(part: Images, light: bool = True) -> NDArray[np.float64]:
         def stacked(view: View) -> Tensor:
-            view = view.lightly if fast_bfloat16(device) else view
+            view = view.lightly if light and fast_bfloat16(device) else view
             columns = [SCORES[name](view, states.get(name)).double() for name in names]
             return torch.stack(columns, 1)
 
         return collect(stacked, model, part, device).numpy()
 
     held_out = data.validation[:IMAGES]
-    known, inside = values(images[1::2]), values(held_out)
-    outside = [values(Images(pixels, name)) for name, pixels in changed(held_out)]
+    sets = [held_out, *(Images(pixels, name) for name, pixels in changed(held_out))]
+    lightly, fully = (
+        [values(part, light) for part in (images[1::2], *sets)] for light in (True, False)
+    )
 
-    def judged(change: str, kept: list[str], **options: Any) -> dict[str, Any]:
+    def judged(change: str, kept: list[str], light: bool = True, **options: Any) -> dict[str, Any]:
+        known, inside, *outside = lightly if light else fully
         columns = [names.index(name) for name in kept]
         density = Density.fit(known[:, columns], **options)
         near = density.surprise(inside[:, columns])
@@ -90,7 +93,7 @@ def judge_run(run: Run) -> list[dict[str, Any]]:
         means = {k: float(np.mean([each[k] for each in found])) for k in ("auroc", "tpr_at_1_fpr")}
         return {"run": run.name, "data": data.name, "change": change, **means}
 
-    rows = [judged("none", usual)]
+    rows = [judged("none", usual), judged("networks in float32", usual, light=False)]
     rows += [judged(f"without {name}", [n for n in usual if n != name]) for name in usual]
     rows += [judged(f"with {name}", [*usual, name]) for name in others]
     for mixture in MIXTURES:

@@ -20,7 +20,7 @@ from anogen.detection.view import View
 from anogen.errors import MachineError, UsageError
 from anogen.nets.fold import folded
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 """Largest difference between the graph's scores and ours, relative to the largest score."""
 CHECKED = 200
 """Images on which they are compared."""

@@ -1,10 +1,11 @@
 """Scores of files: one row for each image, a few at a time, to be resumed where it stopped."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ from anogen.detection.detector import Detector
 from anogen.detection.rows import Row
 from anogen.errors import DataError
 from anogen.progress import Progress, silence
+
+T = TypeVar("T")
+PASSES = 8
+"""Batches that are read and scored at once."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,9 @@ def score_files(
     skip: int = 0,
     strict: bool = False,
 ) -> Iterator[Row]:
-    """One row for each image, in order; a few hundred images are held at a time.
+    """One row for each image, in order; a few thousand images are held at a time.
+
+    The next ones are read while the ones before are scored.
 
     Args:
         detector: a calibrated one.
@@ -116,11 +123,21 @@ def score_files(
     threshold = detector.calibration.threshold(false_positive_rate)
     shape = detector.model.shape
     items = _items(sources, shape, image_size, resize, skip)
-    size = evaluation_batch(shape)
+    size = PASSES * evaluation_batch(shape)
+    chunks = iter(lambda: list(islice(items, size)), [])
     with Progress("scoring", len(sources), done=skip) as bar:
-        while chunk := list(islice(items, size)):
+        for chunk in _ahead(chunks):
             yield from _rows(detector, chunk, threshold, strict)
             bar.advance(len(chunk))
+
+
+def _ahead(chunks: Iterator[T]) -> Iterator[T]:
+    """The same, each read while the one before is in use."""
+    with ThreadPoolExecutor(1, "reader") as reader:
+        coming = reader.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = reader.submit(next, chunks, None)
+            yield chunk
 
 
 def _rows(detector: Detector, chunk: list[_Item], threshold: float, strict: bool) -> Iterator[Row]:
