@@ -47,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Run.open(options.run) if options.run else trained(Path(folder) / "run")
         data = run.load_data()
-        images = data.test[: options.images]
+        images = (data if options.run else load_data("auto")).test[: options.images]
         works = contestants(run, data, images, Path(folder) / "detector.onnx")
         rates = race({n: timed(images, work) for n, work in works.items()}, options.repetitions)
     show("images per second, median (lowest to highest)", rates, PLAIN)

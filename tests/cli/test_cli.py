@@ -72,7 +72,9 @@ def test_train_evaluate_sample(anogen, run, tmp_path):
     assert outcome.code == 0
     result = json.loads(outcome.out)
     assert result["squared_error_low"] < result["squared_error"] < result["squared_error_high"]
-    assert result == json.loads((run / "evaluation.json").read_text())
+    kept = json.loads((run / "evaluation.json").read_text())
+    assert "--importance_samples 2" in kept.pop("call")
+    assert result == kept
     assert (run / "report.html").stat().st_size > 10_000
     assert (run / "figures" / "loss_vae_curve.png").exists()
     text = anogen("evaluate", run, "--importance_samples", 2)
