@@ -26,6 +26,10 @@ def separation(inside: Scores, outside: Scores) -> dict[str, float]:
         `tpr_at_5_fpr`, the share of `outside` found where at most 1 % or 5 % of `inside` are
         flagged. An image is flagged where its score exceeds the threshold.
 
+        AUROC and average precision are scikit-learn's; AUROC and `fpr_at_95_tpr` equal those of
+        pytorch-ood 0.4.0 on random scores with and without ties. Its AUPR is another number: it
+        interpolates.
+
     Examples:
         >>> found = separation(np.arange(100.0), np.arange(50.0, 150.0))
         >>> found["auroc"], found["tpr_at_1_fpr"]
