@@ -97,3 +97,9 @@ def test_names():
     ):
         with pytest.raises(UsageError, match=message):
             find_model(name)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_shape_has_three_numbers(name):
+    with pytest.raises(UsageError, match=r"\(channels, height, width\), found \(28, 28\)"):
+        MODELS[name]((28, 28))

@@ -61,6 +61,8 @@ class GenerativeModel(nn.Module, ABC):
             return model
         bound.apply_defaults()
         own = dict(list(bound.arguments.items())[1:])
+        if "shape" in own and len(own["shape"]) != 3:
+            raise UsageError(f"a shape is (channels, height, width), found {own['shape']}")
         owner = next(kind for kind in cls.__mro__ if "__init__" in vars(kind))
         for parameter in signature.parameters.values():
             if parameter.kind is parameter.VAR_KEYWORD:

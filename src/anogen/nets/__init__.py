@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, get_args
 
-from anogen.errors import UsageError, unknown_name
+from anogen.errors import unknown_name
 from anogen.nets.conv import MIN_SIZE, ConvDecoder, ConvEncoder
 from anogen.nets.mlp import MLPDecoder, MLPEncoder
 from anogen.nets.parts import Activation, Shape
@@ -30,8 +30,6 @@ def decoder(net: Net, shape: Shape, inputs: int, **options: Any) -> Decoder:
 
 
 def _backbone(net: str, shape: Shape) -> tuple[type[Encoder], type[Decoder]]:
-    if len(shape) != 3:
-        raise UsageError(f"a shape is (channels, height, width), found {tuple(shape)}")
     if net == "auto":
         net = "conv" if min(shape[1:]) >= MIN_SIZE else "mlp"
     if net not in NETS:
