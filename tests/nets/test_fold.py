@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from anogen import nets
+from anogen.nets import fold
 from anogen.nets.fold import folded, in_bfloat16
 
 
@@ -66,3 +67,27 @@ def test_bfloat16_stays_within_convolutions():
         assert torch.allclose(light[1](z), model[1](z), atol=0.02)
     dense = nets.encoder("mlp", (1, 16, 16), 3)
     assert in_bfloat16(dense) is dense
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_bfloat16_joins_convolutions_with_their_rectifiers(batch_norm, monkeypatch):
+    torch.manual_seed(0)
+    net = nets.decoder("conv", (1, 17, 20), 3, width=4, batch_norm=batch_norm)
+    net = folded(net)
+    joined, z = in_bfloat16(net), torch.randn(20, 3)
+    assert not any(isinstance(module, nn.LeakyReLU) for module in joined.modules())
+    monkeypatch.setattr(fold, "_agree", lambda *_: False)
+    apart = in_bfloat16(net)
+    assert sum(isinstance(module, nn.LeakyReLU) for module in apart.modules()) == 3
+    with torch.no_grad():
+        assert torch.allclose(joined(z), apart(z), atol=0.02)
+
+
+def test_what_this_pytorch_lacks_is_not_joined(monkeypatch):
+    def missing(*_):
+        raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute")
+
+    net = folded(nets.decoder("conv", (1, 16, 16), 3, width=4))
+    monkeypatch.setattr(fold._Rectified, "forward", missing)
+    with torch.no_grad():
+        assert in_bfloat16(net)(torch.randn(2, 3)).shape == (2, 1, 16, 16)

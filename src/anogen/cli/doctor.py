@@ -31,7 +31,8 @@ def main(arguments: list[str]) -> int:
 
 def examine(data_dir: str | None = None) -> dict[str, Any]:
     """Versions, device, data, folders and hazards, as JSON knows them."""
-    from anogen.data.catalog import DATASETS, IdxSource, cache_dir, find
+    from anogen.data.catalog import DATASETS, IdxSource, find
+    from anogen.folders import cache_dir
 
     found = {name: _version(name) for name in PACKAGES}
     device = _device()
@@ -60,6 +61,7 @@ def _device() -> dict[str, Any]:
         import torch
 
         from anogen.device import choose_device, choose_precision
+        from anogen.nets.fused import kernels
     except Exception as error:  # a broken torch fails in many ways; all of them are the finding
         return {"device": "none", "hazards": [f"PyTorch cannot be imported: {error}"]}
     device = choose_device("auto")
@@ -81,6 +83,7 @@ def _device() -> dict[str, Any]:
         "device name": torch.cuda.get_device_name(device) if device.type == "cuda" else "processor",
         "precision": str(choose_precision("auto", device)).removeprefix("torch."),
         "threads": threads,
+        "compiled layers": "yes" if kernels() else "no; training is slower without a C++ compiler",
         "hazards": hazards,
     }
 

@@ -12,6 +12,7 @@ from anogen.data.corruptions import corrupt
 from anogen.data.files import Resize, load_path, read_idx_images, resize_pictures
 from anogen.data.images import Images, Splits, split
 from anogen.errors import DataError, MachineError, UsageError, unknown_name
+from anogen.folders import cache_dir
 from anogen.progress import Progress, say
 
 DATA_DIR_VARIABLE = "ANOGEN_DATA_DIR"
@@ -189,11 +190,6 @@ def fetch(name: str, data_dir: str | Path | None = None, tries: int = 3) -> Path
         if not (folder / file).is_file() or _md5(folder / file) != md5:
             _download(source.mirrors, file, md5, folder, tries)
     return folder
-
-
-def cache_dir() -> Path:
-    """The user's cache folder for data: `$XDG_CACHE_HOME/anogen`, by default `~/.cache/anogen`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anogen"
 
 
 def _places(data_dir: str | Path | None) -> list[Path]:

@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from anogen import nets
 from anogen.checkpoint import load_checkpoint, save_checkpoint
 from anogen.data.batches import Shuffled, in_order
-from anogen.data.catalog import cache_dir
 from anogen.data.images import Images, Splits
 from anogen.device import keep_freed_memory
 from anogen.errors import DataError, MachineError
+from anogen.folders import cache_dir
 from anogen.nets import Shape
 from anogen.progress import Progress
 

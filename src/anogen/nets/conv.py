@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from anogen.errors import UsageError
+from anogen.nets.fused import Layers
 from anogen.nets.parts import (
     ACTIVATIONS,
     Activation,
@@ -64,7 +65,7 @@ class ConvEncoder(nn.Module):
         filters = [shape[0], width, *[2 * width] * (depth + 1)]
         strides = [1, *[2] * depth, 1]
         self.layers = nn.ModuleList(
-            nn.Sequential(
+            Layers(
                 nn.Conv2d(before, after, 3, stride, padding=1, bias=not batch_norm),
                 *_after(after, batch_norm, activation, dropout),
             )
@@ -140,7 +141,7 @@ class ConvDecoder(nn.Module):
             layers.append(nn.ConvTranspose2d(before, after, 3, 2, 1, extra, bias=not batch_norm))
             layers += _after(after, batch_norm, activation, dropout)
         layers.append(nn.Conv2d(width, shape[0], 3, padding=1))
-        self.layers = nn.Sequential(*layers)
+        self.layers = Layers(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
         """float `[b, inputs]` → float `[b, c, h, w]`, unbounded."""

@@ -14,6 +14,7 @@ from anogen.data.images import Splits
 from anogen.device import device_name
 from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel
+from anogen.nets.fused import kernels
 from anogen.progress import say
 from anogen.run import Run
 from anogen.training.state import describe
@@ -68,9 +69,12 @@ def keep_changes(run: Run, config: dict[str, Any]) -> None:
 def warn_of_differences(run: Run, device: torch.device) -> None:
     """Say what keeps a resumed run from being equal to the uninterrupted one, bit for bit."""
     before = run.environment
-    now = {"threads": torch.get_num_threads(), "device": str(device), "versions": _versions()}
+    now = {
+        "threads": torch.get_num_threads(), "device": str(device), "versions": _versions(),
+        "compiled_layers": kernels() is not None,
+    }  # fmt: skip
     for name, value in now.items():
-        if before[name] != value:
+        if before.get(name, value) != value:
             say(f"{run.path}: {name} was {before[name]}, is {value}; last bits will differ")
 
 
@@ -101,6 +105,7 @@ def environment(data: Splits, device: torch.device, dtype: torch.dtype) -> dict[
         "device_name": device_name(device),
         "precision": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "compiled_layers": kernels() is not None,
         "cores": os.cpu_count(),
         "data": {"name": data.name, "shape": list(data.shape), "classes": list(data.train.classes)}
         | {part: len(images) for part, images in parts.items()}

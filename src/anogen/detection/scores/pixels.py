@@ -31,9 +31,9 @@ def _entropy(view: View) -> Tensor:
     pixels = to_bytes(view.x).reshape(len(view.x), -1).astype(np.int64)
     rows = np.arange(len(pixels))[:, None] * 256
     counts = np.bincount((pixels + rows).ravel(), minlength=256 * len(pixels)).reshape(-1, 256)
-    shares = counts / pixels.shape[1]
+    shares = np.arange(pixels.shape[1] + 1) / pixels.shape[1]
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    return torch.from_numpy(-(shares * logs).sum(1))
+    return torch.from_numpy((-shares * logs)[counts].sum(1))
 
 
 def _rows(view: View) -> Tensor:
@@ -46,7 +46,7 @@ def _fit_mean(model: GenerativeModel, images: Images, device: torch.device) -> S
 
 
 def _mean_distance(view: View, state: State) -> Tensor:
-    return (view.x.double() - state["mean"].to(view.x.device)).square().flatten(1).sum(1)
+    return (view.once(_rows) - state["mean"].to(view.x.device).flatten()).square().sum(1)
 
 
 def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device) -> State:
@@ -91,7 +91,7 @@ def _components(
 
 def _along(view: View, state: State) -> tuple[Tensor, Tensor]:
     """Images in rows without their mean, and their lengths along the components."""
-    centred = _rows(view) - state["origin"].to(view.x.device)
+    centred = view.once(_rows) - state["origin"].to(view.x.device)
     return centred, centred @ state["components"].to(view.x.device).T
 
 
@@ -134,7 +134,7 @@ def _fit_svm(model: GenerativeModel, images: Images, device: torch.device) -> St
 def _svm(view: View, state: State) -> Tensor:
     device = view.x.device
     points, weights = state["points"].to(device), state["weights"].to(device)
-    squares = squared_distances(_rows(view), points)
+    squares = squared_distances(view.once(_rows), points)
     return -(torch.exp(-state["gamma"].to(device) * squares) * weights).sum(1)
 
 

@@ -1,0 +1,186 @@
+"""The compiled normalisation and rectifier: the same function as PyTorch's two, in any case."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from anogen.nets import fused
+from anogen.nets.fused import Layers, kernels
+
+compiled = pytest.mark.skipif(kernels() is None, reason="there is no C++ compiler")
+
+
+def channels_last(*shape, dtype=torch.float32):
+    torch.manual_seed(0)
+    x = (torch.randn(shape) * 3 + 5).to(dtype)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def layers(channels, rectifier=None):
+    torch.manual_seed(1)
+    norm = nn.BatchNorm2d(channels)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    return nn.Sequential(norm, rectifier or nn.LeakyReLU(0.1))
+
+
+def run(net, x, dtype=torch.float32):
+    """The output, the gradients of a loss that weighs every value, and the statistics."""
+    x = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    y = net(x)
+    slope = torch.linspace(-1, 1, y.numel()).reshape(y.shape).to(dtype)
+    gradients = torch.autograd.grad(y, [x, *net.parameters()], slope)
+    return [y, *gradients, *net.buffers()]
+
+
+def is_compiled(y):
+    return "NormaliseAndRectify" in type(y.grad_fn).__name__
+
+
+@compiled
+@pytest.mark.parametrize("rectifier", [nn.LeakyReLU(0.1), nn.ReLU(), nn.LeakyReLU(inplace=True)])
+@pytest.mark.parametrize("shape", [(2, 1, 5, 5), (4, 3, 7, 9), (3, 64, 14, 14), (1, 33, 4, 3)])
+def test_equals_the_plain_layers_of_float64(shape, rectifier):
+    plain = layers(shape[1], rectifier)
+    ours = Layers(*copy.deepcopy(plain))
+    x = channels_last(*shape)
+    assert is_compiled(ours(x))
+    ours = Layers(*copy.deepcopy(plain))
+    for found, wanted in zip(run(ours, x), run(plain.double(), x.double()), strict=True):
+        scale = wanted.abs().max().item() or 1.0
+        torch.testing.assert_close(found.double(), wanted.double(), rtol=0, atol=2e-5 * scale)
+
+
+@compiled
+def test_in_bfloat16_no_worse_than_pytorch():
+    exact = layers(32)
+    x = channels_last(8, 32, 12, 12, dtype=torch.bfloat16)
+    ours, theirs = Layers(*copy.deepcopy(exact)), copy.deepcopy(exact)
+    wanted = run(exact.double(), x.double(), torch.double)
+    with torch.autocast("cpu", torch.bfloat16):
+        pairs = run(ours, x, torch.bfloat16), run(theirs, x, torch.bfloat16)
+    for found, other, true in zip(*pairs, wanted, strict=True):
+        assert found.dtype == other.dtype
+        error, allowed = ((a - true).double().norm() for a in (found, other))
+        assert error <= 1.05 * allowed + 1e-6 * true.double().norm()
+
+
+@compiled
+def test_keeps_its_digits_where_the_mean_is_large():
+    x = channels_last(4, 2, 8, 8) + 1e4
+    found = Layers(nn.BatchNorm2d(2), nn.ReLU())(x)
+    wanted = nn.Sequential(nn.BatchNorm2d(2), nn.ReLU()).double()(x.double())
+    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=2e-3)
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_same_bits_for_any_number_of_threads(dtype):
+    x, net = channels_last(5, 24, 13, 11, dtype=dtype), Layers(*layers(24))
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(run(copy.deepcopy(net), x, dtype))
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@compiled
+def test_gradient_of_the_gradient():
+    def penalty_gradient(net):
+        x = channels_last(3, 4, 6, 6).requires_grad_()
+        (slope,) = torch.autograd.grad((net(x) ** 2).sum(), x, create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), list(net.parameters()))
+
+    plain = layers(4)
+    for found, wanted in zip(
+        penalty_gradient(Layers(*copy.deepcopy(plain))), penalty_gradient(plain), strict=True
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+@compiled
+def test_gradients_of_any_layout_and_nan_pass_through():
+    plain = layers(4)
+    ours, x = Layers(*copy.deepcopy(plain)), channels_last(2, 4, 6, 6)
+    for net in (ours, plain):
+        net(x).flatten(1).sum().backward()  # an expanded gradient, without a layout of its own
+    torch.testing.assert_close(ours[0].bias.grad, plain[0].bias.grad)
+    x[0, 0, 0, 0] = torch.nan
+    assert ours(x)[:, 0].isnan().all()
+    assert not ours(x)[:, 1:].isnan().any()
+    assert ours(x.bfloat16())[:, 0].isnan().all()
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("change", "x"),
+    [
+        (lambda net: net.eval(), channels_last(2, 4, 3, 3)),
+        (lambda net: net, torch.rand(2, 4, 3, 3)),
+        (lambda net: net.double(), channels_last(2, 4, 3, 3).double()),
+        (lambda net: Layers(net[0], nn.SiLU()), channels_last(2, 4, 3, 3)),
+        (lambda net: Layers(nn.BatchNorm2d(4, affine=False), net[1]), channels_last(2, 4, 3, 3)),
+        (lambda net: Layers(nn.BatchNorm2d(4, momentum=None), net[1]), channels_last(2, 4, 3, 3)),
+        (
+            lambda net: Layers(nn.BatchNorm2d(4, track_running_stats=False), net[1]),
+            channels_last(2, 4, 3, 3),
+        ),
+    ],
+)
+def test_leaves_to_pytorch_what_it_cannot_do(change, x):
+    net = change(Layers(*layers(4)))
+    found = copy.deepcopy(net)(x)
+    assert not is_compiled(found)
+    assert torch.equal(found, nn.Sequential(*net)(x))
+
+
+@compiled
+def test_complains_as_pytorch_does():
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        Layers(*layers(4))(channels_last(1, 4, 1, 1))
+    with pytest.raises(RuntimeError, match="running_mean should contain 6 elements"):
+        Layers(*layers(4))(channels_last(2, 6, 3, 3))
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """An empty cache folder, and nothing loaded."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kernels.cache_clear()
+    yield tmp_path / "anogen"
+    kernels.cache_clear()
+
+
+@compiled
+def test_compiles_once(fresh, monkeypatch):
+    assert kernels() is not None
+    (library,) = fresh.iterdir()
+    kernels.cache_clear()
+    monkeypatch.setattr(fused, "_compile", lambda *_: pytest.fail("compiled again"))
+    assert kernels() is not None
+    assert list(fresh.iterdir()) == [library]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("ANOGEN_NO_COMPILER", "1"), ("CXX", "false"), ("CXX", "no-such")]
+)
+def test_without_a_compiler_the_layers_are_pytorchs(fresh, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    assert kernels() is None
+    assert not fresh.exists() or not list(fresh.iterdir())
+    plain, x = layers(4), channels_last(2, 4, 3, 3)
+    found = Layers(*copy.deepcopy(plain))(x)
+    assert not is_compiled(found)
+    assert torch.equal(found, plain(x))
+
+
+@compiled
+def test_a_cache_folder_that_cannot_be_written(fresh):
+    fresh.write_text("a file where the folder should be")
+    assert kernels() is None
