@@ -52,7 +52,8 @@ def render(template: str) -> str:
     return text.render(
         **results(), median=statistics.median, median_ratio=median_ratio, min=min, max=max,
         mean=statistics.mean, over_seeds=over_seeds, panel_means=panel_means, of=of,
-        promises=promises, costs=costs, exponent=exponent, all_systems=SYSTEMS,
+        promises=promises, costs=costs, exponent=exponent, all_systems=SYSTEMS, interval=interval,
+        by_kind=by_kind, differences=differences,
     )  # fmt: skip
 
 
@@ -98,6 +99,22 @@ def costs(bare: Sequence[float], ours: Sequence[float]) -> str:
     """How much longer ours takes than the bare loop, from rates measured in turn."""
     found = [100 * (b / o - 1) for b, o in zip(bare, ours, strict=True)]
     return f"{statistics.median(found):.1f} % ({min(found):.1f} to {max(found):.1f})"
+
+
+def by_kind(rows: Runs, name: str, kind: str) -> list[float]:
+    """One measure of one kind of training, a value for each seed."""
+    return [row[name] for row in rows if row["kind"] == kind]
+
+
+def differences(ours: list[float], others: list[float]) -> list[float]:
+    """Of each seed's two values."""
+    return [a - b for a, b in zip(ours, others, strict=True)]
+
+
+def interval(values: list[float]) -> str:
+    """Mean and 95 % interval of any numbers."""
+    mean, low, high = estimate(values)
+    return f"{mean:.4g}" if low is None else f"{mean:.4g} ({low:.4g} to {high:.4g})"
 
 
 def over_seeds(values: list[float], digits: int = 4) -> str:

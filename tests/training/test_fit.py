@@ -10,6 +10,7 @@ import torch
 from anogen import GAN, MODELS, VAE, Losses, Run, fit
 from anogen.errors import DataError, Interrupted, MachineError, TrainingError, UsageError
 from anogen.training import loop as loop_module
+from anogen.training import record
 from anogen.training.signals import StopRequest
 
 OPTIONS = {"epochs": 3, "batch_size": 16}
@@ -392,3 +393,12 @@ def test_a_class_of_the_running_program_is_warned_about(noise, vae, tmp_path, mo
     monkeypatch.setattr(type(model), "__module__", "__main__")
     fit(model, noise, tmp_path / "run", epochs=1)
     assert "only that can load the run again" in capsys.readouterr().err
+
+
+def test_a_resumed_run_says_what_computes_otherwise(noise, vae, tmp_path, monkeypatch, capsys):
+    run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
+    before = run.environment["compiled_layers"]
+    monkeypatch.setattr(record, "kernels", lambda: None if before else "compiled")
+    longer = OPTIONS | {"epochs": OPTIONS["epochs"] + 1}
+    fit(vae(noise.shape), noise, run.path, **longer, resume=True)
+    assert f"compiled_layers was {before}, is {not before}" in capsys.readouterr().err

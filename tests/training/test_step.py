@@ -1,12 +1,16 @@
 """The step's one promise: each player follows the gradient of its own loss alone."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from anogen import GenerativeModel, Losses
+from anogen import VAE, VAEGAN, GenerativeModel, Losses
 from anogen.errors import UsageError
+from anogen.nets import fused
+from anogen.nets.fused import kernels
 from anogen.training.step import make_players, set_gradients, train_step
 
 BETAS = (0.9, 0.999)
@@ -128,3 +132,39 @@ def test_bfloat16_follows_float32(vae):
         ]
     assert results[torch.bfloat16] == pytest.approx(results[torch.float32], rel=0.02)
     assert results[torch.bfloat16] != results[torch.float32]
+
+
+@pytest.mark.skipif(kernels() is None, reason="there is no C++ compiler")
+@pytest.mark.parametrize(
+    ("precision", "most"), [(torch.float32, 1e-3), (torch.bfloat16, 0.3)], ids=str
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: VAE((1, 16, 16), 4),
+        lambda: VAEGAN((1, 16, 16), 4, discriminator_batch_norm=True, r1=0.0),
+    ],
+    ids=["VAE", "VAEGAN"],
+)
+def test_gradients_follow_those_of_plain_float32(make, precision, most, monkeypatch):
+    """The plain formulation: float32, PyTorch's own operations, its own layout."""
+
+    def gradients(model, precision):
+        torch.manual_seed(0)
+        players = make_players(model, 1e-3, BETAS)
+        x = torch.rand(32, 1, 16, 16)
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            losses = model.train().losses(x, 0)
+        set_gradients(players, losses.players)
+        parts = ((p.name, torch.cat([g.grad.flatten() for g in p.parameters])) for p in players)
+        return dict(parts), losses.players
+
+    torch.manual_seed(1)
+    plain = make()
+    ours = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    found, our_losses = gradients(ours, precision)
+    monkeypatch.setattr(fused, "kernels", lambda: None)
+    wanted, losses = gradients(plain, torch.float32)
+    for name, gradient in found.items():
+        assert (gradient - wanted[name]).norm() <= most * wanted[name].norm()
+        assert our_losses[name].item() == pytest.approx(losses[name].item(), rel=most)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -63,14 +62,14 @@ def sharpness(x: Tensor) -> Tensor:
 
     Source: Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy".
 
+    >>> import torch
     >>> float(sharpness(torch.ones(1, 1, 8, 8)))
     0.0
     """
     if min(x.shape[2:]) < MIN_SHARPNESS_SIZE:
         return x.new_zeros(len(x))
-    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=x.dtype, device=x.device)
-    channels = x.flatten(0, 1)[:, None]
-    return F.conv2d(channels, kernel[None, None]).var((1, 2, 3)).view(x.shape[:2]).mean(1)
+    sides = x[..., 1:-1, :-2] + x[..., 1:-1, 2:] + x[..., :-2, 1:-1] + x[..., 2:, 1:-1]
+    return (sides - 4 * x[..., 1:-1, 1:-1]).var((2, 3)).mean(1)
 
 
 METRICS: dict[str, Metric] = {

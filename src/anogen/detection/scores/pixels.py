@@ -101,7 +101,7 @@ def _fit_principal_error(model: GenerativeModel, images: Images, device: torch.d
 
 def _principal_error(view: View, state: State) -> Tensor:
     centred, lengths = _along(view, state)
-    return (centred - lengths @ state["components"].to(view.x.device)).square().sum(1)
+    return (centred.square().sum(1) - lengths.square().sum(1)).clamp(min=0)  # orthonormal
 
 
 def _fit_principal_mixture(model: GenerativeModel, images: Images, device: torch.device) -> State:
