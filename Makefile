@@ -43,6 +43,7 @@ docs: .venv/installed
 
 bench: .venv/peers
 	$(BIN)/python benchmarks/training.py --out docs/results/training_throughput.json
+	$(BIN)/python benchmarks/layers.py --out docs/results/layers.json
 	$(BIN)/python benchmarks/scoring.py --out docs/results/scoring_throughput.json
 	$(BIN)/python benchmarks/startup.py --out docs/results/startup.json
 	$(BIN)/python benchmarks/growth.py --out docs/results/growth.json --picture docs/results/growth.png
@@ -50,6 +51,7 @@ bench: .venv/peers
 
 bench-quick: .venv/peers
 	$(BIN)/python benchmarks/training.py --images 960 --repetitions 1 --batches 32 --out $(BENCH)/training.json
+	$(BIN)/python benchmarks/layers.py --repetitions 1 --out $(BENCH)/layers.json
 	$(BIN)/python benchmarks/scoring.py --images 1000 --repetitions 1 --out $(BENCH)/scoring.json
 	$(BIN)/python benchmarks/startup.py --repetitions 3 --out $(BENCH)/startup.json
 	$(BIN)/python benchmarks/growth.py --quick --out $(BENCH)/growth.json --picture $(BENCH)/growth.png
