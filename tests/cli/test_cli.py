@@ -13,6 +13,7 @@ from PIL import Image
 
 from anogen import MODELS, Run, fit
 from anogen.cli.main import COMMANDS
+from anogen.nets import fused
 from anogen.presets import presets
 
 from ..conftest import one_line
@@ -240,6 +241,13 @@ def test_doctor(anogen, tmp_path):
     assert report["precision"] in ("bfloat16", "float32")
     assert report["versions"]["torch"]
     assert "torch version" in anogen("doctor").out
+
+
+def test_doctor_says_whether_layers_are_compiled(anogen, monkeypatch):
+    for found in (None, "loaded"):
+        monkeypatch.setattr(fused, "kernels", lambda found=found: found)
+        told = json.loads(anogen("doctor", "--json").out)["compiled layers"]
+        assert told.startswith("yes" if found else "no; training is slower")
 
 
 def test_doctor_sees_a_broken_torchvision(anogen, tmp_path, monkeypatch):

@@ -12,6 +12,8 @@ from anogen.cli.options import new_parser, print_result, table
 PACKAGES = ("anogen", "torch", "numpy", "scipy", "scikit-learn", "matplotlib", "safetensors",
             "jsonargparse", "pillow", "pooch", "tensorboard", "torchvision")  # fmt: skip
 
+SLOWER = "no; training is slower without a C++ compiler and a cache folder that can be written"
+
 
 def main(arguments: list[str]) -> int:
     """Report; 5 where something is wrong that keeps anogen from working."""
@@ -83,7 +85,7 @@ def _device() -> dict[str, Any]:
         "device name": torch.cuda.get_device_name(device) if device.type == "cuda" else "processor",
         "precision": str(choose_precision("auto", device)).removeprefix("torch."),
         "threads": threads,
-        "compiled layers": "yes" if kernels() else "no; training is slower without a C++ compiler",
+        "compiled layers": "yes" if kernels() else SLOWER,
         "hazards": hazards,
     }
 
