@@ -8,7 +8,6 @@ the user's cache folder. Everywhere else, PyTorch's own operations compute the s
 import ctypes
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anogen.device import device_name
 from anogen.folders import cache_dir
 
 SOURCE = Path(__file__).with_name("fused.cpp")
@@ -65,7 +65,7 @@ def kernels() -> ctypes.CDLL | None:
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None or os.environ.get(OFF):
         return None
-    machine = f"{platform.machine()} {sorted(torch.cpu.get_capabilities().items())}"
+    machine = f"{device_name(torch.device('cpu'))} {sorted(torch.cpu.get_capabilities().items())}"
     recipe = "\n".join((SOURCE.read_text("utf-8"), machine, compiler, *FLAGS))
     library = cache_dir() / f"fused-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.so"
     try:
@@ -110,8 +110,7 @@ def _fits(norm: nn.BatchNorm2d, x: Tensor) -> bool:
         norm.training
         and norm.affine
         and norm.momentum is not None
-        and norm.running_mean is not None
-        and norm.weight.dtype == torch.float32
+        and all(_plain(t) for t in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
         and x.device.type == "cpu"
         and x.dtype in (torch.bfloat16, torch.float32)
         and type(x) is Tensor
@@ -120,6 +119,16 @@ def _fits(norm: nn.BatchNorm2d, x: Tensor) -> bool:
         and x.numel() > norm.num_features  # else PyTorch's own complains
         and x.size(1) == norm.num_features
         and kernels() is not None
+    )
+
+
+def _plain(values: Tensor | None) -> bool:
+    """Whether these are float32 values in the processor's memory, one after the other."""
+    return (
+        values is not None
+        and values.dtype == torch.float32
+        and values.device.type == "cpu"
+        and values.is_contiguous()
     )
 
 
@@ -151,8 +160,13 @@ class _NormaliseAndRectify(torch.autograd.Function):
         if torch.is_grad_enabled():  # the gradient will itself be differentiated
             h = functional.batch_norm(x, None, None, weight, bias, True, eps=ctx.eps)
             y = functional.leaky_relu(h, ctx.slope)
-            found = torch.autograd.grad(y, (x, weight, bias), dy, create_graph=True)
-            return *found, None, None
+            sought = [t for t in (x, weight, bias) if t.requires_grad]
+            found = iter(torch.autograd.grad(y, sought, dy, create_graph=True))
+            return (
+                *(next(found) if t.requires_grad else None for t in (x, weight, bias)),
+                None,
+                None,
+            )
         dy = dy.contiguous(memory_format=torch.channels_last)
         dx, dweight, dbias = (torch.empty_like(t) for t in (x, weight, bias))
         _loaded().fused_backward(
