@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anogen.device import keep_freed_memory
-from anogen.nets.fused import Layers
+from anogen.nets.fused import Layers, kernels
 from race import keep, machine, per_second, race, show
 
 Form = Callable[[Tensor, Tensor], Tensor]
@@ -49,12 +49,12 @@ def layers(batch: int) -> dict[str, tuple[tuple[int, ...], tuple[int, ...], dict
     norm = nn.BatchNorm2d(32), nn.LeakyReLU(inplace=True)
     plain, compiled = nn.Sequential(*norm), Layers(*norm)
     faster: Any = torch.compile(plain)
+    norms: dict[str, Form] = {PYTORCH: lambda x, _: plain(x)}  # the weight is its own
+    if kernels() is not None:  # both need a C++ compiler
+        norms["torch.compile"] = lambda x, _: faster(x)
+        norms["compiled on first use"] = lambda x, _: compiled(x)
     return {
-        NORM: ((batch, 32, 28, 28), (1,), {  # the weight is the normalisation's own
-            PYTORCH: lambda x, _: plain(x),
-            "torch.compile": lambda x, _: faster(x),
-            "compiled on first use": lambda x, _: compiled(x),
-        }),
+        NORM: ((batch, 32, 28, 28), (1,), norms),
         "convolution 32 → 64 with stride 2": ((batch, 32, 28, 28), (64, 32, 3, 3), {
             PYTORCH: lambda x, w: F.conv2d(x, w, stride=2, padding=1),
             "space to depth, then stride 1": space_to_depth,
