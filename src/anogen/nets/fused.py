@@ -35,7 +35,8 @@ class Layers(nn.Sequential):
 
     In training on the processor, with channels last and a compiler at hand, the two are one
     operation; otherwise this is `nn.Sequential`. Names of weights, gradients (of any order) and
-    running statistics are the same; values differ in their last bits.
+    running statistics are the same; values differ in their last bits, and hooks of the two modules
+    are not called where they are one.
 
     Examples:
         >>> import torch
