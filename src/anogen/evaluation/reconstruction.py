@@ -39,6 +39,7 @@ def cosine_similarity(x: Tensor, y: Tensor) -> Tensor:
 
     Source: the paper, section 4.4.3.
 
+    >>> import torch
     >>> cosine_similarity(torch.tensor([[[[3.0, 4.0]]]]), torch.tensor([[[[4.0, 3.0]]]]))
     tensor([0.9600])
     """
@@ -48,6 +49,7 @@ def cosine_similarity(x: Tensor, y: Tensor) -> Tensor:
 def psnr_db(x: Tensor, y: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in decibels, at most 100: `[b]`.
 
+    >>> import torch
     >>> psnr_db(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 0.1))
     tensor([20.])
     """
