@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from anogen import Run
 from race import Points, exponent, keep, machine, run_alone
@@ -151,6 +152,9 @@ def draw(points: dict[str, Points], path: Path) -> None:
             axis.tick_params(axis="x", which="minor", labelbottom=False)
             axis.set_title(f"exponent {exponent(found, key):.2f}", fontsize=10)
             axis.set_ylim(min(y) / 2, max(y) * 2)
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:,g}")
+            axis.yaxis.set_minor_formatter(NullFormatter())
             axis.set_xlabel(title)
             if not column:
                 axis.set_ylabel(name)
