@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from anogen.experiments.compare import estimate
 from anogen.experiments.systems import SYSTEMS
+from anogen.report.paper import TABLE_1, TABLE_2
 from race import exponent, median_ratio
 
 HERE = Path(__file__).parent
@@ -53,7 +54,7 @@ def render(template: str) -> str:
         **results(), median=statistics.median, median_ratio=median_ratio, min=min, max=max,
         mean=statistics.mean, over_seeds=over_seeds, panel_means=panel_means, of=of,
         promises=promises, costs=costs, exponent=exponent, all_systems=SYSTEMS, interval=interval,
-        by_kind=by_kind, differences=differences,
+        by_kind=by_kind, differences=differences, table_1=TABLE_1, table_2=TABLE_2,
     )  # fmt: skip
 
 

@@ -5,10 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Verdict = Literal["confirmed", "refuted", "undecided", "not testable"]
-PAPER_TABLE_2 = {
-    "precision_0": 0.91, "recall_0": 0.99, "f1_0": 0.94,
-    "precision_1": 0.98, "recall_1": 0.90, "f1_1": 0.94,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from anogen.checkpoint import replace_durably
-from anogen.experiments.claims import PAPER_TABLE_2
 from anogen.experiments.systems import SYSTEMS
 from anogen.report.gallery import Kept
-from anogen.report.page import PAPER_TABLE_1, render
+from anogen.report.page import render
+from anogen.report.paper import TABLE_1, TABLE_2
 
 Pictures = Mapping[str, Sequence[Kept]]
 
@@ -70,7 +70,7 @@ def write_report(results: dict[str, Any], pictures: Pictures, folder: Path) -> P
         and settings["against"] == "fashion-mnist" and settings["epochs"] >= 50,
         table_1=_table_1(measures, systems),
         table_2=_table_2(results["detection"], systems, settings["data"]),
-        paper_table_2=PAPER_TABLE_2,
+        paper_table_2=TABLE_2,
         paper_figures=[
             {"number": number, "what": what, "shown": _find(pictures, stage, start)}
             for number, what, stage, start in PAPER_FIGURES
@@ -93,7 +93,7 @@ def write_report(results: dict[str, Any], pictures: Pictures, folder: Path) -> P
 def _table_1(measures: Mapping[str, Any], systems: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = (("vae", "VAE", "VAE"), ("vaegan", "VAE-GAN", "VAEGAN"))
     return [
-        {"name": name, "title": title, "paper": PAPER_TABLE_1[model], "trained": name in systems}
+        {"name": name, "title": title, "paper": TABLE_1[model], "trained": name in systems}
         | {"squared_error": measures.get(name, {}).get("squared_error")}
         | {"cosine_similarity": _percent(measures.get(name, {}).get("cosine_similarity"))}
         for name, title, model in rows

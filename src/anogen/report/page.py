@@ -10,11 +10,8 @@ import jinja2
 from anogen.checkpoint import replace_durably
 from anogen.errors import MachineError, UsageError
 from anogen.report.gallery import kept_pictures
+from anogen.report.paper import TABLE_1
 from anogen.run import Run
-
-PAPER_TABLE_1 = {"VAE": (39.0, 0.7308), "VAEGAN": (28.0, 0.80126)}
-"""Squared error and cosine similarity at epoch 50 on MNIST, as the paper's Table 1 has them (that
-its "loss" is the squared error summed over pixels is our inference)."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +139,9 @@ def _interval(result: dict[str, Any], key: str) -> str:
 def _paper_row(run: Run, result: dict[str, Any]) -> dict[str, Any] | None:
     """The paper's Table 1 beside ours, where both are about the same thing."""
     model = run.config["model"]["class_path"]
-    if not result or run.environment["data"]["name"] != "mnist" or model not in PAPER_TABLE_1:
+    if not result or run.environment["data"]["name"] != "mnist" or model not in TABLE_1:
         return None
-    loss, similarity = PAPER_TABLE_1[model]
+    loss, similarity = TABLE_1[model]
     return {
         "model": model,
         "loss": loss,
