@@ -59,6 +59,11 @@ def test_the_same_call_does_nothing_again_and_more_seeds_add_to_it(tmp_path, cap
     assert set(first["detection"]) == {"vae"}
     row = first["detection"]["vae"]["scores"]["squared_error"]
     assert f"{row['precision_1']['mean']:.3g}" in html
+    assert set(first["seconds"]) == {
+        "train-vae-0", "measure-vae-0", "detect-vae-0", "train-vaegan-0", "measure-vaegan-0"
+    }  # fmt: skip
+    assert all(took > 0 for took in first["seconds"].values())
+    assert "minutes of training and" in html
     verdicts = {claim["text"]: claim["verdict"] for claim in first["claims"]}
     lower = verdicts["The VAE-GAN has a lower reconstruction loss than the VAE."]
     vaegan = first["measures"]["vaegan"]["squared_error"]["mean"]
@@ -201,6 +206,7 @@ def test_stages_are_kept_while_inputs_and_pictures_stay(tmp_path):
     stages = Stages(tmp_path)
     stages.do("s", {"a": [1, 3]}, make)
     assert [kept.title for kept in stages.pictures["s"]] == ["t"]
+    assert set(stages.seconds) == {"s"}  # kept with the result
 
 
 @pytest.mark.parametrize(

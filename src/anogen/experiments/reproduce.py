@@ -183,6 +183,7 @@ def reproduce(
         "systems": {name: _about(job, name, seeds) for name in shown},
         "measures": {name: _over_seeds(rows, seeds) for name, rows in measured.items()},
         "detection": {name: _detection_rows(rows, seeds) for name, rows in detected.items()},
+        "seconds": job.stages.seconds,
         "missing": {name: str(error) for name, error in job.stages.failures.items()},
     }  # fmt: skip
     results["claims"] = [claim.as_json() for claim in judge_claims(results)]
@@ -210,6 +211,7 @@ def _reproduce_one(
     model = job.stages.attempt(f"load-{name}-{seed}", run.load_model) if run else None
     if run is None or model is None:
         return
+    job.stages.seconds[f"train-{name}-{seed}"] = run.metrics[-1]["elapsed_s"]
     own, other = job.splits(system)
     inputs = {
         "format": FORMAT, "version": version("anogen"), "seed": seed, "samples": SAMPLES,

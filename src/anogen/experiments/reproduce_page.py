@@ -84,6 +84,7 @@ def write_report(results: dict[str, Any], pictures: Pictures, folder: Path) -> P
             for stage, kept in gallery if kept
         ],
         arguments=_arguments(settings),
+        minutes=_minutes(results["seconds"]),
     )  # fmt: skip
     path = folder / "report.html"
     replace_durably(path, html.encode())
@@ -149,15 +150,28 @@ def _extractor(measured: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"name": measured["feature_extractor"], "accuracy": accuracy}
 
 
+def _minutes(seconds: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """`train`, `measure` or `detect` → system → how long it took, with all its seeds."""
+    found: dict[str, dict[str, float]] = {kind: {} for kind in ("train", "measure", "detect")}
+    for stage, took in seconds.items():
+        of_kind, name = found[stage.split("-", 1)[0]], _system(stage)
+        of_kind[name] = of_kind.get(name, 0.0) + took / 60
+    return found
+
+
 def _find(pictures: Pictures, stage: str, start: str) -> Kept | None:
     """The first picture of a stage whose own name begins so."""
     drawn = pictures.get(stage, ())
     return next((kept for kept in drawn if kept.name.startswith(f"{stage}-{start}")), None)
 
 
+def _system(stage: str) -> str:
+    """The name in the middle of a stage's, such as `measure-vae-0`."""
+    return stage.split("-", 1)[1].rsplit("-", 1)[0]
+
+
 def _title(stage: str, systems: Mapping[str, Any]) -> str:
-    """The system of a stage such as `measure-vae-0`."""
-    name = stage.split("-", 1)[1].rsplit("-", 1)[0]
+    name = _system(stage)
     return systems[name]["title"] if name in systems else name
 
 

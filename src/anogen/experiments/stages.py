@@ -1,6 +1,7 @@
 """Work in stages, each kept as JSON and pictures, and not done again while its inputs stay."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,11 +26,13 @@ class Stages:
         folder: `stages/` and `figures/` come into it.
         failures: stage → its error.
         pictures: stage → what it has drawn.
+        seconds: stage → how long it took when it was done.
     """
 
     folder: Path
     failures: dict[str, AnogenError] = field(default_factory=dict[str, AnogenError])
     pictures: dict[str, list[Kept]] = field(default_factory=dict[str, list[Kept]])
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
 
     def do(
         self, name: str, inputs: Mapping[str, Any], make: Callable[[], Made]
@@ -44,10 +47,11 @@ class Stages:
         kept = self._kept(name, dict(inputs))
         if kept is None:
             say(f"stage {name}")
-            kept = self.attempt(name, lambda: self._keep(name, dict(inputs), *make()))
+            kept = self.attempt(name, lambda: self._make(name, dict(inputs), make))
         if kept is None:
             return None
         self.pictures[name] = kept_pictures(self.folder / "figures", name)
+        self.seconds |= {name: kept["seconds"]} if "seconds" in kept else {}
         return kept["result"]
 
     def attempt(self, name: str, make: Callable[[], T]) -> T | None:
@@ -77,14 +81,16 @@ class Stages:
         drawn = len(kept_pictures(self.folder / "figures", name))
         return kept if same and drawn == kept.get("pictures") else None
 
-    def _keep(
-        self, name: str, inputs: dict[str, Any], result: dict[str, Any], pictures: list[Picture]
-    ) -> dict[str, Any]:
+    def _make(self, name: str, inputs: dict[str, Any], make: Callable[[], Made]) -> dict[str, Any]:
+        started = time.monotonic()
+        result, pictures = make()
+        seconds = round(time.monotonic() - started, 3)
         path = self.folder / "stages" / f"{name}.json"
         path.unlink(missing_ok=True)  # the old result must not stand beside new pictures
         named = [replace(picture, name=f"{name}-{picture.name}") for picture in pictures]
         keep_pictures(named, self.folder / "figures", name)
-        kept = {"inputs": inputs, "result": result, "pictures": len(pictures)}
+        kept = {"inputs": inputs, "result": result, "pictures": len(pictures),
+                "seconds": seconds}  # fmt: skip
         text = json.dumps(kept, indent=1, allow_nan=False) + "\n"
         replace_durably(path, text.encode())
         return kept
