@@ -64,6 +64,7 @@ def test_the_same_call_does_nothing_again_and_more_seeds_add_to_it(tmp_path, cap
     }  # fmt: skip
     assert all(took > 0 for took in first["seconds"].values())
     assert "minutes of training and" in html
+    assert "the paper finds them sharper" in html  # what to see in figure 6
     verdicts = {claim["text"]: claim["verdict"] for claim in first["claims"]}
     lower = verdicts["The VAE-GAN has a lower reconstruction loss than the VAE."]
     vaegan = first["measures"]["vaegan"]["squared_error"]["mean"]

@@ -203,3 +203,13 @@ def test_without_a_compiler_the_layers_are_pytorchs(fresh, monkeypatch, variable
 def test_a_cache_folder_that_cannot_be_written(fresh):
     fresh.write_text("a file where the folder should be")
     assert kernels() is None
+
+
+@compiled
+def test_a_user_without_a_home(fresh, monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(fused.Path, "home", home)
+    assert kernels() is None

@@ -68,12 +68,12 @@ def kernels() -> ctypes.CDLL | None:
         return None
     machine = f"{device_name(torch.device('cpu'))} {sorted(torch.cpu.get_capabilities().items())}"
     recipe = "\n".join((SOURCE.read_text("utf-8"), machine, compiler, *FLAGS))
-    library = cache_dir() / f"fused-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.so"
     try:
+        library = cache_dir() / f"fused-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.so"
         if not library.exists():
             _compile(compiler, library)
         loaded = ctypes.CDLL(str(library))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError, RuntimeError):  # the last: nobody has a home
         return None
     pointer, real, integer = ctypes.c_void_p, ctypes.c_double, ctypes.c_int
     loaded.fused_forward.argtypes = [
