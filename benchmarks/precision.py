@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from anogen import VAE, Run, evaluate, fit, load_data
-from anogen.nets.fused import OFF, kernels
+from anogen.nets import fused
 from anogen.presets import load_preset
 from anogen.progress import stage
 
@@ -40,8 +40,8 @@ def main() -> None:
     for seed in range(options.seeds):
         for kind, (precision, off) in KINDS.items():
             path = options.runs / f"{kind.replace(' ', '-')}-{seed}"
-            os.environ[OFF] = off
-            kernels.cache_clear()
+            os.environ[fused.OFF] = off
+            fused.load_kernels.cache_clear()
             with stage(f"{kind}, seed {seed}"):
                 torch.manual_seed(seed)
                 model = VAE(data.shape, **preset["model"]["init_args"])

@@ -244,10 +244,9 @@ def test_doctor(anogen, tmp_path):
 
 
 def test_doctor_says_whether_layers_are_compiled(anogen, monkeypatch):
-    for found in (None, "loaded"):
-        monkeypatch.setattr(fused, "kernels", lambda found=found: found)
-        told = json.loads(anogen("doctor", "--json").out)["compiled layers"]
-        assert told.startswith("yes" if found else "no; training is slower")
+    for why, told in (("", "yes"), ("no c++", "no, training is slower: no c++")):
+        monkeypatch.setattr(fused, "why_none", lambda why=why: why)
+        assert json.loads(anogen("doctor", "--json").out)["compiled layers"] == told
 
 
 def test_doctor_sees_a_broken_torchvision(anogen, tmp_path, monkeypatch):

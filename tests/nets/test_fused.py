@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from anogen.nets import fused
 from anogen.nets.fused import Layers, kernels
@@ -167,31 +168,118 @@ def test_complains_as_pytorch_does():
         Layers(*layers(4))(channels_last(2, 6, 3, 3))
 
 
+class Sevens(nn.BatchNorm2d):
+    def forward(self, input):  # noqa: A002  (the base class's name)
+        return super().forward(input) * 0 + 7
+
+
+class Eights(nn.LeakyReLU):
+    def forward(self, input):  # noqa: A002
+        return input * 0 + 8
+
+
+@compiled
+@pytest.mark.parametrize("derived", [Sevens(4), Eights()], ids=["normalisation", "rectifier"])
+def test_a_derived_class_keeps_its_own_function(derived):
+    net = layers(4)
+    net[isinstance(derived, Eights)] = derived
+    x = channels_last(2, 4, 3, 3)
+    assert torch.equal(Layers(*net)(x), net(x))
+
+
+@compiled
+def test_hooks_are_called():
+    plain, x = layers(4), channels_last(2, 4, 3, 3)
+    prune.l1_unstructured(plain[0], "weight", 2)
+    pruned = Layers(*plain)
+    for _ in range(2):  # the hook computes the weight anew each time
+        pruned(x).sum().backward()
+    assert (pruned[0].weight_orig.grad == 0).sum() == 2
+
+
+@compiled
+def test_statistics_that_are_not_tracked_stay():
+    plain, x = layers(4), channels_last(2, 4, 3, 3)
+    plain[0].track_running_stats = False
+    Layers(*plain)(x)
+    assert torch.equal(plain[0].running_mean, torch.zeros(4))
+    assert plain[0].num_batches_tracked == 0
+
+
+@compiled
+@pytest.mark.parametrize("name", ["weight", "running_mean"])
+def test_values_of_a_wrong_length_are_refused_as_by_pytorch(name):
+    net = Layers(*layers(4))
+    short = torch.ones(2)
+    setattr(net[0], name, nn.Parameter(short) if name == "weight" else short)
+    with pytest.raises(RuntimeError, match=f"{name} should|{name} to"):
+        net(channels_last(2, 4, 3, 3))
+
+
+@compiled
+def test_one_wild_pixel_costs_no_digits():
+    x = channels_last(4, 2, 64, 64)
+    x[0, :, 0, 0] = 1000.0  # the first row
+    wanted = layers(2).double()(x.double())
+    found = Layers(*layers(2))(x)
+    assert is_compiled(found)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+@compiled
+def test_a_relu_passes_no_infinite_gradient_on():
+    net = Layers(*layers(2, nn.ReLU()))
+    with torch.no_grad():
+        net[0].bias.fill_(-100.0)
+    x = channels_last(2, 2, 3, 3).requires_grad_()
+    y = net(x)
+    assert is_compiled(y)
+    y.backward(torch.full_like(y, torch.inf))
+    assert torch.equal(x.grad, torch.zeros_like(x))
+
+
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
     """An empty cache folder, and nothing loaded."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    kernels.cache_clear()
+    fused.load_kernels.cache_clear()
     yield tmp_path / "anogen"
-    kernels.cache_clear()
+    fused.load_kernels.cache_clear()
+
+
+@compiled
+def test_a_damaged_library_is_compiled_again(fresh):
+    assert kernels() is not None
+    (library,) = fresh.iterdir()
+    library.unlink()  # the one that is loaded must not be written to
+    library.write_text("no library")
+    fused.load_kernels.cache_clear()
+    assert kernels() is not None
+    assert fused.why_none() == ""
 
 
 @compiled
 def test_compiles_once(fresh, monkeypatch):
     assert kernels() is not None
     (library,) = fresh.iterdir()
-    kernels.cache_clear()
+    fused.load_kernels.cache_clear()
     monkeypatch.setattr(fused, "_compile", lambda *_: pytest.fail("compiled again"))
     assert kernels() is not None
     assert list(fresh.iterdir()) == [library]
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("ANOGEN_NO_COMPILER", "1"), ("CXX", "false"), ("CXX", "no-such")]
+    ("variable", "value", "why"),
+    [
+        ("ANOGEN_NO_COMPILER", "1", "ANOGEN_NO_COMPILER is set"),
+        ("CXX", "false", "false failed: 1"),
+        ("CXX", "no-such -O3", "there is no C++ compiler no-such"),
+    ],
 )
-def test_without_a_compiler_the_layers_are_pytorchs(fresh, monkeypatch, variable, value):
+def test_without_a_compiler_the_layers_are_pytorchs(fresh, monkeypatch, variable, value, why):
     monkeypatch.setenv(variable, value)
     assert kernels() is None
+    assert fused.why_none() == why
     assert not fresh.exists() or not list(fresh.iterdir())
     plain, x = layers(4), channels_last(2, 4, 3, 3)
     found = Layers(*copy.deepcopy(plain))(x)
@@ -203,6 +291,13 @@ def test_without_a_compiler_the_layers_are_pytorchs(fresh, monkeypatch, variable
 def test_a_cache_folder_that_cannot_be_written(fresh):
     fresh.write_text("a file where the folder should be")
     assert kernels() is None
+    assert "File exists" in fused.why_none()
+
+
+@compiled
+def test_a_compiler_with_arguments(fresh, monkeypatch):
+    monkeypatch.setenv("CXX", "c++ -g0")
+    assert kernels() is not None
 
 
 @compiled
@@ -213,3 +308,4 @@ def test_a_user_without_a_home(fresh, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(fused.Path, "home", home)
     assert kernels() is None
+    assert fused.why_none() == "Could not determine home directory."

@@ -12,8 +12,6 @@ from anogen.cli.options import new_parser, print_result, table
 PACKAGES = ("anogen", "torch", "numpy", "scipy", "scikit-learn", "matplotlib", "safetensors",
             "jsonargparse", "pillow", "pooch", "tensorboard", "torchvision")  # fmt: skip
 
-SLOWER = "no; training is slower without a C++ compiler and a cache folder that can be written"
-
 
 def main(arguments: list[str]) -> int:
     """Report; 5 where something is wrong that keeps anogen from working."""
@@ -63,7 +61,7 @@ def _device() -> dict[str, Any]:
         import torch
 
         from anogen.device import choose_device, choose_precision
-        from anogen.nets.fused import kernels
+        from anogen.nets.fused import why_none
     except Exception as error:  # a broken torch fails in many ways; all of them are the finding
         return {"device": "none", "hazards": [f"PyTorch cannot be imported: {error}"]}
     device = choose_device("auto")
@@ -75,6 +73,10 @@ def _device() -> dict[str, Any]:
         )
     if device.type == "cpu" and not torch.version.cuda and _has_nvidia():
         hazards.append("there is a GPU, but PyTorch is the CPU build; install its CUDA build")
+    if device.type == "cpu":
+        compiled = f"no, training is slower: {why}" if (why := why_none()) else "yes"
+    else:
+        compiled = "on the processor alone"
     threads = torch.get_num_threads()
     known = hasattr(os, "sched_getaffinity")  # Linux only
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
@@ -85,7 +87,7 @@ def _device() -> dict[str, Any]:
         "device name": torch.cuda.get_device_name(device) if device.type == "cuda" else "processor",
         "precision": str(choose_precision("auto", device)).removeprefix("torch."),
         "threads": threads,
-        "compiled layers": "yes" if kernels() else SLOWER,
+        "compiled layers": compiled,
         "hazards": hazards,
     }
 

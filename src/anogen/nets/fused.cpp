@@ -1,9 +1,9 @@
 // Batch normalisation over the rows of a matrix and the rectifier after it, forward and backward.
 //
-// A row is a pixel and a column a channel: what PyTorch calls channels-last. Normalisation
-// takes two passes either way, one for the sums over rows and one for the values. Sums are taken by block of rows
-// and added up in the blocks' order, so that results do not depend on the number of threads, which
-// are PyTorch's own: both use the one OpenMP library that is loaded.
+// A row is a pixel and a column a channel: what PyTorch calls channels-last. Either way takes two
+// passes, one for the sums over rows and one for the values. Sums are taken by block of rows and
+// added up in the blocks' order, so that results do not depend on the number of threads, which are
+// PyTorch's own: both use the one OpenMP library that is loaded.
 
 #include <algorithm>
 #include <cmath>
@@ -38,6 +38,16 @@ inline void store(float value, bfloat16& to) {  // to the nearest, ties to even;
     to.bits = static_cast<uint16_t>(value != value ? 0x7fc0 : rounded);
 }
 
+// A slope of 0 gives 0, whatever the other factor: infinity times 0 would be none. NaN stays NaN.
+
+inline float times_slope(float value, float slope) { return slope == 0 ? 0.0f : value * slope; }
+
+inline float rectified(float h, float slope) { return h < 0 ? times_slope(h, slope) : h; }
+
+inline float passed(float h, float gradient, float slope) {
+    return h > 0 ? gradient : times_slope(gradient, slope);
+}
+
 // The four passes, each over `rows` rows of `n` channels.
 
 // Differences from an origin near the mean keep the digits where the mean is large.
@@ -57,8 +67,7 @@ void rectify(const T* __restrict x, long rows, int n, const float* __restrict sc
              const float* __restrict shift, float slope, T* __restrict y) {
     for (; rows > 0; --rows, x += n, y += n)
         for (int c = 0; c < n; ++c) {
-            const float h = load(x[c]) * scale[c] + shift[c];
-            store(h > 0 ? h : h * slope, y[c]);
+            store(rectified(load(x[c]) * scale[c] + shift[c], slope), y[c]);
         }
 }
 
@@ -68,13 +77,15 @@ void add_gradients(const T* __restrict x, const T* __restrict dy, long rows, int
                    const float* __restrict mean, float* __restrict sum, float* __restrict product) {
     for (; rows > 0; --rows, x += n, dy += n)
         for (int c = 0; c < n; ++c) {
-            const float value = load(x[c]), given = load(dy[c]);
-            const float dh = value * scale[c] + shift[c] > 0 ? given : given * slope;
+            const float value = load(x[c]);
+            const float dh = passed(value * scale[c] + shift[c], load(dy[c]), slope);
             sum[c] += dh;
             product[c] += dh * (value - mean[c]);
         }
 }
 
+// `level` and `tilt`: what reaches every row by way of the mean, and, in proportion to its distance
+// from the mean, by way of the variance.
 template <typename T>
 void pass_back(const T* __restrict x, const T* __restrict dy, long rows, int n,
                const float* __restrict scale, const float* __restrict shift, float slope,
@@ -82,8 +93,8 @@ void pass_back(const T* __restrict x, const T* __restrict dy, long rows, int n,
                const float* __restrict tilt, T* __restrict dx) {
     for (; rows > 0; --rows, x += n, dy += n, dx += n)
         for (int c = 0; c < n; ++c) {
-            const float value = load(x[c]), given = load(dy[c]);
-            const float dh = value * scale[c] + shift[c] > 0 ? given : given * slope;
+            const float value = load(x[c]);
+            const float dh = passed(value * scale[c] + shift[c], load(dy[c]), slope);
             store(scale[c] * (dh - level[c] - (value - mean[c]) * tilt[c]), dx[c]);
         }
 }
@@ -112,12 +123,33 @@ struct Sums {
     }
 };
 
+// Normalisation as a factor and a summand for each channel, the same forward and backward.
+struct Affine {
+    std::vector<float> scale, shift;
+    Affine(int n, const float* weight, const float* bias, const float* mean, const float* inverse)
+        : scale(n), shift(n) {
+        for (int c = 0; c < n; ++c) {
+            scale[c] = weight[c] * inverse[c];
+            shift[c] = bias[c] - mean[c] * scale[c];
+        }
+    }
+};
+
+// The mean of some rows, far from one another.
+template <typename T>
+std::vector<float> rough_mean(const T* x, long rows, int n) {
+    const long some = std::min(rows, kBlocks);
+    std::vector<float> mean(n, 0.0f);
+    for (long row = 0; row < some; ++row)
+        for (int c = 0; c < n; ++c) mean[c] += load(x[row * (rows / some) * n + c]) / some;
+    return mean;
+}
+
 template <typename T>
 void forward(const T* x, long rows, int n, const float* weight, const float* bias, double eps,
              float slope, double momentum, T* y, float* mean, float* inverse, float* running_mean,
              float* running_variance, int threads) {
-    std::vector<float> origin(n), scale(n), shift(n);
-    for (int c = 0; c < n; ++c) origin[c] = load(x[c]);
+    const std::vector<float> origin = rough_mean(x, rows, n);
     Sums sums(n);
     in_blocks(rows, threads, [&](long first, long count, long block) {
         add_moments(x + first * n, count, n, origin.data(), sums.of(block, 0), sums.of(block, 1));
@@ -128,13 +160,13 @@ void forward(const T* x, long rows, int n, const float* weight, const float* bia
         const double unbiased = variance * rows / (rows - 1);
         mean[c] = static_cast<float>(center);
         inverse[c] = static_cast<float>(1 / std::sqrt(variance + eps));
-        scale[c] = weight[c] * inverse[c];
-        shift[c] = bias[c] - mean[c] * scale[c];
         running_mean[c] += static_cast<float>(momentum * (center - running_mean[c]));
         running_variance[c] += static_cast<float>(momentum * (unbiased - running_variance[c]));
     }
+    const Affine affine(n, weight, bias, mean, inverse);
     in_blocks(rows, threads, [&](long first, long count, long) {
-        rectify(x + first * n, count, n, scale.data(), shift.data(), slope, y + first * n);
+        rectify(x + first * n, count, n, affine.scale.data(), affine.shift.data(), slope,
+                y + first * n);
     });
 }
 
@@ -142,17 +174,15 @@ template <typename T>
 void backward(const T* x, const T* dy, long rows, int n, const float* weight, const float* bias,
               const float* mean, const float* inverse, float slope, T* dx, float* dweight,
               float* dbias, int threads) {
-    std::vector<float> scale(n), shift(n), level(n), tilt(n);
-    for (int c = 0; c < n; ++c) {
-        scale[c] = weight[c] * inverse[c];
-        shift[c] = bias[c] - mean[c] * scale[c];
-    }
+    const Affine affine(n, weight, bias, mean, inverse);
+    const float *scale = affine.scale.data(), *shift = affine.shift.data();
     Sums sums(n);
     in_blocks(rows, threads, [&](long first, long count, long block) {
-        add_gradients(x + first * n, dy + first * n, count, n, scale.data(), shift.data(), slope,
-                      mean, sums.of(block, 0), sums.of(block, 1));
+        add_gradients(x + first * n, dy + first * n, count, n, scale, shift, slope, mean,
+                      sums.of(block, 0), sums.of(block, 1));
     });
-    for (int c = 0; c < n; ++c) {  // the gradient by way of the mean and of the variance
+    std::vector<float> level(n), tilt(n);
+    for (int c = 0; c < n; ++c) {
         const double sum = sums.total(c, 0), product = sums.total(c, 1) * inverse[c];
         dbias[c] = static_cast<float>(sum);
         dweight[c] = static_cast<float>(product);
@@ -160,17 +190,17 @@ void backward(const T* x, const T* dy, long rows, int n, const float* weight, co
         tilt[c] = static_cast<float>(product / rows * inverse[c]);
     }
     in_blocks(rows, threads, [&](long first, long count, long) {
-        pass_back(x + first * n, dy + first * n, count, n, scale.data(), shift.data(), slope, mean,
-                  level.data(), tilt.data(), dx + first * n);
+        pass_back(x + first * n, dy + first * n, count, n, scale, shift, slope, mean, level.data(),
+                  tilt.data(), dx + first * n);
     });
 }
 
 }  // namespace
 
-// `half` says that the arrays of rows are bfloat16, else they are float32.
+// `is_bfloat16` says what the arrays of rows are, else they are float32; the others always are.
 extern "C" {
 
-void fused_forward(int half, const void* x, long rows, int n, const float* weight,
+void fused_forward(int is_bfloat16, const void* x, long rows, int n, const float* weight,
                    const float* bias, double eps, double slope, double momentum, void* y,
                    float* mean, float* inverse, float* running_mean, float* running_variance,
                    int threads) {
@@ -179,18 +209,18 @@ void fused_forward(int half, const void* x, long rows, int n, const float* weigh
         forward(static_cast<const T*>(x), rows, n, weight, bias, eps, static_cast<float>(slope),
                 momentum, out, mean, inverse, running_mean, running_variance, threads);
     };
-    half ? run(static_cast<bfloat16*>(y)) : run(static_cast<float*>(y));
+    is_bfloat16 ? run(static_cast<bfloat16*>(y)) : run(static_cast<float*>(y));
 }
 
-void fused_backward(int half, const void* x, const void* dy, long rows, int n, const float* weight,
-                    const float* bias, const float* mean, const float* inverse, double slope,
-                    void* dx, float* dweight, float* dbias, int threads) {
+void fused_backward(int is_bfloat16, const void* x, const void* dy, long rows, int n,
+                    const float* weight, const float* bias, const float* mean, const float* inverse,
+                    double slope, void* dx, float* dweight, float* dbias, int threads) {
     const auto run = [&](auto* out) {
         using T = std::remove_pointer_t<decltype(out)>;
         backward(static_cast<const T*>(x), static_cast<const T*>(dy), rows, n, weight, bias, mean,
                  inverse, static_cast<float>(slope), out, dweight, dbias, threads);
     };
-    half ? run(static_cast<bfloat16*>(dx)) : run(static_cast<float*>(dx));
+    is_bfloat16 ? run(static_cast<bfloat16*>(dx)) : run(static_cast<float*>(dx));
 }
 
 }

@@ -71,11 +71,16 @@ def warn_of_differences(run: Run, device: torch.device) -> None:
     before = run.environment
     now = {
         "threads": torch.get_num_threads(), "device": str(device), "versions": _versions(),
-        "compiled_layers": kernels() is not None,
+        "compiled_layers": _compiled_layers(device),
     }  # fmt: skip
     for name, value in now.items():
         if before.get(name, value) != value:
             say(f"{run.path}: {name} was {before[name]}, is {value}; last bits will differ")
+
+
+def _compiled_layers(device: torch.device) -> bool:
+    """Whether nets with batch normalisation use compiled layers there."""
+    return device.type == "cpu" and kernels() is not None
 
 
 def _versions() -> dict[str, str]:
@@ -105,7 +110,7 @@ def environment(data: Splits, device: torch.device, dtype: torch.dtype) -> dict[
         "device_name": device_name(device),
         "precision": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "compiled_layers": kernels() is not None,
+        "compiled_layers": _compiled_layers(device),
         "cores": os.cpu_count(),
         "data": {"name": data.name, "shape": list(data.shape), "classes": list(data.train.classes)}
         | {part: len(images) for part, images in parts.items()}
