@@ -55,6 +55,7 @@ def render(template: str) -> str:
         mean=statistics.mean, over_seeds=over_seeds, panel_means=panel_means, of=of,
         promises=promises, costs=costs, exponent=exponent, all_systems=SYSTEMS, interval=interval,
         by_kind=by_kind, differences=differences, table_1=TABLE_1, table_2=TABLE_2,
+        minutes_per_seed=minutes_per_seed,
     )  # fmt: skip
 
 
@@ -124,6 +125,16 @@ def over_seeds(values: list[float], digits: int = 4) -> str:
     if low is None:
         return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def minutes_per_seed(
+    found: dict[str, Any], kinds: tuple[str, ...], systems: Sequence[str]
+) -> float:
+    """What stages of `anogen reproduce` took, a seed's worth of them."""
+    stages = {f"{kind}-{name}-{seed}" for kind in kinds for name in systems
+              for seed in range(found["settings"]["seeds"])}  # fmt: skip
+    took = sum(seconds for stage, seconds in found["seconds"].items() if stage in stages)
+    return took / 60 / found["settings"]["seeds"]
 
 
 def draw_performance(training: dict[str, Any], scoring: dict[str, Any]) -> None:

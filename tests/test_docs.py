@@ -104,6 +104,7 @@ def test_the_results_are_what_their_files_say(monkeypatch):
         assert path.read_text("utf-8") == text, f"{path}: run python benchmarks/results_page.py"
 
 
-def test_the_published_verdicts_are_what_the_claims_of_today_say():
-    published = json.loads((ROOT / "docs" / "results" / "reproduction.json").read_text("utf-8"))
+@pytest.mark.parametrize("name", ["reproduction", "reproduction_seeds"])
+def test_the_published_verdicts_are_what_the_claims_of_today_say(name):
+    published = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text("utf-8"))
     assert [claim.as_json() for claim in judge_claims(published)] == published["claims"]
