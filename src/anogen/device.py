@@ -1,17 +1,21 @@
-"""Which device computes, and in which precision."""
+"""Which device computes, in which precision, with whose random numbers and memory."""
 
 import ctypes
 import platform
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
 from anogen.errors import MachineError, TrainingError, UsageError, unknown_name
 
 Precision = Literal["auto", "bfloat16", "float32"]
+STARVED = ("allocate memory", "Unable to allocate", "start new thread", "create new thread",
+           "could not create a memory object", "std::bad_alloc")  # fmt: skip
+"""What PyTorch and Python say when memory is short, in errors of no kind of their own."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -50,11 +54,19 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the processor (AVX-512 BF16, AMX) or the GPU computes in bfloat16 natively."""
+    """Whether the processor (AVX-512 BF16, AMX) or the GPU computes in bfloat16 natively.
+
+    Instructions that `ONEDNN_MAX_CPU_ISA` or `ATEN_CPU_CAPABILITY` forbid do not count.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     abilities = torch.cpu.get_capabilities()
-    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+    if not (abilities.get("avx512_bf16") or abilities.get("amx_bf16")):
+        return False
+    allowed: Any = torch.ops.mkldnn
+    return torch.backends.cpu.get_cpu_capability() != "AVX2" and bool(
+        allowed._is_mkldnn_bf16_supported()
+    )
 
 
 def device_name(device: torch.device) -> str:
@@ -73,6 +85,9 @@ def keep_freed_memory() -> None:
     Every step of training or scoring frees and takes the same large blocks. By default each comes
     fresh from the operating system, page by page, which costs more than the cheap operations that
     fill it. Where the C library has no such setting (only GNU's has), nothing happens.
+
+    This is a setting of the whole process, up to 1 GiB of which then stays taken. The command line
+    makes it; a program that uses the library decides for itself.
     """
     mmap_threshold, trim_threshold = -3, -1
     try:
@@ -83,6 +98,27 @@ def keep_freed_memory() -> None:
         set_option(trim_threshold, 2**30)
 
 
+_randomness = threading.RLock()
+
+
+@contextmanager
+def own_randomness() -> Generator[None]:
+    """A block that may seed and draw from PyTorch's random generators as if it were alone.
+
+    They are shared by all threads, so one such block runs at a time. Within it new tensors are
+    float32 and gradients can be taken, whatever the caller has set; afterwards generators and
+    settings are as they were.
+    """
+    with _randomness, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                yield
+        finally:
+            torch.set_default_dtype(before)
+
+
 @contextmanager
 def memory_advice(advice: str) -> Generator[None]:
     """Turn a lack of memory, which PyTorch reports in three ways, into one line with advice."""
@@ -90,6 +126,6 @@ def memory_advice(advice: str) -> Generator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         starved = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if starved or "allocate memory" in str(error):
+        if starved or any(sign in str(error) for sign in STARVED):
             raise TrainingError(f"out of memory; {advice}") from error
         raise

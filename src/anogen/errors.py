@@ -1,7 +1,10 @@
 """Every error that a user can cause: what was wrong, where, what to do, and the exit code."""
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any
 
 
 class AnogenError(Exception):
@@ -28,6 +31,24 @@ class TrainingError(AnogenError, RuntimeError):
     exit_code = 4
 
 
+class DivergenceError(TrainingError):
+    """A loss or a weight is no longer finite.
+
+    Args:
+        what: is not finite, and when.
+        kept: which checkpoint keeps the last finite state; empty where nobody can reach it.
+        advice: what to try.
+    """
+
+    def __init__(self, what: str, kept: str, advice: str) -> None:
+        super().__init__(". ".join(part for part in (what, kept, advice) if part))
+        self.what, self.advice = what, advice
+
+    def __reduce__(self) -> Any:
+        """Errors cross from one process to another as their arguments."""
+        return type(self), (self.what, "", self.advice)
+
+
 class MachineError(AnogenError, OSError):
     """The machine refuses: full disk, read-only folder, damaged checkpoint (exit 5)."""
 
@@ -49,9 +70,42 @@ def checked_seed(seed: int) -> int:
     Raises:
         UsageError: it is not.
     """
+    seed = whole_number("seed", seed)
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed must lie between 0 and {2**63 - 1}, found {seed}")
     return seed
+
+
+def whole_number(name: str, value: Any) -> int:
+    """The value as an int, if it is a whole number and neither text nor a bool.
+
+    Raises:
+        UsageError: it is not.
+
+    >>> whole_number("epochs", 3)
+    3
+    >>> whole_number("epochs", "3")
+    Traceback (most recent call last):
+    anogen.errors.UsageError: epochs must be a whole number, found '3'
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise UsageError(f"{name} must be a whole number, found {value!r}")
+    return int(value)
+
+
+def finite_number(name: str, value: Any) -> float:
+    """The value as a float, if it is a finite number and neither text nor a bool.
+
+    Raises:
+        UsageError: it is not.
+
+    >>> finite_number("beta", float("inf"))
+    Traceback (most recent call last):
+    anogen.errors.UsageError: beta must be a finite number, found inf
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise UsageError(f"{name} must be a finite number, found {value!r}")
+    return float(value)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

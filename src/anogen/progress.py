@@ -3,14 +3,17 @@
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import TracebackType
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column
+
+from anogen.printable import printable
 
 QUIET_S = 2.0
 """Work shorter than this shows nothing."""
@@ -32,7 +35,7 @@ class Progress:
         self.title, self.total, self.unit = title, total, unit
         self.done = self._first = done
         self._start = self._last_line = time.monotonic()
-        self._terminal = sys.stderr.isatty()
+        self._terminal = is_terminal(sys.stderr)
         self._bar: RichProgress | None = None
 
     def __enter__(self) -> "Progress":
@@ -69,9 +72,9 @@ class Progress:
             )
             console = Console(stderr=True)
             self._bar = RichProgress(*columns, console=console, transient=True, expand=True)
-            self._bar.add_task(self.title, total=self.total, note="")
+            self._bar.add_task(printable(self.title), total=self.total, note="")
             self._bar.start()
-        note = f"{self.rate:,.0f} {self.unit}/s  {note}"
+        note = printable(f"{self.rate:,.0f} {self.unit}/s  {note}")
         self._bar.update(self._bar.task_ids[0], completed=self.done, note=note)
 
     def __exit__(
@@ -98,9 +101,38 @@ def silence() -> Generator[None]:
 
 
 def say(line: str) -> None:
-    """Print one line for the reader, on standard error, so that results stay alone on stdout."""
-    if not _silent.get():
-        print(line, file=sys.stderr, flush=True)
+    """Print one line for the reader, on standard error, so that results stay alone on stdout.
+
+    Where standard error is missing, closed or full, as in services, the work goes on in silence.
+    """
+    if _silent.get() or sys.stderr is None:
+        return
+    with suppress(OSError, ValueError):  # the latter: closed
+        print(encodable(printable(line), sys.stderr), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print a result on standard output, whatever characters are in it.
+
+    Raises:
+        OSError: standard output is full, or its reader has gone.
+    """
+    if sys.stdout is not None:
+        print(encodable(printable(text, keep="\n"), sys.stdout), flush=True)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a standard stream is there and somebody looks at it."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def encodable(text: str, stream: TextIO) -> str:
+    """The text with what a stream's encoding lacks written as escapes."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 @contextmanager

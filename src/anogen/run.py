@@ -10,9 +10,10 @@
 - `evaluation.json`: what `anogen evaluate` measured
 - `detection.json`: what `anogen detect` measured
 - `report.html`: the page
+
+A run may come from anybody: whatever it holds is data. See SECURITY.md.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -23,24 +24,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor
 
-from anogen.checkpoint import load_checkpoint, make_folder, previous_of, replace_durably
+from anogen.checkpoint import (
+    load_checkpoint,
+    locked,
+    make_folder,
+    parse_json,
+    previous_of,
+    read_regular,
+    replace_durably,
+    writer_mark,
+)
+from anogen.configuration import load_yaml
 from anogen.data.catalog import DATASETS, base_of, load_data
 from anogen.data.images import Images, Splits
-from anogen.errors import DataError, MachineError, UsageError
+from anogen.device import memory_advice
+from anogen.errors import AnogenError, DataError, MachineError, UsageError
 from anogen.models import build_model
 from anogen.models.base import GenerativeModel
 
 MAX_NAME_BYTES = 255
-DATA_OPTIONS = ("data", "data_dir", "image_size", "resize", "channels", "limit")
+PICTURE_OPTIONS = ("image_size", "resize", "background", "bits")
+DATA_OPTIONS = ("data", "data_dir", "channels", "limit", *PICTURE_OPTIONS)
 """The keys of `config.yaml` that are arguments of `load_data`."""
 
 
 @dataclass(frozen=True)
 class Run:
     """A training run in a folder; `Run.open(path)` for an existing one.
+
+    Attributes:
+        path: of the folder, absolute, so that the run stays what it is when the working folder
+            changes.
 
     Examples:
         >>> Run.open("no/such/run")
@@ -63,7 +79,7 @@ class Run:
             MachineError: the folder cannot be written.
         """
         run = cls.vacant(path)
-        aside = run.path.with_name(f".{run.path.name[:200]}.{os.getpid()}.new")
+        aside = run.path.with_name(f".{writer_mark()}.new")
         try:
             try:
                 aside.mkdir(parents=True)
@@ -90,7 +106,10 @@ class Run:
         """
         run = cls(_checked(path))
         run.refuse_existing()
-        above = next(folder for folder in run.path.absolute().parents if folder.exists())
+        try:
+            above = next(folder for folder in run.path.parents if folder.exists())
+        except OSError as error:
+            raise MachineError(f"{run.path}: cannot be made ({error.strerror})") from error
         try:
             with tempfile.TemporaryFile(dir=above):
                 pass
@@ -113,9 +132,32 @@ class Run:
             UsageError: there is none.
         """
         run = cls(_checked(path))
-        if not (run.path / "config.yaml").is_file():
-            raise UsageError(f"{run.path}: there is no run (no config.yaml in it)")
+        try:
+            there = (run.path / "config.yaml").is_file()
+        except OSError as error:
+            raise MachineError(f"{path}: cannot be read ({error.strerror})") from error
+        if not there:
+            raise UsageError(f"{path}: there is no run (no config.yaml in it)")
         return run
+
+    def inside(self, *parts: str) -> Path:
+        """A path within the run's folder.
+
+        Raises:
+            MachineError: it leads out of the folder, as a link may; what a run from elsewhere names
+                there is neither read nor written.
+        """
+        path = self.path.joinpath(*parts)
+        try:
+            within = path.resolve().is_relative_to(self.path.resolve())
+        except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL character
+            within = False
+        if not within:
+            raise MachineError(
+                f"{path}: leads out of the run's folder, where nothing is read or written for it; "
+                "if that is a link of your own, put the files themselves there"
+            )
+        return path
 
     @property
     def name(self) -> str:
@@ -124,38 +166,76 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What made the run, as `config.yaml` has it."""
-        try:
-            loaded = yaml.safe_load((self.path / "config.yaml").read_text("utf-8"))
-            return dict(loaded)
-        except (yaml.YAMLError, ValueError, TypeError) as error:
-            raise UsageError(f"{self.path}/config.yaml: not a valid configuration") from error
+        """What made the run, as `config.yaml` has it.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
+        path = self.inside("config.yaml")
+        config = load_yaml(path)
+        model, data, epochs = config.get("model"), config.get("data"), config.get("epochs")
+        if not (
+            isinstance(model, dict)
+            and isinstance(model.get("class_path"), str)
+            and isinstance(model.get("init_args", {}), dict)
+            and (data is None or (isinstance(data, str) and data))
+            and type(epochs) is int
+        ):
+            raise UsageError(
+                f"{path}: not the configuration of a run, with model, data and epochs; it is "
+                "damaged"
+            )
+        return config
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Where it ran and on which data, as `environment.json` has it."""
-        return json.loads((self.path / "environment.json").read_text("utf-8"))
+        """Where it ran and on which data, as `environment.json` has it.
+
+        Raises:
+            MachineError: the file is missing or damaged.
+        """
+        path = self.inside("environment.json")
+        found = parse_json(read_regular(path), path)
+        data = found.get("data")
+        if not (
+            isinstance(data, dict)
+            and isinstance(data.get("name"), str)
+            and _is_shape(data.get("shape"))
+            and isinstance(data.get("classes", []), list)
+            and isinstance(found.get("precision", "float32"), str)
+        ):
+            raise MachineError(f"{path}: damaged, it does not say what data the run is of")
+        return found
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """One row per finished epoch, first to last."""
-        path = self.path / "metrics.jsonl"
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        """One row per finished epoch, first to last; what a crash has cut short is left out."""
+        path = self.inside("metrics.jsonl")
+        if not path.exists():
+            return []
+        lines = read_regular(path).decode("utf-8", "replace").splitlines()
         rows = [_row(line) for line in lines]
         return [row for row in rows if row is not None]
 
     @property
     def figures(self) -> Path:
         """The folder of pictures, made where it is missing."""
-        return make_folder(self.path / "figures")
+        return make_folder(self.inside("figures"))
 
     def detector(self, score: str) -> Path:
         """The folder of the detector with a score, whether it is there or not."""
-        return self.path / "detector" / score
+        return self.inside("detector", score)
 
     def checkpoint(self, which: str) -> Path:
         """The folder of a checkpoint: `last`, `best` or `last.previous`."""
-        return self.path / "checkpoints" / which
+        if Path(which).name != which:
+            raise UsageError(f"checkpoint {which!r}: choose best, last or last.previous")
+        return self.inside("checkpoints", which)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether files can be made in the run's folder."""
+        return os.access(self.path, os.W_OK | os.X_OK)
 
     def load_state(
         self, which: str = "last", stems: tuple[str, ...] | None = None
@@ -169,31 +249,53 @@ class Run:
         """
         folder = self.checkpoint(which)
         if not folder.exists() and previous_of(folder).exists():
-            folder = previous_of(folder)
+            folder = self.checkpoint(previous_of(folder).name)
         try:
             return load_checkpoint(folder, stems)
         except MachineError as error:
             raise MachineError(f"{error}{self._advice(folder)}") from error
 
-    def load_model(self, checkpoint: str | None = None) -> GenerativeModel:
+    def load_model(
+        self, checkpoint: str | None = None, *, allow_code: bool = False
+    ) -> GenerativeModel:
         """The trained model in evaluation mode, on the processor.
 
         Args:
             checkpoint: `best` or `last`, or `last.previous` for the one before it; default: the
                 best one where there is one.
+            allow_code: import the module of a model that is not anogen's own, which runs its code;
+                only for a run that you trust.
 
         Raises:
+            UsageError: the model is not anogen's own, and `allow_code` is not given.
             MachineError: no checkpoint yet, or a damaged one.
+            TrainingError: memory does not suffice for the model.
         """
-        tensors, state = self.load_state(self._chosen(checkpoint), ("weights",))
-        model = build_model(**state["model"])
-        model.load_state_dict(tensors["weights"])
+        which = self._chosen(checkpoint)
+        tensors, state = self.load_state(which, ("weights",))
+        try:
+            with memory_advice("the model is too large for this machine"):
+                model = build_model(**state["model"], allow_code=allow_code)
+                model.load_state_dict(tensors["weights"])
+        except AnogenError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            folder = self.checkpoint(which)
+            raise MachineError(
+                f"{folder}: does not describe a model with these weights "
+                f"({str(error).splitlines()[0][:120]}){self._advice(folder)}"
+            ) from error
         return model.eval()
 
     def epoch_of(self, checkpoint: str | None = None) -> int:
         """After how many epochs the weights of a checkpoint were kept; default as `load_model`."""
-        _, state = self.load_state(self._chosen(checkpoint), ())
-        return int(state["counters"]["epoch"])
+        which = self._chosen(checkpoint)
+        _, state = self.load_state(which, ())
+        try:
+            return int(state["counters"]["epoch"])
+        except (KeyError, TypeError, ValueError) as error:
+            folder = self.checkpoint(which)
+            raise MachineError(f"{folder}: damaged state.json{self._advice(folder)}") from error
 
     def _chosen(self, checkpoint: str | None) -> str:
         return checkpoint or ("best" if self.checkpoint("best").exists() else "last")
@@ -226,7 +328,7 @@ class Run:
         """
         base = base_of(name)
         plain = base in (*DATASETS, "auto") or Path(base).is_file()
-        keys = ("limit",) if plain else ("limit", "image_size", "resize")
+        keys = ("limit",) if plain else ("limit", *PICTURE_OPTIONS)
         config = self.config
         source: dict[str, Any] = {key: config[key] for key in keys if key in config}
         channels = self.environment["data"]["shape"][0]
@@ -241,23 +343,31 @@ class Run:
         recorded = self.environment["data"]
         parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         for name, images in parts.items():
-            if images.sha256 != recorded[f"{name}_sha256"]:
+            before = str(recorded.get(f"{name}_sha256"))
+            if images.sha256 != before:
                 raise DataError(
                     f"{self.path}: the {name} images differ from those of the run (SHA-256 "
-                    f"{images.sha256[:12]}, recorded {recorded[f'{name}_sha256'][:12]})"
+                    f"{images.sha256[:12]}, recorded {before[:12]})"
                 )
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Put a JSON file into the run's folder, whole or not at all."""
+        """Put a JSON file into the run's folder atomically."""
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-        replace_durably(self.path / name, text.encode())
+        replace_durably(self.inside(name), text.encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """What `write_json` put there; empty where there is nothing that can be read."""
-        try:
-            return dict(json.loads((self.path / name).read_text("utf-8")))
-        except (OSError, ValueError):
+        """What `write_json` put there; empty where there is nothing.
+
+        Raises:
+            MachineError: the file is damaged.
+        """
+        path = self.inside(name)
+        if not path.exists():
             return {}
+        try:
+            return parse_json(read_regular(path), path)
+        except MachineError as error:
+            raise MachineError(f"{error}; remove it and measure again") from error
 
     @contextmanager
     def locked(self) -> Generator[None]:
@@ -266,14 +376,9 @@ class Run:
         Raises:
             UsageError: another process is at it.
         """
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        busy = f"{self.path}: another process is training this run"
+        with locked(self.inside(".lock"), busy):
             yield
-        except BlockingIOError:
-            raise UsageError(f"{self.path}: another process is training this run") from None
-        finally:
-            os.close(handle)
 
     def _advice(self, damaged: Path) -> str:
         for which in ("last", "last.previous", "best", "best.previous"):
@@ -287,15 +392,31 @@ def _row(line: str) -> dict[str, Any] | None:
     """A row of `metrics.jsonl`; None for one that a crash cut short."""
     try:
         row = json.loads(line)
-        return row if "epoch" in row else None
-    except (ValueError, TypeError):
+    except (ValueError, RecursionError):
         return None
+    return row if isinstance(row, dict) and type(row.get("epoch")) is int else None
+
+
+def _is_shape(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(size) is int and size > 0 for size in value)
+    )
 
 
 def _checked(path: str | Path) -> Path:
-    """The path, if it can be a folder's name at all."""
+    """The absolute path, if it can be a folder's name at all."""
+    if not str(path):
+        raise UsageError("the name of a run is empty; give the path of its folder")
     if "\0" in str(path):
         raise UsageError("the name of a run must not contain a NUL character")
     if any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in Path(path).parts):
         raise UsageError(f"the name of a run must have at most {MAX_NAME_BYTES} bytes")
-    return Path(path)
+    try:
+        return Path(os.path.abspath(path))  # noqa: PTH100  (Path.absolute keeps "..")
+    except OSError as error:
+        raise MachineError(
+            f"{path}: the working folder is gone ({error.strerror}); change to another, or give "
+            "an absolute path"
+        ) from error

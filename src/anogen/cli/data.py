@@ -5,14 +5,15 @@ import json
 from typing import Any
 
 from anogen.errors import DataError, UsageError
+from anogen.progress import show
 
 DESCRIPTION = """List data sets, where they lie and whether their checksums hold; fetch them.
 
   anogen data
   anogen data fashion-mnist --fetch
 
-Wherever a data set is named, a path serves as well: a folder of PNG or JPEG pictures (sub-folders
-are labels), a .npy or .npz array, an IDX file. A transformation may follow the name: mnist+blur."""
+Wherever a data set is named, a path serves as well: a folder of pictures (PNG, JPEG, BMP, TIFF or
+WebP; sub-folders are labels), a .npy or .npz array, an IDX file. A transformation may follow the name: mnist+blur."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
                 fetch(name, options.data_dir)
     rows = [_describe(name, options.data_dir) for name in names]
     if options.json:
-        print(json.dumps({"data_sets": rows, "transformations": _transformations()}))
+        show(json.dumps({"data_sets": rows, "transformations": _transformations()}))
     else:
         _print(rows, everything=options.name is None)
     damaged = [file for row in rows for file in row["damaged"]]
@@ -64,7 +65,7 @@ def _show_path(path: str, data_dir: str | None, as_json: bool) -> int:
         "classes": list(data.train.classes),
         **{part: len(images) for part, images in parts.items()},
     }
-    print(json.dumps(found) if as_json else "\n".join(f"{k:<11} {v}" for k, v in found.items()))
+    show(json.dumps(found) if as_json else "\n".join(f"{k:<11} {v}" for k, v in found.items()))
     return 0
 
 
@@ -94,9 +95,9 @@ def _transformations() -> dict[str, str]:
 
 def _print(rows: list[dict[str, Any]], everything: bool) -> None:
     for row in rows:
-        print(f"{row['name']:<14} {row['title']}")
-        print(f"{'':<14} {row['path'] or '-'}: {row['status']}")
+        show(f"{row['name']:<14} {row['title']}")
+        show(f"{'':<14} {row['path'] or '-'}: {row['status']}")
     if everything:
-        print("\ntransformations, as in mnist+blur or mnist+rotation=45:")
+        show("\ntransformations, as in mnist+blur or mnist+rotation=45:")
         for name, meaning in _transformations().items():
-            print(f"  {name:<16} {meaning}".rstrip())
+            show(f"  {name:<16} {meaning}".rstrip())

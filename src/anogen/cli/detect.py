@@ -18,7 +18,7 @@ the sets from elsewhere is used to fit or to calibrate. A set without a part for
 images or more, is judged whole, unless it is the run's own data, transformed. The run's page and
 detection.json keep what was detected before with the same weights."""
 
-DEAR = 100
+MAX_PASSES = 100
 """A score with more passes through the networks than this is computed where it is named only."""
 SHOWN = ("auroc", "aupr_out", "aupr_in", "fpr_at_95_tpr", "tpr_at_1_fpr", "tpr_at_5_fpr")
 TABLE_2 = tuple(f"{name}_{label}" for label in (0, 1) for name in ("precision", "recall", "f1"))
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", action="append", required=True, help="an out-of-distribution set; "
                         "may be given several times")  # fmt: skip
     parser.add_argument("--score", action="append", help="a score's name, or all: those that "
-                        f"cost at most {DEAR} passes; may be given several times (default: fused "
+                        f"cost at most {MAX_PASSES} passes; may be given several times (default: fused "
                         "and squared_error)")  # fmt: skip
     parser.add_argument("--companion", action="append", default=[], help="another run, with which "
                         "scores such as likelihood_ratio and waic compare")  # fmt: skip
@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data_dir", help="where data sets lie")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_allow_code()
     options = parser.parse(arguments)
     result = _detect(options)
     print_result(result, options["json"], _text(result))
@@ -52,18 +53,18 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     from anogen.detection.judge import judge
     from anogen.detection.pictures import detection_pictures
     from anogen.detection.scores import FUSED, SCORES, available
-    from anogen.progress import stage
+    from anogen.progress import say, stage
     from anogen.report.gallery import keep_pictures, kept_pictures
     from anogen.report.page import write_page
     from anogen.run import Run
 
-    run = Run.open(options["run"])
-    model = run.load_model(options["checkpoint"])
+    run, allow_code = Run.open(options["run"]), options["allow_code"]
+    model = run.load_model(options["checkpoint"], allow_code=allow_code)
     usual = [FUSED, *(name for name in ("squared_error",) if SCORES[name].fits(model))]
     names = options["score"] or usual
-    companions = [Run.open(path).load_model() for path in options["companion"]]
+    companions = [Run.open(p).load_model(allow_code=allow_code) for p in options["companion"]]
     if "all" in names:
-        cheap = [name for name in available(model, companions) if SCORES[name].passes <= DEAR]
+        cheap = [name for name in available(model, companions) if SCORES[name].passes <= MAX_PASSES]
         names = [name for name in names if name != "all"] + cheap
     data = run.load_data(options["data_dir"])
     sets = [run.load_other(name, options["data_dir"]) for name in options["out"]]
@@ -75,6 +76,10 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
                      companions=companions)  # fmt: skip
     rows = [verdict.row(data.name) for verdict in verdicts]
     made_for = {verdict.detector.name: verdict.detector for verdict in verdicts}
+    result = {"run": str(run.path), "fpr": options["fpr"], **_rows(rows)}
+    if not run.is_writable:
+        say(f"{run.path} cannot be written; the numbers, the detector and the page are not kept")
+        return result
     kept = [FUSED] if "all" in (options["score"] or []) else list(made_for)
     for name in kept:
         made_for[name].save(run.detector(name))
@@ -82,7 +87,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     weights = verdicts[0].detector.weights_sha256
     of = {"weights_sha256": weights, "definitions": DEFINITIONS}
     same = all(before.get(key) == value for key, value in of.items())
-    old_rows, old_calls = (before[key] if same else [] for key in ("rows", "calls"))
+    old_rows, old_calls = (before.get(key, []) if same else [] for key in ("rows", "calls"))
     new, call = {(row["out_set"], row["score"]) for row in rows}, _call(options)
     run.write_json("detection.json", {
         **of,
@@ -96,7 +101,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
         pictures = detection_pictures(verdicts, data.test, sets)
         keep_pictures(pictures, run.figures, "detection", old_pictures)
         write_page(run)
-    return {"run": str(run.path), "fpr": options["fpr"], **_rows(rows)}
+    return result
 
 
 def _rows(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -36,10 +36,16 @@ def examine(data_dir: str | None = None) -> dict[str, Any]:
 
     found = {name: _version(name) for name in PACKAGES}
     device = _device()
-    folders = {str(folder): _writable(folder) for folder in (Path.cwd(), cache_dir())}
+    cache = cache_dir()
+    folders = {str(folder): _writable(folder) for folder in (_working_folder(), cache) if folder}
     refused = [
         f"{folder} cannot be written" for folder, writable in folders.items() if not writable
     ]
+    if cache is None:
+        refused.append(
+            "this user has no home folder, so nothing is kept in a cache: layers are not compiled, "
+            "and evaluations train their classifier each time; set XDG_CACHE_HOME to a folder"
+        )
     hazards = [*device.pop("hazards"), *_torchvision_hazard(found), *refused]
     places = {
         f"data {name}": str(find(name, data_dir) or "not here; anogen data --fetch downloads it")
@@ -116,6 +122,13 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _working_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # somebody removed it
+        return None
 
 
 def _writable(folder: Path) -> bool:

@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> int:
                         "the posterior means of the training images")  # fmt: skip
     parser.add_argument("--components", type=int, default=10, help="of the mixture")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_allow_code()
     parser.add_function_arguments(evaluate, skip={"model", "images"})
     options = parser.parse(arguments)
     result, page = _evaluate(options)
@@ -51,7 +52,7 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     from anogen.run import Run
 
     run = Run.open(options["run"])
-    model = run.load_model(options["checkpoint"])
+    model = run.load_model(options["checkpoint"], allow_code=options["allow_code"])
     done, wanted = len(run.metrics), run.config["epochs"]
     if done < wanted:
         say(f"{run.path}: trained for {done} of {wanted} epochs")
@@ -65,6 +66,9 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     chosen = options["checkpoint"]
     result |= {"epoch": done, "checkpoint": chosen, "checkpoint_epoch": run.epoch_of(chosen)}
     if not options["page"]:
+        return result, None
+    if not run.is_writable:
+        say(f"{run.path} cannot be written; the numbers and the page are not kept")
         return result, None
     run.write_json("evaluation.json", result | {"call": _call(options)})
     with stage("drawing pictures"):

@@ -9,7 +9,7 @@ and label out. It is calibrated as by anogen score, and checked against anogen's
 
   anogen export runs/vae --score squared_error --out detector.onnx
 
-The default score, fused, cannot be exported: not all of it is computed by PyTorch."""
+A score that is not computed by PyTorch alone, such as the default one, fused, is refused."""
 
 
 def main(arguments: list[str]) -> int:
@@ -25,11 +25,12 @@ def main(arguments: list[str]) -> int:
                         help="share of in-distribution images that may be called out")  # fmt: skip
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
     parser.add_argument("--data_dir", help="where data sets lie, for the calibration")
+    parser.add_allow_code()
     options = parser.parse(arguments)
 
     from anogen.cli.score import detector_of
     from anogen.detection.export import export_onnx
-    from anogen.progress import say
+    from anogen.progress import say, show
     from anogen.run import Run
 
     run = Run.open(options["run"])
@@ -38,5 +39,5 @@ def main(arguments: list[str]) -> int:
     validation = run.load_data(options["data_dir"]).validation
     difference = export_onnx(detector, out, validation, options["fpr"])
     say(f"checked against our own scores: they differ by {difference:.1e} of the largest")
-    print(out)
+    show(str(out))
     return 0

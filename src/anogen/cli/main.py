@@ -3,13 +3,17 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 
 from anogen import __version__
 from anogen.errors import AnogenError, unknown_name
+from anogen.printable import printable
+from anogen.progress import encodable, show
 
 Command = Callable[[list[str]], int]
+LIGHT = ("data", "doctor")
+"""Commands that compute nothing; the first of them does not import PyTorch."""
 
 COMMANDS = {
     "data": "list data sets, where they lie, fetch and verify them",
@@ -28,8 +32,7 @@ COMMANDS = {
 
 
 def run() -> None:
-    """The entry point of the shell command; models are found in the working directory, too."""
-    sys.path.append(str(Path.cwd()))
+    """The entry point of the shell command."""
     sys.exit(main(sys.argv[1:]))
 
 
@@ -40,32 +43,74 @@ def main(arguments: list[str]) -> int:
     """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    name = printable(arguments[0]) if arguments else ""
+    try:
+        code = _run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a full disk is to be noticed here, not at the interpreter's end
+        return code
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        _let_go_of_stdout()
+        return 0
+    except (AnogenError, KeyboardInterrupt, Exception) as error:
+        if debug:
+            raise
+        message, code = _explained(error)
+        _complain(f"anogen {name}: {message}")
+        if isinstance(error, OSError):
+            _let_go_of_stdout()
+        return code
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help())
+        show(_help())
         return 0 if arguments else 2
     if arguments[0] in ("-V", "--version"):
-        print(f"anogen {__version__}")
+        show(f"anogen {__version__}")
         return 0
-    try:
-        return _find(arguments[0])(arguments[1:])
-    except AnogenError as error:
-        if debug:
-            raise
-        print(f"anogen {arguments[0]}: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        print(f"anogen {arguments[0]}: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+    return _find(arguments[0])(arguments[1:])
+
+
+def _explained(error: BaseException) -> tuple[str, int]:
+    """One line about an error, and the exit code."""
+    if isinstance(error, AnogenError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    if isinstance(error, MemoryError):
+        return "out of memory; try fewer or smaller images", 4
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", 5
+    said = (str(error).splitlines() or [""])[0][:200]
+    return (
+        f"unexpected {type(error).__name__}: {said}; this is a fault of anogen or of one of its "
+        "files (--debug shows where)",
+        1,
+    )
+
+
+def _complain(line: str) -> None:
+    if sys.stderr is None:
+        return
+    with suppress(OSError, ValueError):
+        print(encodable(printable(line), sys.stderr), file=sys.stderr, flush=True)
+
+
+def _let_go_of_stdout() -> None:
+    """Point standard output nowhere, so that nothing is written to it at the interpreter's end."""
+    with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _find(name: str) -> Command:
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
+    if name not in LIGHT:
+        from anogen.device import keep_freed_memory
+
+        keep_freed_memory()
     return import_module(f"anogen.cli.{name}").main
 
 

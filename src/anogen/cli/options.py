@@ -3,13 +3,20 @@
 import difflib
 import json
 import re
+import sys
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
 
 from anogen.errors import UsageError
+from anogen.progress import show
+
+MAX_BRACKETS = 200
+"""More of them in one value are no setting, and reading them would take minutes."""
 
 
 class _HelpFormatter(RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
@@ -19,19 +26,54 @@ class _HelpFormatter(RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormat
 class Parser(jsonargparse.ArgumentParser):
     """jsonargparse's parser, with mistakes as `UsageError`, "did you mean" and bare flags."""
 
-    def parse(self, arguments: list[str]) -> dict[str, Any]:
-        """The settings; `--flag` alone is `--flag=true`, and dashes in names are underscores."""
+    def parse(self, arguments: list[str], modules: Sequence[str] = ()) -> dict[str, Any]:
+        """The settings; `--flag` alone is `--flag=true`, and dashes in names are underscores.
+
+        Args:
+            arguments: of the command line.
+            modules: packages other than anogen from which a value may name a class.
+        """
         arguments = [underscored(argument) for argument in arguments]
+        for argument in arguments:
+            if argument.count("[") + argument.count("{") > MAX_BRACKETS:
+                raise UsageError(f"{argument[:40]}…: a value with too many brackets")
+            if argument.startswith("--") and argument.endswith("="):
+                raise UsageError(f"{argument[:-1]}: its value is empty; give one, or leave it out")
         complete: list[str] = []
         for index, argument in enumerate(arguments):
             following = arguments[index + 1] if index + 1 < len(arguments) else "--"
             bare = argument in self._flags() and following.lower() not in ("true", "false")
             complete.append(f"{argument}=true" if bare else argument)
-        return self.parse_args(complete).as_dict()
+        with imports_allowed(modules):
+            settings = self._parsed(complete)
+        if settings.get("allow_code"):
+            search_working_folder()
+        return settings
+
+    def add_allow_code(self) -> None:
+        """Add the option `--allow_code`, for models that are not anogen's own."""
+        self.add_argument(
+            "--allow_code", type=bool, default=False,
+            help="import a model that is not anogen's own, which runs the code of its module; only "
+            "for a run or a configuration that you trust",
+        )  # fmt: skip
+
+    def _parsed(self, arguments: list[str]) -> dict[str, Any]:
+        settings = self.parse_args(arguments).as_dict()
+        for name, value in settings.items():
+            entries = value if isinstance(value, list) else [value]
+            if any(entry == "" for entry in entries):
+                raise UsageError(f"{name} is empty; give a value, or leave the option out")
+        return settings
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
         text = " ".join(line.strip() for line in message.splitlines() if line.strip())
+        denied = re.search(r"Importing '([^']*)' is not allowed", text)
+        if denied:
+            from anogen.models import find_model
+
+            find_model(denied[1])  # raises, and says how to allow it
         unknown = re.search(r"nrecognized arguments?:\s*(\S+)", text)
         refused = re.search(r"Parser key \"(.+)\": Option '(\S+)' is not accepted", text)
         if unknown:
@@ -61,7 +103,33 @@ class Parser(jsonargparse.ArgumentParser):
 
 def new_parser(command: str, description: str) -> Parser:
     """A parser for one command."""
-    return Parser(prog=f"anogen {command}", description=description, formatter_class=_HelpFormatter)
+    return Parser(
+        prog=f"anogen {command}", description=description, formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )  # fmt: skip
+
+
+def search_working_folder() -> None:
+    """Find modules in the working folder too, which a shell command does not by itself.
+
+    For commands with `--allow_code` only: a file there could take the place of any module.
+    """
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+@contextmanager
+def imports_allowed(modules: Sequence[str]) -> Generator[None]:
+    """In the block, jsonargparse imports nothing that a value names but from these modules."""
+    jsonargparse.set_parsing_settings(
+        import_path_denylist=["*"], import_path_allowlist=["anogen", *modules]
+    )
+    try:
+        yield
+    finally:
+        if modules:
+            jsonargparse.set_parsing_settings(import_path_denylist=list(modules))
 
 
 def underscored(argument: str) -> str:
@@ -74,7 +142,7 @@ def underscored(argument: str) -> str:
 
 def print_result(result: Mapping[str, Any], as_json: bool, text: str) -> None:
     """One JSON object, or text for people, on standard output."""
-    print(json.dumps(dict(result), allow_nan=False) if as_json else text)
+    show(json.dumps(dict(result), allow_nan=False) if as_json else text)
 
 
 def table(rows: list[list[str]]) -> str:

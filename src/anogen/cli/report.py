@@ -1,6 +1,7 @@
 """`anogen report`: a run's page, of all that was measured of it."""
 
 from anogen.cli.options import new_parser
+from anogen.progress import show
 
 DESCRIPTION = """Write a run's report.html, of what anogen evaluate and anogen detect have found.
 A run that has not been evaluated since its last epoch is, first.
@@ -15,6 +16,7 @@ def main(arguments: list[str]) -> int:
     """Report; prints the path of the page, below the table of a run that it had to evaluate."""
     parser = new_parser("report", DESCRIPTION)
     parser.add_argument("run", help="the run's folder")
+    parser.add_allow_code()
     options = parser.parse(arguments)
 
     from anogen.cli.evaluate import main as evaluate
@@ -23,6 +25,7 @@ def main(arguments: list[str]) -> int:
 
     run = Run.open(options["run"])
     if run.read_json("evaluation.json").get("epoch") != len(run.metrics):
-        return evaluate([str(run.path)])
-    print(write_page(run))
+        allowed = ["--allow_code"] if options["allow_code"] else []
+        return evaluate([str(run.path), *allowed])
+    show(str(write_page(run)))
     return 0

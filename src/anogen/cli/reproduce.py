@@ -1,6 +1,7 @@
 """`anogen reproduce`: the whole paper, as a page and one JSON file."""
 
 from anogen.cli.options import new_parser
+from anogen.progress import show
 
 DESCRIPTION = """Train the paper's systems and a wider table, measure them, detect in both
 directions, judge the paper's claims; writes report.html and results.json.
@@ -19,5 +20,5 @@ def main(arguments: list[str]) -> int:
 
     parser = new_parser("reproduce", DESCRIPTION)
     parser.add_function_arguments(reproduce)
-    print(reproduce(**parser.parse(arguments)))
+    show(str(reproduce(**parser.parse(arguments))))
     return 0

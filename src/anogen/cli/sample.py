@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from anogen.cli.options import new_parser
 from anogen.errors import UsageError, checked_seed, unknown_name
+from anogen.progress import show
 
 if TYPE_CHECKING:
     from anogen.models.base import GenerativeModel
@@ -46,13 +47,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
     parser.add_argument("--data_dir", help="where data sets lie")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_allow_code()
     options = parser.parse(arguments)
     out = _check(options)
     model, run = _load(options)
     if options["count"] is not None:
-        print(_array(model, run, options, cast(Path, out)))
+        show(str(_array(model, run, options, cast(Path, out))))
     else:
-        print(_picture(model, run, options, out))
+        show(str(_picture(model, run, options, out)))
     return 0
 
 
@@ -82,7 +84,7 @@ def _load(options: dict[str, Any]) -> "tuple[GenerativeModel, Run]":
     from anogen.run import Run
 
     run = Run.open(options["run"])
-    model = run.load_model(options["checkpoint"])
+    model = run.load_model(options["checkpoint"], allow_code=options["allow_code"])
     if options["truncation"] is not None:
         if not isinstance(model, HasStyles):
             raise UsageError(f"--truncation is for style-based models, not {type(model).__name__}")

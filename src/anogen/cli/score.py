@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anogen.cli.options import new_parser
+from anogen.cli.options import new_parser, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
     parser.add_argument("--data_dir", help="where data sets lie, for the calibration")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_allow_code()
     options = parser.parse(arguments)
     _score(options)
     return 0
@@ -57,13 +58,16 @@ def _score(options: dict[str, Any]) -> None:
         rows_done,
         write_csv,
         write_rows,
+        writing,
     )
-    from anogen.errors import DataError
+    from anogen.errors import DataError, MachineError
     from anogen.run import Run
 
-    out = Path(options["out"]) if options["out"] else None
+    out = None if options["out"] is None else Path(options["out"])
     if out is not None:
         check_format(out)
+    elif sys.stdout is None:
+        raise MachineError("there is no standard output to write rows to; give --out")
     run = Run.open(options["run"])
     sources = find_sources(options["files"])
     detector = detector_of(run, options, options["device"])
@@ -71,7 +75,7 @@ def _score(options: dict[str, Any]) -> None:
     settings: dict[str, Any] = {
         "false_positive_rate": options["fpr"],
         "image_size": options["image_size"] or config.get("image_size"),
-        "resize": config.get("resize") or "stretch",
+        **{key: config[key] for key in ("resize", "background", "bits") if config.get(key)},
     }
     if out is None:
         rows = score_files(detector, sources, **settings, strict=options["strict"])
@@ -82,15 +86,16 @@ def _score(options: dict[str, Any]) -> None:
         "files": sources.identity, "strict": options["strict"],
         "weights": detector.weights_sha256, "calibration": detector.calibration.sha256,
     }  # fmt: skip
-    done = rows_done(out, job)
-    rows = score_files(detector, sources, **settings, strict=options["strict"], skip=done)
-    counted = _counted(rows, done, scored=done > 0 and has_scores(out))
-    try:
-        print(write_rows(counted, out, job, done))
-    except DataError:
-        if not has_scores(out):
-            part_of(out).unlink(missing_ok=True)  # what failed must not count as done
-        raise
+    with writing(out):
+        done = rows_done(out, job)
+        rows = score_files(detector, sources, **settings, strict=options["strict"], skip=done)
+        counted = _counted(rows, done, scored=done > 0 and has_scores(out))
+        try:
+            show(str(write_rows(counted, out, job, done)))
+        except DataError:
+            if not has_scores(out):
+                part_of(out).unlink(missing_ok=True)  # what failed must not count as done
+            raise
 
 
 def _counted(rows: "Iterator[Row]", done: int = 0, *, scored: bool = False) -> "Iterator[Row]":
@@ -122,6 +127,7 @@ def detector_of(run: "Run", options: dict[str, Any], device: str) -> "Detector":
     from anogen.detection.detector import Detector
     from anogen.run import Run
 
-    companions = [Run.open(path).load_model() for path in options["companion"]]
-    chosen = {name: options[name] for name in ("score", "checkpoint", "data_dir")}
+    allow_code = options["allow_code"]
+    companions = [Run.open(p).load_model(allow_code=allow_code) for p in options["companion"]]
+    chosen = {name: options[name] for name in ("score", "checkpoint", "data_dir", "allow_code")}
     return Detector.of_run(run, **chosen, companions=companions, device=device)

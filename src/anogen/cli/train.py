@@ -1,11 +1,12 @@
 """`anogen train`: data, a model and settings → a run folder."""
 
-from itertools import pairwise
 from pathlib import Path
 
-from anogen.cli.options import Parser, new_parser
+from anogen.cli.options import Parser, new_parser, search_working_folder, underscored
+from anogen.configuration import load_yaml
 from anogen.errors import UsageError, checked_seed
 from anogen.presets import preset_file, presets
+from anogen.progress import show
 
 DESCRIPTION = """Train a model into a run folder.
 
@@ -19,15 +20,25 @@ The options of a model: anogen train --model.help VAE"""
 
 def main(arguments: list[str]) -> int:
     """Train; prints where the run is."""
-    options = _parser().parse(_expand(arguments))
+    from anogen.device import memory_advice
+    from anogen.models import find_model
+
+    allow_code = any(underscored(a) in ("--allow_code", "--allow_code=true") for a in arguments)
+    if allow_code:
+        search_working_folder()
+    expanded = _expand(arguments)
+    named = _named_models(expanded)
+    for name in named:
+        find_model(name, allow_code)
+    options = _parser().parse(expanded, [name.partition(".")[0] for name in named if "." in name])
     import torch
 
     from anogen.data.catalog import load_data
-    from anogen.models import find_model
     from anogen.run import DATA_OPTIONS
     from anogen.training.fit import fit
 
     options.pop("config", None)
+    options.pop("allow_code")
     if options.pop("preset", None) is not None:
         raise UsageError("preset belongs on the command line: anogen train --preset NAME")
     if options["data"] is None:
@@ -38,9 +49,11 @@ def main(arguments: list[str]) -> int:
     chosen = options.pop("model")
     data = load_data(**{key: options.pop(key) for key in DATA_OPTIONS})
     torch.manual_seed(checked_seed(options["seed"]))
-    model = find_model(chosen["class_path"])(data.shape, **chosen.get("init_args", {}))
+    kind = find_model(chosen["class_path"], allow_code)
+    with memory_advice("choose a smaller model"):
+        model = kind(data.shape, **chosen.get("init_args", {}))
     run = fit(model, data, **options)
-    print(run.path)
+    show(str(run.path))
     return 0
 
 
@@ -60,6 +73,7 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_function_arguments(load_data)
     parser.add_function_arguments(fit, skip={"model", "data"})
+    parser.add_allow_code()
     return parser
 
 
@@ -68,68 +82,60 @@ def _expand(arguments: list[str]) -> list[str]:
     expanded: list[str] = []
     first: list[str] = []
     rest = iter(arguments)
-    model = _value_of("--model", arguments) or _model_of(_value_of("--config", arguments)) or "VAE"
+    configs = [_model_of(Path(config)) for config in _values_of("--config", arguments)]
+    model = _value_of("--model", arguments) or next(filter(None, reversed(configs)), "") or "VAE"
     for argument in rest:
         if argument == "--preset" or argument.startswith("--preset="):
             name = argument.partition("=")[2] or next(rest, "")
-            _refuse_unknown_model("--model", model)
-            first += ["--config", str(preset_file(model, name))]
+            _refuse_unknown_model(model)
+            first += ["--config", str(preset_file(model.rpartition(".")[2], name))]
         else:
             expanded += argument.split("=", 1) if argument.startswith("--config=") else [argument]
-    for option, value in pairwise(expanded):
-        _refuse_unknown_model(option, value)
-        _refuse_aliases(option, value)
     if "--resume" in arguments or "--resume=true" in arguments:
         first += ["--config", str(_config_of(arguments))]
     return first + expanded
 
 
-def _model_of(config: str) -> str:
-    """The name of the model that a YAML file is for; empty where there is none."""
-    import yaml
+def _named_models(arguments: list[str]) -> list[str]:
+    """Every name or import path of a model in options and configurations, before any is imported.
 
-    if not Path(config).is_file():
-        return ""
-    _refuse_aliases("--config", config)
-    try:
-        content = yaml.safe_load(Path(config).read_text("utf-8"))
-    except yaml.YAMLError:  # the parser will say what is wrong with it
-        return ""
-    model = content.get("model") if isinstance(content, dict) else None
+    A path in a file, such as a run's config.yaml, is somebody's who may not be trusted.
+    """
+    named = [*_values_of("--model", arguments), *_values_of("--model.class_path", arguments)]
+    named += _values_of("--model.help", arguments)
+    named += [_model_of(Path(config)) for config in _values_of("--config", arguments)]
+    return [name for name in named if name and not name.startswith(("-", "{"))]
+
+
+def _model_of(config: Path) -> str:
+    """The name of the model that a YAML file is for; empty where there is none."""
+    model = load_yaml(config).get("model")
     named = model.get("class_path") if isinstance(model, dict) else model
-    return named.rpartition(".")[2] if isinstance(named, str) else ""
+    return named if isinstance(named, str) else ""
 
 
 def _value_of(option: str, arguments: list[str]) -> str:
-    """The value of `--option VALUE` or `--option=VALUE`; empty where it is not given."""
+    """The last value of `--option VALUE` or `--option=VALUE`; empty where it is not given."""
+    return next(reversed(_values_of(option, arguments)), "")
+
+
+def _values_of(option: str, arguments: list[str]) -> list[str]:
+    """Every value of an option, in their order."""
+    found: list[str] = []
     for index, argument in enumerate(arguments):
-        name, mark, value = argument.partition("=")
+        name, mark, value = underscored(argument).partition("=")
         if name == option:
-            return value if mark else arguments[index + 1] if index + 1 < len(arguments) else ""
-    return ""
+            following = arguments[index + 1 : index + 2]
+            found += [value] if mark else following
+    return found
 
 
-def _refuse_unknown_model(option: str, value: str) -> None:
-    """A plain name must be in the table; import paths and configurations are the parser's."""
+def _refuse_unknown_model(name: str) -> None:
+    """A plain name must be in the table."""
     from anogen.models import find_model
 
-    if option == "--model" and value.isidentifier():
-        find_model(value)
-
-
-def _refuse_aliases(option: str, value: str) -> None:
-    """A configuration needs no YAML aliases, and a few lines of them can stand for gigabytes."""
-    import yaml
-
-    if option != "--config" or not Path(value).is_file():
-        return
-    try:
-        events = yaml.parse(Path(value).read_text("utf-8"), yaml.SafeLoader)
-        aliases = [event.anchor for event in events if isinstance(event, yaml.AliasEvent)]
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{value}: not valid YAML: {' '.join(str(error).split())}") from error
-    if aliases:
-        raise UsageError(f"{value}: has the YAML alias *{aliases[0]}; write its value out instead")
+    if "." not in name:
+        find_model(name)
 
 
 def _config_of(arguments: list[str]) -> Path:
@@ -139,4 +145,4 @@ def _config_of(arguments: list[str]) -> Path:
     run = _value_of("--run", arguments)
     if not run:
         raise UsageError("--resume needs --run, the folder of the run to go on with")
-    return Run.open(run).path / "config.yaml"
+    return Run.open(run).inside("config.yaml")

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from anogen.data.corruptions import corrupt
-from anogen.data.files import Resize, load_path, read_idx_images, resize_pictures
+from anogen.data.files import is_folder, load_path, read_idx_images, resize_pictures
 from anogen.data.images import Images, Splits, split
-from anogen.errors import DataError, MachineError, UsageError, unknown_name
+from anogen.data.pictures import Background, Resize
+from anogen.errors import DataError, MachineError, UsageError, unknown_name, whole_number
 from anogen.folders import cache_dir
 from anogen.progress import Progress, say
 
@@ -88,19 +89,24 @@ def load_data(
     image_size: int | None = None,
     resize: Resize = "stretch",
     channels: int | None = None,
+    background: Background = "white",
+    bits: int | None = None,
     limit: int | None = None,
 ) -> Splits:
     """The training, validation and test images of a data set.
 
     Args:
-        data: `mnist`, `fashion-mnist`, `digits`, or a path to a folder of pictures, a `.npy` or
-            `.npz` array or an IDX file; `auto` takes MNIST where it can be found or fetched, else
+        data: `mnist`, `fashion-mnist`, `digits`, or a path to a folder of pictures (PNG, JPEG, BMP,
+            TIFF or WebP), a `.npy` or `.npz` array or an IDX file; `auto` takes MNIST where it can be found or fetched, else
             digits. `+transformation` may follow, several times: `mnist+blur`, `digits+rotation=45`.
         data_dir: where data sets lie (one folder each); default: the variable ANOGEN_DATA_DIR,
             else the user's cache folder, to which missing ones are downloaded.
         image_size: height and width to bring a folder's pictures to; default: their own.
         resize: `stretch` ignores the aspect ratio of pictures, `crop` keeps their centre.
         channels: 1 reads pictures as grey, 3 as RGB; default: grey where all are grey.
+        background: what shows through transparent pixels of pictures: `white`, `grey` or `black`.
+        bits: significant bits of 16-bit pictures, for cameras that fill 10 or 12 of them; default:
+            all 16, with a warning where that loses grey levels.
         limit: for a quick try, keep this many training images, and as large a share of the others;
             they are taken at even distances.
 
@@ -124,26 +130,36 @@ def load_data(
         "image_size": image_size,
         "resize": resize,
         "channels": channels,
+        "background": background,
+        "bits": bits,
         "limit": limit,
         "data_dir": None if data_dir is None else str(Path(data_dir).resolve()),
     }
-    if data_dir is not None and not Path(data_dir).is_dir():
-        raise DataError(f"{data_dir}: there is no such folder, named as data_dir")
+    if any(not isinstance(path, str | Path | None) for path in (data, data_dir)):  # from a file
+        raise UsageError(f"data and data_dir are names or paths, found {data!r} and {data_dir!r}")
+    if not str(data):
+        raise UsageError("data is empty; give the name of a data set or a path")
+    if data_dir is not None and not (str(data_dir) and is_folder(Path(data_dir))):
+        raise DataError(f"{str(data_dir)!r}: there is no such folder, named as data_dir")
+    if limit is not None:
+        whole_number("limit", limit)
     name, corruptions = _parse(str(data))
     if name == "auto":
         splits = _load_best(data_dir)
         source["data"] = "+".join([splits.name, *corruptions])
     elif name in DATASETS:
         splits = _load_named(name, data_dir)
-    elif Path(name).exists():
-        splits = load_path(Path(name), image_size, resize, channels)
+    elif _exists(name):
+        splits = load_path(Path(name), image_size, resize, channels, background, bits)
         source["data"] = "+".join([str(Path(name).resolve()), *corruptions])
     elif any(mark in name for mark in "/\\."):
         raise DataError(f"{name}: no such file or folder")
     else:
         raise unknown_name("data set", name, [*DATASETS, "auto"])
-    if (image_size or channels) and name in (*DATASETS, "auto"):
-        raise UsageError(f"{name}: image_size and channels apply to folders of pictures only")
+    if name in (*DATASETS, "auto") and (image_size or channels or bits or background != "white"):
+        raise UsageError(
+            f"{name}: image_size, channels, background and bits apply to folders of pictures only"
+        )
     if limit is not None:
         splits = splits.limited(limit)
     for corruption in corruptions:
@@ -185,7 +201,13 @@ def fetch(name: str, data_dir: str | Path | None = None, tries: int = 3) -> Path
     """
     source = DATASETS[name]
     assert isinstance(source, IdxSource)
-    folder = _places(data_dir)[0] / name
+    places = _places(data_dir)
+    if not places:
+        raise DataError(
+            f"{name} cannot be downloaded, because this user has no home folder for it; set "
+            f"{DATA_DIR_VARIABLE} or data_dir to a folder"
+        )
+    folder = places[0] / name
     for file, md5 in source.md5.items():
         if not (folder / file).is_file() or _md5(folder / file) != md5:
             _download(source.mirrors, file, md5, folder, tries)
@@ -194,8 +216,8 @@ def fetch(name: str, data_dir: str | Path | None = None, tries: int = 3) -> Path
 
 def _places(data_dir: str | Path | None) -> list[Path]:
     """Where to look, in order; a folder that is named comes first and is where downloads go."""
-    named = data_dir or os.environ.get(DATA_DIR_VARIABLE)
-    return [Path(named), cache_dir()] if named else [cache_dir()]
+    named, cache = data_dir or os.environ.get(DATA_DIR_VARIABLE), cache_dir()
+    return [*([Path(named)] if named else []), *([cache] if cache else [])]
 
 
 def base_of(data: str | Path) -> str:
@@ -212,9 +234,17 @@ def _parse(data: str) -> tuple[str, list[str]]:
     """Name or path, and transformations; a path that exists may itself hold a plus sign."""
     parts = data.split("+")
     for count in range(len(parts), 0, -1):
-        if Path("+".join(parts[:count])).exists():
+        if _exists("+".join(parts[:count])):
             return "+".join(parts[:count]), parts[count:]
     return parts[0], parts[1:]
+
+
+def _exists(name: str) -> bool:
+    """Whether there is something at a path that this user can see."""
+    try:
+        return bool(name) and Path(name).exists()
+    except (OSError, ValueError):  # too long, in a closed folder, with a NUL character
+        return False
 
 
 def _load_best(data_dir: str | Path | None) -> Splits:

@@ -1,25 +1,22 @@
 """Image files of the user's own: a folder of pictures, NumPy arrays, raw IDX files."""
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anogen.data.idx import is_idx, read_idx
 from anogen.data.images import Images, Pixels, Splits, images_from_array, label, split
-from anogen.errors import DataError, UsageError, unknown_name
-from anogen.progress import Progress
+from anogen.data.pictures import Background, Pictures, Resize, Walk, check_regular, walk
+from anogen.errors import DataError, UsageError
+from anogen.progress import Progress, say
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-Resize = Literal["stretch", "crop"]
-
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".joblib"}
-MAX_PICTURE_PIXELS = 50_000_000
-"""A larger picture is refused from its header, before a byte of it is decoded."""
+MAX_DEFLATE_RATIO = 1100
+"""A member of an archive that claims to be compressed better than this is not read."""
+VALIDATION_NAMES = ("val", "valid", "validation")
 
 
 def load_path(
@@ -27,37 +24,50 @@ def load_path(
     image_size: int | None = None,
     resize: Resize = "stretch",
     channels: int | None = None,
+    background: Background = "white",
+    bits: int | None = None,
 ) -> Splits:
     """Splits of whatever images lie at a path.
 
     Args:
-        path: a folder of PNG/JPEG pictures (sub-folders are labels; sub-folders named `train` and
+        path: a folder of pictures (sub-folders are labels; sub-folders named `train`, `val` and
             `test` are those splits), a folder of IDX files named as MNIST's are, or one `.npy`,
             `.npz` or IDX file.
-        image_size: height and width to bring pictures to; None keeps theirs.
-        resize: `"stretch"` ignores the aspect ratio, `"crop"` keeps the centre.
-        channels: 1 for grey, 3 for RGB; None keeps grey where every picture is grey.
+        image_size: as in `Pictures`; likewise the others.
 
     Raises:
         DataError: nothing usable is there; the message says what is wrong with which file.
     """
-    if resize not in get_args(Resize):
-        raise unknown_name("resize", resize, get_args(Resize))
-    if image_size is not None and image_size < 1:
-        raise UsageError(f"image_size must be positive, found {image_size}")
-    if path.is_dir():
-        return _load_folder(path, image_size, resize, channels)
-    if image_size is not None or channels is not None:
-        raise UsageError(f"{path}: image_size and channels apply to folders of pictures only")
-    if path.suffix == ".npz":
+    pictures = Pictures(image_size, resize, channels, background, bits)
+    if is_folder(path):
+        return _load_folder(path, pictures)
+    if pictures != Pictures(resize=resize):
+        raise UsageError(
+            f"{path}: image_size, channels, background and bits apply to folders of pictures only"
+        )
+    check_regular(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
         return _load_npz(path)
-    if path.suffix == ".npy":
+    if suffix == ".npy":
         return split(images_from_array(_open_npy(path), path.stem))
     if is_idx(path):
         return split(read_idx_images(path))
-    if path.suffix in PICKLE_SUFFIXES:
+    if suffix in PICKLE_SUFFIXES:
         raise DataError(f"{path}: pickles can run code and are never opened; save as .npy instead")
     raise DataError(f"{path}: not a folder, .npy, .npz or IDX file")
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder at a path.
+
+    Raises:
+        DataError: nobody can tell, as where the name is too long or a folder above is closed.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def read_idx_images(path: Path, name: str | None = None, classes: tuple[str, ...] = ()) -> Images:
@@ -90,25 +100,37 @@ def resize_pictures(pixels: Pixels, size: int) -> Pixels:
     return np.stack([np.asarray(picture) for picture in scaled])
 
 
-def _load_folder(
-    folder: Path, image_size: int | None, resize: Resize, channels: int | None
-) -> Splits:
+def _load_folder(folder: Path, pictures: Pictures) -> Splits:
     idx = {kind: _idx_images_in(folder, kind) for kind in ("train", "t10k")}
     if idx["train"] is not None:
         test = idx["t10k"] and read_idx_images(idx["t10k"], folder.name)
         return split(read_idx_images(idx["train"], folder.name), test)
-    if all(pictures_in(folder / part) for part in ("train", "test")):
-        train, test = (
-            _read_pictures(folder / part, folder.name, image_size, resize, channels)
-            for part in ("train", "test")
-        )
-        if train.classes != test.classes:
+    parts = _parts(folder)
+    if "train" not in parts or len(parts) < 2:
+        return split(_read_pictures(walk(folder), folder.name, pictures))
+    images = {name: _read_pictures(found, folder.name, pictures) for name, found in parts.items()}
+    first = images["train"]
+    for name, other in images.items():
+        if other.classes != first.classes:
             raise DataError(
-                f"{folder}: train has the labels {', '.join(train.classes) or 'none'}, "
-                f"test {', '.join(test.classes) or 'none'}; make them the same"
+                f"{folder}: train has the labels {', '.join(first.classes) or 'none'}, "
+                f"{name} {', '.join(other.classes) or 'none'}; make them the same"
             )
-        return split(train, test)
-    return split(_read_pictures(folder, folder.name, image_size, resize, channels))
+        if other.shape != first.shape:
+            raise DataError(f"{folder}: {name} images are {other.shape}, others {first.shape}")
+    if "validation" in images and "test" in images:
+        return Splits(first, images["validation"], images["test"])
+    if "validation" in images:
+        say(f"{folder}: there is no test folder; val serves as test, and validation images are "
+            "held out of train")  # fmt: skip
+    return split(first, images.get("test") or images["validation"])
+
+
+def _parts(folder: Path) -> dict[str, Walk]:
+    """The sub-folders train, validation and test of a folder, as far as they hold pictures."""
+    named = {"train": "train", "test": "test", **dict.fromkeys(VALIDATION_NAMES, "validation")}
+    found = {part: walk(folder / name) for name, part in named.items() if (folder / name).is_dir()}
+    return {part: each for part, each in found.items() if each.files}
 
 
 def _idx_images_in(folder: Path, kind: str) -> Path | None:
@@ -116,35 +138,30 @@ def _idx_images_in(folder: Path, kind: str) -> Path | None:
     return next((folder / name for name in names if (folder / name).exists()), None)
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """Every PNG and JPEG below a folder, in the order of their names, hidden ones left out."""
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-    return sorted(path for path in files if not path.name.startswith("."))
-
-
-def _read_pictures(
-    folder: Path, name: str, image_size: int | None, resize: Resize, channels: int | None
-) -> Images:
-    files = pictures_in(folder)
-    if not files:
-        raise DataError(f"{folder}: no PNG or JPEG picture in it")
-    if channels not in (None, 1, 3):
-        raise UsageError(f"channels must be 1 (grey) or 3 (RGB), found {channels}")
-    pictures: list[NDArray[np.uint8]] = []
-    with Progress(f"reading {name}", len(files), "pictures") as bar:
-        for path in files:
-            pictures.append(read_picture(path, image_size, resize, channels))
-            if pictures[-1].shape[:2] != pictures[0].shape[:2]:
+def _read_pictures(found: Walk, name: str, pictures: Pictures) -> Images:
+    folder = found.folder
+    found.say_left_out()
+    if not found.files:
+        raise DataError(f"{folder}: no picture in it ({found.wanted})")
+    arrays: list[NDArray[np.uint8]] = []
+    with Progress(f"reading {name}", len(found.files), "pictures") as bar:
+        for path in found.files:
+            arrays.append(pictures.read(path))
+            if arrays[-1].shape[:2] != arrays[0].shape[:2]:
                 raise DataError(
-                    f"{path}: {_size(pictures[-1])} pixels, but {files[0]} has "
-                    f"{_size(pictures[0])}; set image_size (and resize) to bring all to one size"
+                    f"{path}: {_size(arrays[-1])} pixels, but {found.files[0]} has "
+                    f"{_size(arrays[0])}; set image_size (and resize) to bring all to one size"
                 )
             bar.advance(1)
-    if len({picture.shape[2] for picture in pictures}) > 1:
-        pictures = [np.broadcast_to(picture, (*picture.shape[:2], 3)) for picture in pictures]
-    pixels = np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))
-    folders = [path.relative_to(folder).parts[0] for path in files if path.parent != folder]
-    if len(folders) < len(files):
+    pictures.warn_of_unused_bits(str(folder))
+    if len({array.shape[2] for array in arrays}) > 1:
+        arrays = [np.broadcast_to(array, (*array.shape[:2], 3)) for array in arrays]
+    pixels = np.ascontiguousarray(np.stack(arrays).transpose(0, 3, 1, 2))
+    folders = [path.relative_to(folder).parts[0] for path in found.files if path.parent != folder]
+    if len(folders) < len(found.files):
+        if folders:
+            say(f"{folder}: {len(found.files) - len(folders)} of {len(found.files)} pictures lie "
+                "in no sub-folder, so that sub-folders are not taken for labels")  # fmt: skip
         return Images(pixels, name)
     classes, labels = np.unique(folders, return_inverse=True)
     return Images(pixels, name, labels.astype(np.int64), tuple(map(str, classes)))
@@ -157,56 +174,29 @@ def _size(picture: NDArray[np.uint8]) -> str:
 def read_picture(
     path: Path, image_size: int | None, resize: Resize, channels: int | None
 ) -> NDArray[np.uint8]:
-    """One picture as uint8 `[h, w, c]`, refused from its header where it is too large.
-
-    Raises:
-        DataError: it is damaged, too large, or no PNG or JPEG.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    Image.MAX_IMAGE_PIXELS, limit = None, Image.MAX_IMAGE_PIXELS  # our own limit, below
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
-            if picture.width * picture.height > MAX_PICTURE_PIXELS:
-                raise DataError(
-                    f"{path}: {picture.width}×{picture.height} pixels; pictures over "
-                    f"{MAX_PICTURE_PIXELS // 1_000_000} megapixels are refused, make it smaller"
-                )
-            picture = _to_8_bit(ImageOps.exif_transpose(picture))
-            grey = channels == 1 or (channels is None and picture.mode in ("1", "L", "LA"))
-            image = picture.convert("L" if grey else "RGB")
-            if image_size is not None:
-                size = (image_size, image_size)
-                image = ImageOps.fit(image, size) if resize == "crop" else image.resize(size)
-            array = np.asarray(image)
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path}: not a PNG or JPEG picture, or a damaged one") from error
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: damaged picture ({error})") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-    return array[:, :, None] if array.ndim == 2 else array
-
-
-def _to_8_bit(picture: "Image.Image") -> "Image.Image":
-    """16-bit grey pictures by their upper byte; Pillow's own conversion would clip them."""
-    from PIL import Image
-
-    if not picture.mode.startswith("I"):
-        return picture
-    return Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
+    """One picture as uint8 `[h, w, c]`; see `Pictures`, which also says how to read many."""
+    pictures = Pictures(image_size, resize, channels)
+    pixels = pictures.read(path)
+    pictures.warn_of_unused_bits(str(path))
+    return pixels
 
 
 def _open_npy(path: Path) -> NDArray[Any]:
     """The array, mapped from the file; object arrays are pickles and are refused."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path}: not a readable .npy array ({error})") from error
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a damaged header makes NumPy raise many kinds
+        raise DataError(f"{path}: not a readable .npy array ({_first_line(error)})") from error
+    return _sound(array, str(path))
+
+
+def _sound(array: Any, name: str) -> NDArray[Any]:
+    """What was read, if it is an array of something."""
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{name}: holds no array")
+    if not array.dtype.itemsize or array.dtype.hasobject or min(array.shape, default=0) < 0:
+        raise DataError(f"{name}: an array of {array.dtype} {list(array.shape)} holds no numbers")
+    return array
 
 
 def open_array(path: Path) -> NDArray[Any]:
@@ -215,37 +205,93 @@ def open_array(path: Path) -> NDArray[Any]:
     Raises:
         DataError: not such a file, or a damaged one.
     """
-    if path.suffix == ".npy":
+    check_regular(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
         return _open_npy(path)
-    if path.suffix == ".npz":
-        arrays = _open_npz(path)
-        names = [name for name in ("images", "x_test") if name in arrays] or list(arrays)
-        if not names:
-            raise DataError(f"{path}: there is no array in it")
-        return arrays[names[0]]
-    if path.is_file() and is_idx(path):
+    if suffix == ".npz":
+        with _Archive(path) as archive:
+            names = [name for name in ("images", "x_test") if name in archive.names]
+            names += archive.names
+            if not names:
+                raise DataError(f"{path}: there is no array in it")
+            return archive.read(names[0])
+    if is_idx(path):
         return read_idx(path)
     raise DataError(f"{path}: not a picture, a folder, or a .npy, .npz or IDX file")
 
 
-def _open_npz(path: Path) -> dict[str, NDArray[Any]]:
+class _Archive:
+    """The arrays of a `.npz` file, each read when it is asked for, within bounds."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._archive: Any = np.load(path, allow_pickle=False)
+            self.names: list[str] = list(self._archive.files)
+        except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged archive
+            raise self._damaged(error) from error
+
+    def __enter__(self) -> "_Archive":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def read(self, name: str) -> NDArray[Any]:
+        """One array.
+
+        Raises:
+            DataError: it is damaged, no array, or larger than this machine's memory.
+        """
+        try:
+            self._refuse_bomb(name)
+            return _sound(self._archive[name], f"{self._path}, {name}")
+        except DataError:
+            raise
+        except Exception as error:
+            raise self._damaged(error) from error
+
+    def _refuse_bomb(self, name: str) -> None:
+        members = {member.filename: member for member in self._archive.zip.infolist()}
+        member = members.get(f"{name}.npy") or members[name]
+        if member.file_size > member.compress_size * MAX_DEFLATE_RATIO + 1024:
+            raise DataError(f"{self._path}: {name} claims {member.file_size:,} bytes, which what "
+                            "is there cannot hold")  # fmt: skip
+        if member.file_size > _memory_bytes():
+            raise DataError(
+                f"{self._path}: {name} has {member.file_size:,} bytes, more than this machine's "
+                "memory; save it as .npy, which is read in parts"
+            )
+
+    def _damaged(self, error: Exception) -> DataError:
+        return DataError(f"{self._path}: not a readable .npz archive ({_first_line(error)})")
+
+
+def _memory_bytes() -> int:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged archive
-        raise DataError(f"{path}: not a readable .npz archive ({error})") from error
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return 1 << 34
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _load_npz(path: Path) -> Splits:
     """An archive of `x_train`, `y_train`, `x_test`, `y_test`; `images`, `labels`; or one array."""
-    arrays = _open_npz(path)
-    if "x_train" in arrays:
-        return _keras_splits(arrays, path.stem)
-    key = next(iter(arrays)) if len(arrays) == 1 else "images"
-    if key not in arrays:
-        found = ", ".join(arrays) or "nothing"
-        raise DataError(f"{path}: expected x_train/x_test or images, found {found}")
-    return split(images_from_array(arrays[key], path.stem, arrays.get("labels")))
+    with _Archive(path) as archive:
+        if "x_train" in archive.names:
+            wanted = [f"{kind}_{part}" for kind in "xy" for part in ("train", "test")]
+            arrays = {name: archive.read(name) for name in wanted if name in archive.names}
+            return _keras_splits(arrays, path.stem)
+        key = archive.names[0] if len(archive.names) == 1 else "images"
+        if key not in archive.names:
+            found = ", ".join(archive.names) or "nothing"
+            raise DataError(f"{path}: expected x_train/x_test or images, found {found}")
+        labels = archive.read("labels") if "labels" in archive.names else None
+        return split(images_from_array(archive.read(key), path.stem, labels))
 
 
 def _keras_splits(arrays: dict[str, NDArray[Any]], name: str) -> Splits:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from anogen.data.pictures import check_regular
 from anogen.errors import DataError
 
 MAX_DEFLATE_RATIO = 1032
@@ -30,6 +31,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
     Source: http://yann.lecun.com/exdb/mnist, "File formats"; RFC 1952 for gzip.
     """
+    check_regular(path)
     try:
         with path.open("rb") as file:
             start = file.read(16)

@@ -57,8 +57,12 @@ class Calibration:
 
         For an exchangeable image P(p ≤ α) ≤ α for every α.
 
+        Raises:
+            DataError: a score is NaN, which is neither near nor far.
+
         Source: Vovk et al. 2005, chapter 2; Bates et al. 2023, equation 1.
         """
+        refuse_nan(scores)
         above = len(self.scores) - np.searchsorted(self.scores, scores, side="left")
         return (1 + above) / (len(self.scores) + 1)
 
@@ -87,6 +91,22 @@ class Calibration:
         tail = (1 - confidence) / 2
         low, high = beta.ppf([tail, 1 - tail], k, n + 1 - k)
         return float(low), float(high)
+
+
+def refuse_nan(scores: Values) -> Values:
+    """The scores, if none is NaN.
+
+    Raises:
+        DataError: one is, with its place.
+
+    >>> refuse_nan(np.array([1.0, np.nan]))
+    Traceback (most recent call last):
+    anogen.errors.DataError: the score of example 1 is NaN; choose another score
+    """
+    bad = np.flatnonzero(np.isnan(scores))
+    if len(bad):
+        raise DataError(f"the score of example {bad[0]} is NaN; choose another score")
+    return scores
 
 
 def allowed(rate: float, n: int) -> int:
@@ -127,6 +147,7 @@ def discoveries(p_values: Values, rate: float) -> NDArray[np.bool_]:
     """
     if not 0 < rate < 1:
         raise UsageError(f"a false-discovery rate lies between 0 and 1, found {rate}")
+    refuse_nan(p_values)
     order = np.argsort(p_values, kind="stable")
     limits = rate * np.arange(1, len(p_values) + 1) / len(p_values)
     below = np.flatnonzero(p_values[order] <= limits)

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from anogen.checkpoint import hash_of_tensors, load_checkpoint, save_checkpoint
 from anogen.data.images import Images, Splits, expect
-from anogen.detection.calibration import Calibration, discoveries
+from anogen.detection.calibration import Calibration, discoveries, refuse_nan
 from anogen.detection.scores import FUSED, SCORES, available, fit_scores, score_images
 from anogen.detection.scores.fused import statistics
 from anogen.detection.view import State
 from anogen.device import choose_device
-from anogen.errors import MachineError, UsageError, unknown_name
+from anogen.errors import AnogenError, MachineError, UsageError, unknown_name
 from anogen.models import build_model
 from anogen.models.base import GenerativeModel
 from anogen.progress import say
@@ -152,7 +152,7 @@ class Detector:
             UsageError: a rate that the calibration cannot support.
         """
         threshold = self.calibration.threshold(false_positive_rate)
-        return (self.score(images) > threshold).astype(np.int64)
+        return (refuse_nan(self.score(images)) > threshold).astype(np.int64)
 
     def discover(self, images: Images, false_discovery_rate: float = 0.1) -> NDArray[np.bool_]:
         """Which images of a batch to call out so that this share of the calls is expected false."""
@@ -182,31 +182,63 @@ class Detector:
         return hash_of_tensors(self.model.state_dict())
 
     @classmethod
-    def load(cls, folder: str | Path, model: GenerativeModel, device: str = "auto") -> "Detector":
+    def load(
+        cls,
+        folder: str | Path,
+        model: GenerativeModel,
+        device: str = "auto",
+        *,
+        allow_code: bool = False,
+    ) -> "Detector":
         """What `save` wrote, with the model that it was fitted for.
 
+        Args:
+            folder: of the detector.
+            model: as it was then.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            allow_code: for companions that are not anogen's own models; as in `Run.load_model`.
+
         Raises:
-            UsageError: the model cannot give the score.
+            UsageError: the model cannot give the score, or a companion's class may not be imported.
             StaleDetectorError: it was calibrated for other weights, or by another version.
             MachineError: there is none, or it is damaged.
         """
         tensors, state = load_checkpoint(Path(folder))
         if state.get("format") != FORMAT:
             raise StaleDetectorError(f"{folder}: of another version of anogen; calibrate again")
-        companions = [
-            _rebuilt(made, tensors[f"companion_{index}"])
-            for index, made in enumerate(state["companions"])
-        ]
-        refuse_unfit(model, state["score"], companions)
-        calibration = Calibration(tensors["calibration"]["scores"].numpy())
-        learnt = tensors.get("state", {})
-        target = choose_device(device)
-        made = cls(model.eval(), state["score"], learnt, calibration, target, companions)
+        try:
+            made = cls._of(tensors, state, model, choose_device(device), allow_code)
+        except AnogenError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise MachineError(
+                f"{folder}: damaged; remove it, and the detector is made again"
+            ) from error
         if made.weights_sha256 != state["weights_sha256"]:
             raise StaleDetectorError(f"{folder}: calibrated for other weights; calibrate again")
         if made.name == FUSED and state["statistics"] != statistics(SCORES, model):
             raise StaleDetectorError(f"{folder}: made of other statistics; calibrate again")
         return made
+
+    @classmethod
+    def _of(
+        cls,
+        tensors: Mapping[str, State],
+        state: Mapping[str, Any],
+        model: GenerativeModel,
+        device: torch.device,
+        allow_code: bool,
+    ) -> "Detector":
+        companions = [
+            _rebuilt(made, tensors[f"companion_{index}"], allow_code)
+            for index, made in enumerate(state["companions"])
+        ]
+        refuse_unfit(model, str(state["score"]), companions)
+        if not isinstance(state["statistics"], list) or "weights_sha256" not in state:
+            raise TypeError("a detector names its statistics and its weights")
+        calibration = Calibration.of(tensors["calibration"]["scores"].double().numpy())
+        learnt = tensors.get("state", {})
+        return cls(model.eval(), state["score"], learnt, calibration, device, companions)
 
     @classmethod
     def of_run(
@@ -218,8 +250,11 @@ class Detector:
         companions: Sequence[GenerativeModel] = (),
         data_dir: str | Path | None = None,
         device: str = "auto",
+        allow_code: bool = False,
     ) -> "Detector":
         """A run's own detector from its folder; made and kept there where there is none that fits.
+
+        In a folder that cannot be written it is made each time.
 
         Args:
             run: a trained one.
@@ -228,26 +263,31 @@ class Detector:
             companions: other models, for the scores that need them; then it is made anew.
             data_dir: where data sets lie, for the calibration.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            allow_code: as in `Run.load_model`.
 
         Raises:
             UsageError: the model cannot give the score.
             DataError: it must be calibrated and the run's data is not there.
         """
-        model, folder = run.load_model(checkpoint), run.detector(score)
+        refuse_unknown(score)
+        model, folder = run.load_model(checkpoint, allow_code=allow_code), run.detector(score)
         if folder.exists() and not companions:
             try:
-                return cls.load(folder, model, device)
+                return cls.load(folder, model, device, allow_code=allow_code)
             except StaleDetectorError as error:
                 say(str(error))
         refuse_unfit(model, score, companions)
         say(f"calibrating {score} on the validation images of {run.path}")
         made = cls.fit(model, run.load_data(data_dir), score, device, companions)
-        made.save(folder)
+        try:
+            made.save(folder)
+        except MachineError as error:
+            say(f"the detector is not kept, and will be calibrated again next time: {error}")
         return made
 
 
-def _rebuilt(made: dict[str, Any], weights: State) -> GenerativeModel:
-    model = build_model(**made)
+def _rebuilt(made: dict[str, Any], weights: State, allow_code: bool) -> GenerativeModel:
+    model = build_model(**made, allow_code=allow_code)
     model.load_state_dict(weights)
     return model.eval()
 
@@ -291,12 +331,17 @@ def warn_of_difference(
         )
 
 
+def refuse_unknown(score: str) -> None:
+    """Raise a `UsageError` if there is no such score."""
+    if score not in SCORES:
+        raise unknown_name("score", str(score), SCORES)
+
+
 def refuse_unfit(
     model: GenerativeModel, score: str, companions: Sequence[GenerativeModel] = ()
 ) -> None:
     """Raise a `UsageError` if there is no such score, or the models cannot give it."""
-    if score not in SCORES:
-        raise unknown_name("score", score, SCORES)
+    refuse_unknown(score)
     if not SCORES[score].fits(model):
         raise UsageError(
             f"{type(model).__name__} cannot give the score {score}; it has "

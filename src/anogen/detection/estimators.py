@@ -1,4 +1,4 @@
-"""The detector in the clothes of scikit-learn (+1/−1) and of PyOD (0/1): for images and tables."""
+"""scikit-learn's (+1/−1) and PyOD's (0/1) wrappers of the detector, for images and tables."""
 
 import tempfile
 from pathlib import Path
@@ -15,30 +15,39 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from anogen.data.images import Images, Splits, images_from_array, images_from_table
-from anogen.detection.calibration import allowed
+from anogen.data.images import Images, Splits, images_from_array
+from anogen.data.tables import Scaling
+from anogen.detection.calibration import allowed, refuse_nan
 from anogen.detection.detector import Detector, refuse_unfit
-from anogen.detection.scores import FUSED
+from anogen.detection.export import export_onnx
+from anogen.detection.scores import FUSED, SCORES
 from anogen.detection.view import is_table
-from anogen.errors import Interrupted, UsageError
+from anogen.device import memory_advice, own_randomness
+from anogen.errors import (
+    DivergenceError,
+    Interrupted,
+    UsageError,
+    finite_number,
+    whole_number,
+)
 from anogen.models import find_model
+from anogen.models.base import GenerativeModel
 from anogen.progress import silence
 from anogen.training.fit import fit
 
-SQUASH = 3.0
-"""A table's values this many standard deviations from their median lie at tanh 1 of the range."""
-QUARTILES = 1.349
-"""The distance between the quartiles of a Gaussian of standard deviation 1."""
 MIN_TRAINING = 10
 """With fewer rows left for training, calibration is on the training rows themselves."""
+TABLE_DEFAULT = "row_neighbours"
+"""The default score of tables. Training rows often have among them what shall be found; a net
+learns those rows too, and then calls them normal. See docs/guides/tables.md."""
 
 
 class _Estimator(BaseEstimator):
-    """What both faces share: arrays in, a trained and calibrated `Detector` inside."""
+    """What both wrappers share: arrays in, a trained and calibrated `Detector` inside."""
 
     def __init__(
         self,
-        model: str = "VAE",
+        model: str | type[GenerativeModel] = "VAE",
         *,
         score_name: str | None = None,
         epochs: int = 20,
@@ -62,17 +71,68 @@ class _Estimator(BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "detector_")
 
+    @property
+    def model_(self) -> GenerativeModel:
+        """The fitted model."""
+        check_is_fitted(self)
+        return self.detector_.model
+
+    def export(
+        self,
+        path: str | Path,
+        X: Any,
+        false_positive_rate: float | None = None,  # noqa: N803
+    ) -> float:
+        """Write the fitted detector as one ONNX graph; see `anogen.detection.export.export_onnx`.
+
+        Of a table the graph takes `rows`, float64 `[n, columns]`, as `predict` does.
+
+        Args:
+            path: a name ending in `.onnx`.
+            X: rows or images on which the graph must give the same scores.
+            false_positive_rate: by which labels are given; default: the estimator's own.
+        """
+        check_is_fitted(self)
+        rate = self._rate if false_positive_rate is None else false_positive_rate
+        images = self._images(X, new=False)
+        scaling = None if self._pictures else Scaling(self.centre_, self.spread_)
+        with silence():
+            return export_onnx(self.detector_, path, images, rate, scaling=scaling)
+
+    @property
+    def _rate(self) -> float:
+        raise NotImplementedError
+
+    def _fit(self, x: Any) -> Self:
+        """Fit a new estimator of these parameters, and take over all of it at once.
+
+        So a fit that is refused or interrupted leaves the estimator as it was, and nothing of an
+        earlier fit stays after one that succeeds.
+        """
+        fresh = type(self)(**self.get_params(deep=False))
+        fresh._train(x, self._rate)
+        fresh._after_training(x)
+        own = {key: value for key, value in vars(self).items() if not _is_fitted_name(key)}
+        self.__dict__ = {**own, **vars(fresh)}
+        return self
+
+    def _after_training(self, x: Any) -> None:
+        """Set what depends on the fitted detector."""
+
     def _train(self, x: Any, rate: float) -> None:
         """Fit model, score and calibration, so that a false-positive rate can be supported."""
-        if not 0 < rate <= 0.5 or not 0 < self.held_out < 1:
-            raise UsageError(
-                f"rates must lie in (0, 0.5] and held_out between 0 and 1, found {rate} and "
-                f"{self.held_out}"
-            )
+        rate, held_out_share = self._checked_rates(rate)
+        epochs = whole_number("epochs", self.epochs)
+        if epochs < 1:
+            raise UsageError(f"epochs must be positive, found {epochs}")
+        batch_size = whole_number("batch_size", self.batch_size)
+        given: Any = self.options or {}
+        if not isinstance(given, dict):
+            raise UsageError(f"options must be a dict of the model's arguments, found {given!r}")
         images = self._images(x, new=True)
         random = check_random_state(self.random_state)
         order = random.permutation(len(images))
-        needed = max(round(self.held_out * len(order)), int(np.ceil(1 / rate)))
+        needed = max(round(held_out_share * len(order)), int(np.ceil(1 / rate)))
         if len(order) - needed >= MIN_TRAINING:
             held_out, rest = order[:needed], order[needed:]
         else:
@@ -81,47 +141,114 @@ class _Estimator(BaseEstimator):
         known = images[np.sort(rest)]
         data = Splits(known, images[np.sort(held_out)], known)
         seed = int(random.randint(2**31 - 1))
-        with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder, silence():
+        kind = self.model if isinstance(self.model, type) else find_model(str(self.model))
+        score = self._score_for(kind, is_table(images.shape))
+        with own_randomness(), tempfile.TemporaryDirectory() as folder, silence():
             torch.manual_seed(seed)
-            model = find_model(self.model)(images.shape, **(self.options or {}))
-            usual = "squared_error" if is_table(images.shape) else FUSED
-            score = self.score_name or usual
+            with memory_advice("choose a smaller model with options"):
+                model = kind(images.shape, **given)
             refuse_unfit(model, score)
-            try:
-                fit(
-                    model, data, Path(folder) / "run", epochs=self.epochs,
-                    batch_size=self.batch_size, learning_rate=self.learning_rate, seed=seed,
-                    device=self.device,
-                )  # fmt: skip
-            except Interrupted as stop:  # a grid search would take an error for a bad fit
-                if stop.signal_number == SIGINT:
-                    raise KeyboardInterrupt from None
-                raise SystemExit(stop.exit_code) from None
+            if _needs_training(score):
+                self._train_model(model, data, Path(folder) / "run", epochs, batch_size, seed)
             model.requires_grad_(False)
             self.detector_ = Detector.fit(model, data, score, self.device)
 
+    def _checked_rates(self, rate: Any) -> tuple[float, float]:
+        rate, held_out = finite_number("the rate", rate), finite_number("held_out", self.held_out)
+        if not 0 < rate <= 0.5 or not 0 < held_out < 1:
+            raise UsageError(
+                f"rates must lie in (0, 0.5] and held_out between 0 and 1, found {rate} and "
+                f"{held_out}"
+            )
+        return rate, held_out
+
+    def _score_for(self, kind: type[GenerativeModel], table: bool) -> str:
+        """The score that was asked for, or the default of images or of tables."""
+        if self.score_name is not None:
+            return self.score_name
+        if not table:
+            return FUSED
+        if self.model != "VAE":  # somebody wants this very model, and the default needs none
+            raise UsageError(
+                f"{kind.__name__} has no default score on a table: the default there, "
+                f"{TABLE_DEFAULT}, uses no model; choose a score_name, such as fused"
+            )
+        return TABLE_DEFAULT
+
+    def _train_model(
+        self,
+        model: GenerativeModel,
+        data: Splits,
+        run: Path,
+        epochs: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        try:
+            fit(
+                model, data, run, epochs=epochs, batch_size=batch_size,
+                learning_rate=self.learning_rate, seed=seed, device=self.device,
+            )  # fmt: skip
+        except DivergenceError as error:  # without the folder, which is gone in a moment
+            raise DivergenceError(error.what, "", error.advice) from None
+        except Interrupted as stop:  # a grid search would take an error for a bad fit
+            if stop.signal_number == SIGINT:
+                raise KeyboardInterrupt from None
+            raise SystemExit(stop.exit_code) from None
+
     def _surprise(self, x: Any) -> NDArray[np.float64]:
+        """Scores, higher meaning further out: float64 `[n]`."""
         check_is_fitted(self)
         with silence():
-            return self.detector_.score(self._images(x, new=False))
+            return refuse_nan(self.detector_.score(self._images(x, new=False)))
 
     def _images(self, x: Any, *, new: bool) -> Images:
         """Rows of a table squashed to [0, 1], or images of any usual layout."""
+        if isinstance(x, Images | Splits):
+            raise UsageError(
+                f"an estimator takes arrays; give the pixels of anogen.{type(x).__name__}, such as "
+                "images.pixels, or use anogen.Detector"
+            )
+        if isinstance(x, list | tuple) and any(np.ndim(each) > 1 for each in x):
+            raise UsageError(
+                "found a list of images; give one array [n, h, w], such as numpy.stack(images)"
+            )
         pictures = len(getattr(x, "shape", ())) > 2
-        if not new and pictures != (not is_table(self.detector_.model.shape)):
+        if not new and pictures != self._pictures:
             kinds = ("a table", "images")
-            raise UsageError(f"fitted on {kinds[not pictures]}, now given {kinds[pictures]}")
+            hint = ""
+            if self._pictures and len(getattr(x, "shape", ())) == 2:
+                hint = "; a single image is image[None]"
+            raise UsageError(
+                f"fitted on {kinds[self._pictures]}, now given {kinds[pictures]}{hint}"
+            )
+        if new:
+            self._pictures = pictures
         if pictures:
-            return images_from_array(np.asarray(x), "images")
+            found = images_from_array(np.asarray(x), "images")
+            if new:
+                self.n_features_in_ = int(np.prod(found.shape))
+            return found
+        rows: Any = x
         checked: Any = validate_data(
-            self, x, reset=new, dtype=np.float64, ensure_min_samples=2 if new else 1
+            self, rows, reset=new, dtype=np.float64, ensure_min_samples=2 if new else 1
         )
         if new:
-            low, self.centre_, high = np.percentile(checked, [25, 50, 75], axis=0)
-            spread = np.where(high > low, (high - low) / QUARTILES, checked.std(0))
-            self.spread_ = np.where(spread > 0, spread, 1.0)
-        scaled = np.tanh((checked - self.centre_) / (SQUASH * self.spread_))
-        return images_from_table(0.5 + 0.5 * scaled)
+            scaling = Scaling.of(checked)
+            self.centre_, self.spread_ = scaling.centre, scaling.spread
+        return Scaling(self.centre_, self.spread_).images(checked)
+
+
+def _is_fitted_name(name: str) -> bool:
+    """Whether an attribute is something that `fit` sets."""
+    return name in ("_pictures", "_mu", "_sigma") or (
+        name.endswith("_") and not name.startswith("_")
+    )
+
+
+def _needs_training(score: str) -> bool:
+    """Whether a score asks anything of the model."""
+    return score == FUSED or bool(SCORES[score].needs)
 
 
 class OutlierDetector(OutlierMixin, _Estimator):
@@ -132,12 +259,15 @@ class OutlierDetector(OutlierMixin, _Estimator):
     Tables are centred on their medians, scaled by their quartiles, so that a few huge values change
     nothing, and squashed, x ↦ ½ + ½ tanh(z / 3); images are taken as they are.
 
+    A fit that fails or is interrupted leaves the estimator as it was.
+
     Args:
-        model: a name in `anogen.MODELS` or an import path.
+        model: a name in `anogen.MODELS`, or a class of your own.
         false_positive_rate: share of rows that belong and may be called out.
-        score_name: a name in `anogen.SCORES` that the model can give; default: `fused` for images
-            and `squared_error` for tables, whose training rows often have among them what shall be
-            found, and a density would learn it.
+        score_name: a name in `anogen.SCORES` that the model can give; default: `fused` for images,
+            and for tables `row_neighbours`, the distance to the fifth nearest training row. That
+            one needs no model, so that none is trained: training rows often have among them what
+            shall be found, which a net learns with the rest.
         epochs: passes over the training rows.
         batch_size: rows per step.
         learning_rate: Adam's.
@@ -151,19 +281,25 @@ class OutlierDetector(OutlierMixin, _Estimator):
     Attributes:
         detector_: the fitted `anogen.Detector`.
         offset_: what `decision_function` subtracts from `score_samples`.
-        n_features_in_: columns of the table.
+        model_: its model.
+        n_features_in_: columns of the table, or values of an image.
+
+    Raises:
+        UsageError: an argument of the wrong kind or out of its range, or a model that cannot give
+            the score.
+        TrainingError: a loss is not finite, or memory ran out.
 
     Examples:
         >>> import numpy as np
         >>> rows = np.random.default_rng(0).normal(size=(200, 4))
-        >>> detector = OutlierDetector(epochs=5).fit(rows)
+        >>> detector = OutlierDetector().fit(rows)
         >>> detector.predict(np.full((1, 4), 30.0)).tolist()
         [-1]
     """
 
     def __init__(
         self,
-        model: str = "VAE",
+        model: str | type[GenerativeModel] = "VAE",
         *,
         false_positive_rate: float = 0.1,
         score_name: str | None = None,
@@ -184,9 +320,14 @@ class OutlierDetector(OutlierMixin, _Estimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803, ARG002
         """Train and calibrate on rows `[n, columns]` or images; `y` is not used."""
-        self._train(X, self.false_positive_rate)
+        return self._fit(X)
+
+    @property
+    def _rate(self) -> float:
+        return self.false_positive_rate
+
+    def _after_training(self, x: Any) -> None:
         self.offset_ = -self.detector_.calibration.threshold(self.false_positive_rate)
-        return self
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """The score with its sign turned, float64 `[n]`: lower means further out."""
@@ -204,12 +345,11 @@ class OutlierDetector(OutlierMixin, _Estimator):
 class PyODDetector(_Estimator):
     """A generative model with the interface of PyOD's detectors: 0 for in, 1 for out.
 
-    As `OutlierDetector`, with PyOD's names. One thing is otherwise than in PyOD: `threshold_` is
-    calibrated on held-out rows instead of being a percentile of the training scores, so that
+    As `OutlierDetector`, with PyOD's names. One difference from PyOD: `threshold_` is calibrated on held-out rows instead of being a percentile of the training scores, so that
     `contamination` is a rate that new rows of the same source keep to.
 
     Args:
-        model: a name in `anogen.MODELS` or an import path.
+        model: a name in `anogen.MODELS`, or a class of your own.
         contamination: share of rows like the training rows that is called out.
         score_name: as in `OutlierDetector`; likewise the other options.
 
@@ -224,14 +364,14 @@ class PyODDetector(_Estimator):
     Examples:
         >>> import numpy as np
         >>> rows = np.random.default_rng(0).normal(size=(200, 4))
-        >>> detector = PyODDetector(epochs=5).fit(rows)
+        >>> detector = PyODDetector().fit(rows)
         >>> detector.predict(np.full((1, 4), 30.0)).tolist()
         [1]
     """
 
     def __init__(
         self,
-        model: str = "VAE",
+        model: str | type[GenerativeModel] = "VAE",
         *,
         contamination: float = 0.1,
         score_name: str | None = None,
@@ -252,12 +392,17 @@ class PyODDetector(_Estimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803, ARG002
         """Train and calibrate on rows `[n, columns]` or images; `y` is not used."""
-        self._train(X, self.contamination)
+        return self._fit(X)
+
+    @property
+    def _rate(self) -> float:
+        return self.contamination
+
+    def _after_training(self, x: Any) -> None:
         self.threshold_ = self.detector_.calibration.threshold(self.contamination)
-        self.decision_scores_ = self._surprise(X)
+        self.decision_scores_ = self._surprise(x)
         self.labels_ = (self.decision_scores_ > self.threshold_).astype(np.int64)
         self._mu, self._sigma = self.decision_scores_.mean(), self.decision_scores_.std()
-        return self
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """Scores, higher meaning further out: float64 `[n]`."""
@@ -315,7 +460,12 @@ class PyODDetector(_Estimator):
 
         `scoring` is `roc_auc_score`, `prc_n_score` (precision among as many as are out) or
         `average_precision_score`.
+
+        Raises:
+            UsageError: `y` is not 0 and 1, both of them.
         """
+        if set(np.unique(np.asarray(y)).tolist()) != {0, 1}:
+            raise UsageError("y must have 0 (in) and 1 (out), and both of them, to compare with")
         self.fit(X)
         if scoring == "roc_auc_score":
             return float(roc_auc_score(y, self.decision_scores_))

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anogen.data.batches import evaluation_batch
-from anogen.data.files import PICTURE_SUFFIXES, Resize, open_array, pictures_in, read_picture
+from anogen.data.files import is_folder, open_array
 from anogen.data.images import Images, images_from_array
+from anogen.data.pictures import PICTURE_SUFFIXES, Background, Pictures, Resize, walk
 from anogen.detection.detector import Detector
 from anogen.detection.rows import Row
-from anogen.errors import DataError
+from anogen.errors import DataError, UsageError
 from anogen.progress import Progress, silence
 
 T = TypeVar("T")
@@ -53,7 +54,10 @@ class Sources:
         """Path, count, size and time of change of each part: the same for the same files."""
         found: list[list[str | int]] = []
         for (path, _, _), count in zip(self.parts, self.counts, strict=True):
-            about = path.stat() if path.exists() else None
+            try:
+                about = path.stat()
+            except (OSError, ValueError):
+                about = None
             sizes = [0, 0] if about is None else [about.st_size, about.st_mtime_ns]
             found.append([str(path), count, *sizes])
         return found
@@ -65,32 +69,42 @@ def find_sources(paths: Iterable[str | Path]) -> Sources:
     A file that cannot be opened, or a folder without pictures, counts as one image with an error.
 
     Raises:
+        UsageError: a path is empty.
         DataError: nothing at all is there.
     """
     parts: list[tuple[Path, NDArray[Any] | None, str]] = []
     counts: list[int] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found = pictures_in(path)
-            empty = (path, None, f"{path}: no PNG or JPEG picture in it")
-            parts += [(picture, None, "") for picture in found] or [empty]
-            counts += [1] * max(1, len(found))
-        elif path.suffix.lower() in PICTURE_SUFFIXES:
-            parts.append((path, None, ""))
-            counts.append(1)
-        else:
-            try:
-                array = open_array(path)
-                if array.ndim < 3:
-                    raise DataError(f"{path}: shape {list(array.shape)} is not [n, h, w]")
-                parts.append((path, array, ""))
-                counts.append(len(array))
-            except DataError as error:
-                parts.append((path, None, str(error)))
-                counts.append(1)
+    for name in paths:
+        if not str(name):
+            raise UsageError("one of the files to score has an empty name; give its path")
+        path = Path(name)
+        try:
+            found = _parts(path)
+        except DataError as error:
+            found = [(path, None, str(error))]
+        parts += found
+        counts += [1 if array is None else len(array) for _, array, _ in found]
     if not sum(counts):
         raise DataError("there is no image to score in what was given")
     return Sources(parts, counts)
+
+
+def _parts(path: Path) -> list[tuple[Path, NDArray[Any] | None, str]]:
+    """The pictures or the array at one path."""
+    if is_folder(path):
+        found = walk(path)
+        found.say_left_out()
+        if not found.files:
+            raise DataError(f"{path}: no picture in it ({found.wanted})")
+        return [(picture, None, "") for picture in found.files]
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return [(path, None, "")]
+    array = open_array(path)
+    if array.ndim < 3:
+        raise DataError(f"{path}: shape {list(array.shape)} is not [n, h, w]")
+    if not array.size:
+        raise DataError(f"{path}: there is no image in it (shape {list(array.shape)})")
+    return [(path, array, "")]
 
 
 def score_files(
@@ -100,6 +114,8 @@ def score_files(
     false_positive_rate: float = 0.01,
     image_size: int | None = None,
     resize: Resize = "stretch",
+    background: Background = "white",
+    bits: int | None = None,
     skip: int = 0,
     strict: bool = False,
 ) -> Iterator[Row]:
@@ -112,7 +128,7 @@ def score_files(
         sources: from `find_sources`.
         false_positive_rate: by which labels are given.
         image_size: height and width to bring pictures to; None keeps theirs.
-        resize: `"stretch"` or `"crop"`, as in `load_data`.
+        resize: `"stretch"` or `"crop"`, as in `load_data`; likewise `background` and `bits`.
         skip: images to leave out at the beginning: they were scored before.
         strict: raise at the first image that cannot be scored, instead of a row with its error.
 
@@ -122,13 +138,16 @@ def score_files(
     """
     threshold = detector.calibration.threshold(false_positive_rate)
     shape = detector.model.shape
-    items = _items(sources, shape, image_size, resize, skip)
+    pictures = Pictures(image_size, resize, shape[0] if shape[0] in (1, 3) else None, background,
+                        bits)  # fmt: skip
+    items = _items(sources, shape, pictures, skip)
     size = PASSES * evaluation_batch(shape)
     chunks = iter(lambda: list(islice(items, size)), [])
     with Progress("scoring", len(sources), done=skip) as bar:
         for chunk in _ahead(chunks):
             yield from _rows(detector, chunk, threshold, strict)
             bar.advance(len(chunk))
+    pictures.warn_of_unused_bits("what was scored")
 
 
 def _ahead(chunks: Iterator[T]) -> Iterator[T]:
@@ -149,7 +168,8 @@ def _rows(detector: Detector, chunk: list[_Item], threshold: float, strict: bool
     if good:
         with silence():
             values = detector.score(Images(np.stack(good), "files"))
-        scores = iter(zip(values, detector.calibration.p_value(values), strict=True))
+        p_values = detector.calibration.p_value(np.nan_to_num(values, nan=np.inf))
+        scores = iter(zip(values, p_values, strict=True))
     for item in chunk:
         if item.pixels is None:
             yield Row(item.file, item.index, error=item.error)
@@ -165,8 +185,7 @@ def _rows(detector: Detector, chunk: list[_Item], threshold: float, strict: bool
 def _items(
     sources: Sources,
     shape: tuple[int, int, int],
-    image_size: int | None,
-    resize: Resize,
+    pictures: Pictures,
     skip: int,
 ) -> Iterator[_Item]:
     for (path, array, error), count in zip(sources.parts, sources.counts, strict=True):
@@ -176,7 +195,7 @@ def _items(
         if error:
             yield _Item(str(path), 0, None, error)
         elif array is None:
-            yield _picture(path, shape, image_size, resize)
+            yield _picture(path, shape, pictures)
         else:
             step = evaluation_batch(shape)
             for start in range(skip, count, step):
@@ -193,11 +212,9 @@ def _mapped_anew(array: NDArray[Any]) -> NDArray[Any]:
     return np.memmap(array.filename, array.dtype, "r", array.offset, array.shape, order)
 
 
-def _picture(
-    path: Path, shape: tuple[int, int, int], image_size: int | None, resize: Resize
-) -> _Item:
+def _picture(path: Path, shape: tuple[int, int, int], pictures: Pictures) -> _Item:
     try:
-        pixels = read_picture(path, image_size, resize, shape[0]).transpose(2, 0, 1)
+        pixels = pictures.read(path).transpose(2, 0, 1)
         square = shape[1] == shape[2]
         hint = f"; --image_size {shape[1]} brings pictures to its size" if square else ""
         return _Item(str(path), 0, _fitting(pixels, shape, str(path), hint))

@@ -3,14 +3,16 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from anogen.checkpoint import replace_durably
-from anogen.errors import MachineError, UsageError
+from anogen.checkpoint import locked, replace_durably
+from anogen.errors import AnogenError, MachineError, UsageError
+from anogen.printable import cell, printable
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 
@@ -20,7 +22,9 @@ class Row:
     """What is known of one image.
 
     Attributes:
-        file: where it is.
+        file: where it is. JSONL has the name exactly, with a surrogate escape for each byte that is
+            no UTF-8; CSV and parquet have what cannot be shown as escapes, and in CSV a name that a
+            spreadsheet would run as a formula begins with an apostrophe.
         index: its place in the file; 0 for a picture.
         score: higher means further out; None where there is an error.
         p_value: conformal, in (0, 1].
@@ -53,13 +57,21 @@ def write_rows(rows: Iterable[Row], out: Path, job: dict[str, Any], done: int) -
             for row in rows:
                 file.write(json.dumps(asdict(row), allow_nan=False) + "\n")
         _WRITERS[out.suffix](_read(part), out)
+        part.unlink()
     except OSError as error:
-        _aside(out).unlink(missing_ok=True)
-        if isinstance(error, MachineError):
+        with suppress(OSError):
+            _aside(out).unlink(missing_ok=True)
+        if isinstance(error, AnogenError):
             raise
         raise MachineError(f"{out}: cannot be written ({error.strerror})") from error
-    part.unlink()
     return out
+
+
+def writing(out: Path) -> AbstractContextManager[None]:
+    """Keep other processes from writing the same rows; see `anogen.checkpoint.locked`."""
+    return locked(
+        out.with_name(f".{out.name}.lock"), f"{out}: another process is writing it; wait for it"
+    )
 
 
 def part_of(out: Path) -> Path:
@@ -74,16 +86,19 @@ def rows_done(out: Path, job: dict[str, Any]) -> int:
         UsageError: the part is of other work.
     """
     part = part_of(out)
-    if not part.exists():
-        return 0
-    content = part.read_bytes()
+    try:
+        if not part.exists():
+            return 0
+        content = part.read_bytes()
+    except OSError as error:
+        raise MachineError(f"{part}: cannot be read ({error.strerror})") from error
     whole = content[: content.rfind(b"\n") + 1]
     lines = whole.count(b"\n")
     if not lines:
         return 0
     try:
         first = json.loads(whole.split(b"\n", 1)[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         first = None
     if first != job:
         raise UsageError(f"{part} is of other files or another detector; remove it, or choose "
@@ -95,12 +110,12 @@ def rows_done(out: Path, job: dict[str, Any]) -> int:
 
 def has_scores(out: Path) -> bool:
     """Whether an interrupted call has left a row with a score."""
-    return part_of(out).exists() and any(not row["error"] for row in _read(part_of(out)))
+    return part_of(out).exists() and any(not row.get("error") for row in _read(part_of(out)))
 
 
 def check_format(out: Path) -> None:
     """Refuse a name that says no format, or one that needs what is not installed."""
-    if out.suffix not in FORMATS:
+    if out.suffix not in FORMATS or out.is_dir():
         raise UsageError(f"--out {out}: expected a name ending in {', '.join(FORMATS)}")
     if out.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise MachineError(
@@ -119,7 +134,8 @@ def write_csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
     """Rows as comma-separated values with a heading, to an open text file."""
     writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({k: cell(v) if isinstance(v, str) else v for k, v in row.items()})
 
 
 def _to_csv(rows: Iterator[dict[str, Any]], out: Path) -> None:
@@ -142,7 +158,9 @@ def _to_parquet(rows: Iterator[dict[str, Any]], out: Path) -> None:
     types = [pa.string(), pa.int64(), pa.float64(), pa.float64(), pa.int64(), pa.string()]
     schema = pa.schema(list(zip(names, types, strict=True)))
     with parquet.ParquetWriter(_aside(out), schema) as writer:
-        while chunk := list(islice(rows, 50_000)):
+        shown = ({k: printable(v) if isinstance(v, str) else v for k, v in row.items()}
+                 for row in rows)  # fmt: skip
+        while chunk := list(islice(shown, 50_000)):
             writer.write_table(pa.Table.from_pylist(chunk, schema))
     _aside(out).replace(out)
 

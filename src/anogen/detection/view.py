@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from anogen.data.batches import evaluation_batch, in_order
 from anogen.data.images import Images
-from anogen.device import keep_freed_memory, memory_advice
+from anogen.device import memory_advice
 from anogen.errors import UsageError
 from anogen.models import VAE, VAEGAN
 from anogen.models.base import GenerativeModel, HasPosterior, Reconstructs
@@ -25,12 +25,20 @@ State = dict[str, Tensor]
 """What a score has learnt from in-distribution images: named tensors, saved as they are."""
 
 
-class _ReadableEncoder(type):
-    def __instancecheck__(cls, model: object) -> bool:
-        return isinstance(getattr(model, "encoder", None), Encoder)
+def readable(part: str) -> type[type]:
+    """The kind of an ability: that a part of a model is an encoder of `anogen.nets`.
+
+    A protocol could only ask whether there is something of that name.
+    """
+
+    class Readable(type):
+        def __instancecheck__(cls, model: object) -> bool:
+            return isinstance(getattr(model, part, None), Encoder)
+
+    return Readable
 
 
-class HasEncoder(metaclass=_ReadableEncoder):
+class HasEncoder(metaclass=readable("encoder")):
     """What a model is an instance of if its `encoder` is one of `anogen.nets`, with its layers."""
 
 
@@ -137,7 +145,7 @@ class Score:
         fit: model, in-distribution training images and a device → the state; None: nothing is
             learnt.
         companions: least number of other models that it compares with.
-        pictures: whether it means anything for pictures only, and nothing for tables.
+        only: `pictures` or `tables`, where it means nothing for the other; None: for both.
         fused: whether the fused score takes it as one of its statistics.
     """
 
@@ -148,7 +156,7 @@ class Score:
     passes: int = 0
     fit: Callable[[GenerativeModel, Images, torch.device], State] | None = None
     companions: int = 0
-    pictures: bool = False
+    only: Literal["pictures", "tables"] | None = None
     fused: bool = False
 
     def __call__(self, view: View, state: State | None) -> Tensor:
@@ -160,7 +168,8 @@ class Score:
     def fits(self, model: GenerativeModel) -> bool:
         """Whether the model has what the score needs."""
         able = all(isinstance(model, ability) for ability in self.needs)
-        return able and not (self.pictures and is_table(model.shape))
+        kind = "tables" if is_table(model.shape) else "pictures"
+        return able and self.only in (None, kind)
 
 
 def is_table(shape: Sequence[int]) -> bool:
@@ -184,7 +193,6 @@ def views(
     """
     if images.shape != model.shape:
         raise UsageError(f"{images.name}: images of {images.shape}, the model has {model.shape}")
-    keep_freed_memory()
     made, *others = (
         folded(each).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         for each in (model, *companions)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anogen.data.batches import Batch, in_order
 from anogen.data.images import Images, expect
-from anogen.device import choose_device, memory_advice
+from anogen.device import choose_device, memory_advice, own_randomness
 from anogen.errors import UsageError
 from anogen.evaluation.reconstruction import METRICS, mean_with_interval, sharpness
 from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, HasPosterior, Reconstructs
@@ -74,8 +74,8 @@ def evaluate(
     model = model.eval().to(target)
     result: Result = {"images": len(images), "data": images.name}
     with (
+        own_randomness(),
         torch.inference_mode(),
-        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
         memory_advice("evaluate smaller images, or a narrower model"),
     ):
         for part in _per_image(model, images, target, seed):

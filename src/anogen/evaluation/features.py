@@ -20,7 +20,7 @@ from anogen import nets
 from anogen.checkpoint import load_checkpoint, save_checkpoint
 from anogen.data.batches import Shuffled, in_order
 from anogen.data.images import Images, Splits
-from anogen.device import keep_freed_memory
+from anogen.device import own_randomness
 from anogen.errors import DataError, MachineError
 from anogen.folders import cache_dir
 from anogen.nets import Shape
@@ -97,21 +97,37 @@ def feature_extractor(data: Splits, device: torch.device) -> FeatureExtractor:
             "and in test images"
         )
     key = f"{data.train.sha256}{data.test.sha256}{VERSION}"
-    folder = cache_dir() / "features" / hashlib.sha256(key.encode()).hexdigest()[:16]
-    net = Classifier(data.shape, len(data.train.classes))
-    try:
-        tensors, state = load_checkpoint(folder)
-        net.load_state_dict(tensors["weights"])
-        accuracy = float(state["accuracy"])
-    except MachineError:
-        net = _trained(data, device)
-        accuracy = _accuracy(net, data.test, device)
-        _keep(folder, net, accuracy)
+    cache = cache_dir()
+    folder = cache and cache / "features" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    net, accuracy = _kept(folder, data) or _trained_and_kept(folder, data, device)
     net = net.cpu().eval()
     name = f"{data.name}-classifier-{VERSION}-{_hash(net)[:8]}"
     features, _ = FeatureExtractor(net, 1.0, accuracy, name)(data.test, device)
     scale = float(features.var(0).mean()) ** 0.5
     return FeatureExtractor(net, scale or 1.0, accuracy, name)
+
+
+def _kept(folder: Path | None, data: Splits) -> tuple[Classifier, float] | None:
+    """The classifier of the cache with its accuracy; None where there is none that is whole."""
+    if folder is None:
+        return None
+    net = Classifier(data.shape, len(data.train.classes))
+    try:
+        tensors, state = load_checkpoint(folder)
+        net.load_state_dict(tensors["weights"])
+        return net, float(state["accuracy"])
+    except (MachineError, KeyError, RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _trained_and_kept(
+    folder: Path | None, data: Splits, device: torch.device
+) -> tuple[Classifier, float]:
+    net = _trained(data, device)
+    accuracy = _accuracy(net, data.test, device)
+    if folder is not None:
+        _keep(folder, net, accuracy)
+    return net, accuracy
 
 
 def can_be_classified(data: Splits) -> bool:
@@ -121,8 +137,7 @@ def can_be_classified(data: Splits) -> bool:
 
 
 def _trained(data: Splits, device: torch.device) -> Classifier:
-    keep_freed_memory()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with own_randomness():
         torch.manual_seed(SEED)
         net = Classifier(data.shape, len(data.train.classes))
         net = net.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -103,6 +103,7 @@ class Comparison:
         data: the test images.
         settings: samples, sampler and seed, the same for all.
         results: path of a run → all that was measured of it.
+        allow_code: as given to `compare`.
     """
 
     kinds: tuple[Kind, ...]
@@ -111,6 +112,7 @@ class Comparison:
     data: Splits
     settings: dict[str, Any]
     results: dict[str, dict[str, Any]]
+    allow_code: bool = False
 
     @property
     def measures(self) -> list[str]:
@@ -155,6 +157,7 @@ def compare(
     seed: int = 0,
     device: str = "auto",
     data_dir: str | None = None,
+    allow_code: bool = False,
 ) -> Comparison:
     """Measure runs on the same test images, with the same number of samples.
 
@@ -168,6 +171,8 @@ def compare(
         seed: of the draws.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         data_dir: where data sets lie.
+        allow_code: import models that are not anogen's own, which runs the code of their modules;
+            only for runs that you trust.
 
     Returns:
         The comparison; `anogen.experiments.compare_page` writes its page.
@@ -186,7 +191,7 @@ def compare(
     results: dict[str, dict[str, Any]] = {}
     for run in runs:
         say(f"measuring {run.path}")
-        model = run.load_model().to(choose_device(device))
+        model = run.load_model(allow_code=allow_code).to(choose_device(device))
         named = sampler if isinstance(model, Encodes) else "prior"
         chosen = make_sampler(named, model, data.train, components)
         result = evaluate(model, data.test, importance_samples=0, seed=seed, device=device)
@@ -203,7 +208,8 @@ def compare(
     floors["sharpness_samples"] = first["sharpness_data"]
     extractor = {k: v for k, v in first.items() if k.startswith("feature_extractor")}
     settings = {"samples": samples, "sampler": sampler, "components": components, "seed": seed}
-    return Comparison(_kinds(runs, results), floors, extractor, data, settings, results)
+    kinds = _kinds(runs, results)
+    return Comparison(kinds, floors, extractor, data, settings, results, allow_code)
 
 
 def _refuse_other_data(runs: Sequence[Run]) -> None:

@@ -89,7 +89,7 @@ def _samples(comparison: Comparison) -> Picture:
     rng = np.random.default_rng(comparison.settings["seed"])
     sheet = [real.pixels[np.sort(rng.permutation(len(real))[:COLUMNS])]]
     for kind in comparison.kinds:
-        model = kind.runs[0].load_model()
+        model = kind.runs[0].load_model(allow_code=comparison.allow_code)
         named = comparison.settings["sampler"] if isinstance(model, Encodes) else "prior"
         components = comparison.settings["components"]
         sampler = make_sampler(named, model, comparison.data.train, components)
@@ -110,7 +110,7 @@ def _reconstructions(comparison: Comparison) -> Picture | None:
     x = to_unit(torch.from_numpy(np.array(chosen.pixels[:])))
     sheet, labels = [chosen.pixels[:]], ["original"]
     for kind, name in zip(comparison.kinds, [kind.name for kind in comparison.kinds], strict=True):
-        model = kind.runs[0].load_model()
+        model = kind.runs[0].load_model(allow_code=comparison.allow_code)
         if isinstance(model, Reconstructs):
             label = None
             if model.classes and chosen.labels is not None:

@@ -24,7 +24,7 @@ from anogen.detection.judge import judge
 from anogen.detection.pictures import detection_pictures
 from anogen.detection.scores import SCORES
 from anogen.detection.scores.fused import statistics
-from anogen.device import choose_device
+from anogen.device import choose_device, own_randomness
 from anogen.errors import DataError, Interrupted, MachineError, UsageError, unknown_name
 from anogen.evaluation.evaluate import evaluate
 from anogen.evaluation.generation import MIN_COMPARED, evaluate_generation, measure_samples
@@ -286,7 +286,7 @@ def _plan(job: _Job, name: str, seed: int) -> tuple[GenerativeModel, dict[str, A
     if "warmup_steps" in settings:  # no more than a tenth of a short training
         steps = settings["epochs"] * (len(own.train) // settings["batch_size"])
         settings["warmup_steps"] = min(settings["warmup_steps"], steps // 10)
-    with torch.random.fork_rng():
+    with own_randomness():
         torch.manual_seed(seed)
         model = find_model(system.model)(own.shape, **options)
     where = {key: value for key, value in source(own).items() if key != "data_dir"}

@@ -22,33 +22,53 @@ MODELS: dict[str, type[GenerativeModel]] = {
 """Every model by name; one of your own is named by its import path, `package.module.Class`."""
 
 
-def find_model(name: str) -> type[GenerativeModel]:
+def find_model(name: str, allow_code: bool = False) -> type[GenerativeModel]:
     """The class of a model by its name in `MODELS` or by its import path.
 
+    Args:
+        name: in the table, with or without `anogen.` in front; or the path of a class elsewhere.
+        allow_code: follow such a path. Importing a module runs it, so that a path which comes from
+            a file of somebody else's would run that person's code.
+
     Raises:
-        UsageError: there is no such model, or it is no `GenerativeModel`.
+        UsageError: there is no such model, its path may not be followed, or it is no
+            `GenerativeModel`.
     """
-    if name in MODELS:
-        return MODELS[name]
+    own = name.removeprefix("anogen.")
+    if own in MODELS:
+        return MODELS[own]
     module, _, attribute = name.rpartition(".")
     if not module:
         raise unknown_name("model", name, MODELS)
+    for kind in MODELS.values():
+        if name == f"{kind.__module__}.{kind.__name__}":
+            return kind
+    if not allow_code:
+        raise UsageError(
+            f"model {name!r} is not one of anogen's ({', '.join(MODELS)}); to import it, which "
+            "runs the code of its module, give --allow_code (in Python allow_code=True)"
+        )
     try:
         found: Any = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"model {name!r} cannot be imported: {error}") from error
+    except Exception as error:  # the module may do anything
+        raise UsageError(
+            f"model {name!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, GenerativeModel)):
         raise UsageError(f"{name} is not a subclass of anogen.GenerativeModel")
     return found
 
 
-def build_model(class_path: str, init_args: Mapping[str, Any]) -> GenerativeModel:
+def build_model(
+    class_path: str, init_args: Mapping[str, Any], allow_code: bool = False
+) -> GenerativeModel:
     """A model as a checkpoint describes it; JSON has made a list of its shape.
 
     Raises:
         UsageError: what `find_model` refuses.
     """
-    return find_model(class_path)(**{**init_args, "shape": tuple(init_args["shape"])})
+    kind = find_model(class_path, allow_code)
+    return kind(**{**init_args, "shape": tuple(init_args["shape"])})
 
 
 def model_name(model: GenerativeModel) -> str:

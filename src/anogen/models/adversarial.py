@@ -81,7 +81,8 @@ def unit_gradient_penalty(score: Score, real: Tensor, fake: Tensor) -> Tensor:
     Source: Gulrajani et al. 2017, equation 3.
     """
     shape = (len(real), *[1] * (real.dim() - 1))
-    between = torch.lerp(real, fake, torch.rand(shape, device=real.device))
+    share = torch.rand(shape, device=real.device, dtype=real.dtype)
+    between = torch.lerp(real, fake, share)
     return (_gradient(score, between).norm(dim=1) - 1).square()
 
 
@@ -102,6 +103,14 @@ def discriminator_penalty(
     return total
 
 
+def generator_rests(step: int | None, critic_steps: int) -> bool:
+    """Whether a step trains the discriminator alone: all but every `critic_steps`-th.
+
+    Source: Arjovsky et al. 2017, algorithm 1, n_critic.
+    """
+    return step is not None and (step + 1) % critic_steps != 0
+
+
 def logit_terms(real: Tensor, fake: Tensor, loss: str) -> dict[str, Tensor]:
     """What to watch of a game, per example: logits, and whether the discriminator was right.
 
@@ -119,13 +128,20 @@ def logit_terms(real: Tensor, fake: Tensor, loss: str) -> dict[str, Tensor]:
 
 
 def refuse_contradictions(
-    loss: str, *, r1: float, r2: float, penalty_every: int, batch_norm: bool
+    loss: str, *, r1: float, r2: float, penalty_every: int, batch_norm: bool, critic_steps: int = 1
 ) -> None:
     """Refuse what cannot work, before training, with the remedy."""
     if loss not in ADVERSARIAL:
         raise unknown_name("loss", loss, get_args(Adversarial))
     if min(r1, r2) < 0 or penalty_every < 1:
         raise UsageError("r1 and r2 must not be negative, and penalty_every must be at least 1")
+    if critic_steps < 1:
+        raise UsageError(f"critic_steps must be at least 1, found {critic_steps}")
+    if loss == "wasserstein" and (r1 or r2):
+        raise UsageError(
+            "wasserstein has a gradient penalty of its own, towards a norm of 1, which r1 and r2 "
+            "contradict; set r1 and r2 to 0"
+        )
     coupled = [name for name, weight in (("r1", r1), ("r2", r2)) if weight]
     coupled += [loss] if loss in ("wasserstein", "relativistic") else []
     if batch_norm and coupled:

@@ -2,15 +2,16 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Protocol, Self, get_args, get_origin, runtime_checkable
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from anogen.errors import UsageError
+from anogen.errors import UsageError, finite_number, whole_number
 from anogen.nets import Shape
 
 
@@ -52,6 +53,9 @@ class GenerativeModel(nn.Module, ABC):
         """Note the arguments, so that every model knows how it was made.
 
         Where a constructor hands `**options` to its parent's, the parent's arguments count too.
+
+        Raises:
+            UsageError: an argument that is said to be a number is none, or is not finite.
         """
         model = super().__new__(cls)
         signature = inspect.signature(cls.__init__)
@@ -61,13 +65,18 @@ class GenerativeModel(nn.Module, ABC):
             return model
         bound.apply_defaults()
         own = dict(list(bound.arguments.items())[1:])
-        if "shape" in own and len(own["shape"]) != 3:
-            raise UsageError(f"a shape is (channels, height, width), found {own['shape']}")
+        kinds = {name: each.annotation for name, each in signature.parameters.items()}
         owner = next(kind for kind in cls.__mro__ if "__init__" in vars(kind))
         for parameter in signature.parameters.values():
             if parameter.kind is parameter.VAR_KEYWORD:
                 handed = own.pop(parameter.name)
-                own |= _defaults(super(owner, model).__init__) | own | handed
+                above = inspect.signature(super(owner, model).__init__).parameters
+                own |= _defaults(above) | own | handed
+                kinds = {name: each.annotation for name, each in above.items()} | kinds
+        if "shape" in own:
+            _check_shape(own["shape"])
+        for name, value in own.items():
+            _check_number(name, value, kinds.get(name))
         object.__setattr__(model, "arguments", own)
         return model
 
@@ -124,15 +133,33 @@ class GenerativeModel(nn.Module, ABC):
             float `[count, c, h, w]` in [0, 1].
         """
         device = next(self.parameters()).device
-        z = torch.randn(count, self.latent, generator=generator)
+        z = torch.randn(count, self.latent, generator=generator, dtype=torch.float32)
         if label is None and self.classes:
             label = torch.randint(self.classes, (count,), generator=generator)
         return self.decode(z.to(device), None if label is None else label.to(device))
 
 
-def _defaults(function: Callable[..., None]) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+def _check_shape(shape: Any) -> None:
+    sizes = list(shape) if isinstance(shape, list | tuple) else []
+    if len(sizes) != 3 or min(whole_number("shape", size) for size in sizes) < 1:
+        raise UsageError(f"a shape is (channels, height, width), found {shape!r}")
+
+
+def _check_number(name: str, value: Any, annotation: Any) -> None:
+    """Refuse text, infinity and the like where a constructor's signature says int or float."""
+    kinds = set(get_args(annotation)) if get_origin(annotation) is UnionType else {annotation}
+    if value is None and NoneType in kinds:
+        return
+    if kinds - {NoneType} == {int}:
+        whole_number(name, value)
+    elif kinds - {NoneType} == {float}:
+        finite_number(name, value)
+    elif kinds == {bool} and not isinstance(value, bool):
+        raise UsageError(f"{name} must be true or false, found {value!r}")
+
+
+def _defaults(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    return {name: p.default for name, p in parameters.items() if p.default is not p.empty}
 
 
 def with_label(z: Tensor, label: Tensor | None, classes: int) -> Tensor:
@@ -163,9 +190,18 @@ def logit_for(logits: Tensor, label: Tensor | None, classes: int) -> Tensor:
 def _given(label: Tensor | None, classes: int) -> Tensor:
     if label is None:
         raise UsageError(f"this model is conditional (classes={classes}); give a label per image")
-    if label.device.type == "cpu" and len(label) and int(label.max()) >= classes:
-        raise UsageError(f"label {int(label.max())}: this model has the labels 0 to {classes - 1}")
+    if len(label) and not _is_recording(label):
+        for found in (int(label.min()), int(label.max())):
+            if not 0 <= found < classes:
+                raise UsageError(f"label {found}: this model has the labels 0 to {classes - 1}")
     return label
+
+
+def _is_recording(label: Tensor) -> bool:
+    """Whether a graph is being made of what is computed, during which no value can be looked at."""
+    if torch.compiler.is_compiling():
+        return True
+    return label.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def check_latent(latent: int, classes: int) -> None:

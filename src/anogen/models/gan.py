@@ -10,6 +10,7 @@ from anogen.models.adversarial import (
     ADVERSARIAL,
     Adversarial,
     discriminator_penalty,
+    generator_rests,
     logit_terms,
     refuse_contradictions,
 )
@@ -29,11 +30,13 @@ class GAN(GenerativeModel):
         shape: channels, height and width of the images.
         latent: length of the noise vector, standard normal.
         loss: `non_saturating`, `saturating`, `hinge`, `wasserstein` (with its gradient penalty of
-            weight 10) or `relativistic`.
+            weight 10; it needs r1 0, and is published with 5 critic_steps and penalty_every 1) or
+            `relativistic`.
         r1: weight of the gradient penalty on real images; it needs a discriminator without batch
             normalisation, so set it to 0 for one with it.
         r2: weight of the gradient penalty on generated images.
         penalty_every: steps between penalties.
+        critic_steps: steps of the discriminator for each of the generator.
         spectral_norm: bound the Lipschitz constant of the discriminator's layers (Miyato 2018).
         discriminator_batch_norm: the paper's discriminator has it; it couples the images of a
             batch, so it cannot go with penalties, `wasserstein` or `relativistic`.
@@ -68,6 +71,7 @@ class GAN(GenerativeModel):
         r1: float = 1.0,
         r2: float = 0.0,
         penalty_every: int = 8,
+        critic_steps: int = 1,
         spectral_norm: bool = False,
         discriminator_batch_norm: bool = False,
         batch_norm: bool = True,
@@ -81,12 +85,13 @@ class GAN(GenerativeModel):
         super().__init__()
         check_latent(latent, classes)
         refuse_contradictions(
-            loss, r1=r1, r2=r2, penalty_every=penalty_every, batch_norm=discriminator_batch_norm
-        )
+            loss, r1=r1, r2=r2, penalty_every=penalty_every, critic_steps=critic_steps,
+            batch_norm=discriminator_batch_norm,
+        )  # fmt: skip
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.r1, self.r2, self.penalty_every = latent, r1, r2, penalty_every
         self.loss: Adversarial = loss
-        self.classes = classes
+        self.critic_steps, self.classes = critic_steps, classes
         self.generator = nets.decoder(
             net, shape, latent + classes, width=width, depth=depth, batch_norm=batch_norm,
             activation=activation,
@@ -106,7 +111,8 @@ class GAN(GenerativeModel):
 
         Where the model is conditional, the generated images have the labels of the real ones.
         """
-        fake = self.decode(torch.randn(len(x), self.latent, device=x.device), label)
+        noise = torch.randn(len(x), self.latent, device=x.device, dtype=torch.float32)
+        fake = self.decode(noise, label)
         both = None if label is None else label.repeat(2)
         real_logit, fake_logit = self.logit(torch.cat([x, fake]), both).chunk(2)
         kind = ADVERSARIAL[self.loss]
@@ -115,15 +121,14 @@ class GAN(GenerativeModel):
             discriminator = discriminator + self.penalty_every * discriminator_penalty(
                 lambda image: self.logit(image, label), x, fake, self.loss, r1=self.r1, r2=self.r2
             )
-        generator = kind.generator(real_logit, fake_logit).mean()
-        return Losses(
-            {"generator": generator, "discriminator": discriminator},
-            logit_terms(real_logit, fake_logit, self.loss),
-        )
+        players = {"discriminator": discriminator}
+        if not generator_rests(step, self.critic_steps):
+            players = {"generator": kind.generator(real_logit, fake_logit).mean(), **players}
+        return Losses(players, logit_terms(real_logit, fake_logit, self.loss))
 
     def phase(self, step: int) -> Hashable | None:
-        """With penalties or without; see `GenerativeModel.phase`."""
-        return step % self.penalty_every == 0
+        """With penalties or without, who rests; see `GenerativeModel.phase`."""
+        return step % self.penalty_every == 0, generator_rests(step, self.critic_steps)
 
     def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """The image of a noise vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""

@@ -10,6 +10,7 @@ from anogen.models.adversarial import (
     ADVERSARIAL,
     Adversarial,
     discriminator_penalty,
+    generator_rests,
     logit_terms,
     refuse_contradictions,
 )
@@ -50,6 +51,7 @@ class StyleGAN(GenerativeModel):
         r1: weight of the gradient penalty on real images.
         r2: weight of the gradient penalty on generated images.
         penalty_every: steps between these penalties.
+        critic_steps: steps of the discriminator for each of the generator.
         path_length: weight of the path-length penalty, which makes a step in style space change
             images by a constant amount; 0 turns it off.
         path_length_every: steps between path-length penalties.
@@ -85,6 +87,7 @@ class StyleGAN(GenerativeModel):
         r1: float = 1.0,
         r2: float = 1.0,
         penalty_every: int = 4,
+        critic_steps: int = 1,
         path_length: float = 0.1,
         path_length_every: int = 8,
         classes: int = 0,
@@ -93,7 +96,10 @@ class StyleGAN(GenerativeModel):
     ) -> None:
         super().__init__()
         check_latent(latent, classes)
-        refuse_contradictions(loss, r1=r1, r2=r2, penalty_every=penalty_every, batch_norm=False)
+        refuse_contradictions(
+            loss, r1=r1, r2=r2, penalty_every=penalty_every, critic_steps=critic_steps,
+            batch_norm=False,
+        )  # fmt: skip
         if not 0 <= mixing <= 1 or not 0 <= truncation <= 1:
             raise UsageError("mixing and truncation must lie in [0, 1]")
         if path_length < 0 or min(path_length_every, mapping_layers) < 1:
@@ -104,7 +110,7 @@ class StyleGAN(GenerativeModel):
         check_options(style, width, depth, 0.0, "leaky_relu")
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.mixing, self.truncation = latent, mixing, truncation
-        self.classes = classes
+        self.critic_steps, self.classes = critic_steps, classes
         self.loss: Adversarial = loss
         self.r1, self.r2, self.penalty_every = r1, r2, penalty_every
         self.path_length, self.path_length_every = path_length, path_length_every
@@ -138,20 +144,20 @@ class StyleGAN(GenerativeModel):
             discriminator = discriminator + self.penalty_every * discriminator_penalty(
                 lambda image: self.logit(image, label), x, fake, self.loss, r1=self.r1, r2=self.r2
             )
-        if step is not None and self.path_length and step % self.path_length_every == 0:
+        if step is not None and self._path_is_due(step):
             weight = self.path_length_every * self.path_length
             half = max(1, len(x) // 2)
             some = None if label is None else label[:half]
             generator = generator + weight * self._path_penalty(half, x.device, some)
-        return Losses(
-            {"generator": generator, "discriminator": discriminator},
-            logit_terms(real_logit, fake_logit, self.loss),
-        )
+        players = {"generator": generator, "discriminator": discriminator}
+        if generator_rests(step, self.critic_steps):
+            del players["generator"]
+        return Losses(players, logit_terms(real_logit, fake_logit, self.loss))
 
     def phase(self, step: int) -> Hashable | None:
         """Which penalties are due; see `GenerativeModel.phase`."""
-        path = self.path_length > 0 and step % self.path_length_every == 0
-        return step % self.penalty_every == 0, path
+        rests = generator_rests(step, self.critic_steps)
+        return step % self.penalty_every == 0, self._path_is_due(step), rests
 
     def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """The image of a noise vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""
@@ -182,7 +188,7 @@ class StyleGAN(GenerativeModel):
 
     def _mixed(self, count: int, device: torch.device, label: Tensor | None) -> Tensor:
         """Styles of random latents, where training mixes some from a random layer on."""
-        z = torch.randn(count, self.latent, device=device)
+        z = torch.randn(count, self.latent, device=device, dtype=torch.float32)
         first = self.styles(z, label)
         if not self.training or not self.mixing:
             return first
@@ -192,6 +198,12 @@ class StyleGAN(GenerativeModel):
         mixes = torch.rand(count, 1, device=device) < self.mixing
         taken = mixes & (torch.arange(layers, device=device) >= start)
         return torch.where(taken[:, :, None], second, first)
+
+    def _path_is_due(self, step: int) -> bool:
+        """Whether the generator takes this step, and it is one of those with the path penalty."""
+        if not self.path_length or generator_rests(step, self.critic_steps):
+            return False
+        return step // self.critic_steps % self.path_length_every == 0
 
     def _path_penalty(self, count: int, device: torch.device, label: Tensor | None) -> Tensor:
         """(‖Jᵀy‖ − its running mean)², mean over images (Karras et al. 2020, equation 4)."""

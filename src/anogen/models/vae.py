@@ -247,7 +247,7 @@ class VAE(GenerativeModel):
         """−log p(x|z) in nats with all constants, `[b]`."""
         if self.likelihood == "bernoulli":
             return bernoulli_nll(x, raw)
-        return gaussian_nll(x, self._bound(raw), self.log_sigma.clamp(min=math.log(MIN_SIGMA)))
+        return gaussian_nll(x, self._bound(raw), _floored(self.log_sigma, math.log(MIN_SIGMA)))
 
     def _constant(self, x: Tensor) -> float:
         """What the Gaussian of σ = √½ adds to the sum of squares: ½ log π per pixel."""
@@ -260,6 +260,25 @@ class VAE(GenerativeModel):
         if self.capacity is not None:
             total = (total - self.capacity * _progress(step, self.capacity_steps)).abs()
         return self.beta * _progress(step, self.kl_warmup_steps) * total
+
+
+def _floored(value: Tensor, floor: float) -> Tensor:
+    """The value, at least `floor`; from below it descending a loss leads back up, never down.
+
+    A clamp has no gradient below its floor, so that a σ which one step too many has put there would
+    stay there whatever the errors become.
+    """
+    if not value.requires_grad:
+        return value.clamp(min=floor)
+    lifted = value + (value.clamp(min=floor) - value).detach()
+    below = value.detach() < floor
+
+    def upwards(gradient: Tensor) -> Tensor:
+        return torch.where(below, gradient.clamp(max=0), gradient)
+
+    if lifted.requires_grad:
+        lifted.register_hook(upwards)
+    return lifted
 
 
 def _progress(step: int | None, steps: int) -> float:

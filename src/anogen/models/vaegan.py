@@ -104,10 +104,10 @@ class VAEGAN(GenerativeModel):
     ) -> None:
         super().__init__()
         check_latent(latent, classes)
+        _refuse_contradictions(loss, gamma, beta, pixel_weight, gate)
         refuse_contradictions(
             loss, r1=r1, r2=0.0, penalty_every=penalty_every, batch_norm=discriminator_batch_norm
         )
-        _refuse_contradictions(loss, gamma, beta, pixel_weight, gate)
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.gamma, self.beta, self.pixel_weight = latent, gamma, beta, pixel_weight
         self.feature_layer, self.r1, self.penalty_every = feature_layer, r1, penalty_every
@@ -248,5 +248,6 @@ def _refuse_layer(feature_layer: int, discriminator: Encoder) -> None:
     layers = len(discriminator.layers)
     if not -layers <= feature_layer < layers:
         raise UsageError(
-            f"feature_layer {feature_layer}: the discriminator has layers 0 to {layers - 1}"
+            f"feature_layer {feature_layer}: the discriminator has layers 0 to {layers - 1}; set "
+            "feature_layer to one of these"
         )

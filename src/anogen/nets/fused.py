@@ -87,10 +87,13 @@ def load_kernels() -> ctypes.CDLL | str:
     compiler = shlex.split(os.environ.get("CXX") or "c++")
     if shutil.which(compiler[0]) is None:
         return f"there is no C++ compiler {compiler[0]}"
+    cache = cache_dir()
+    if cache is None:
+        return "this user has no home folder to keep what is compiled in"
     machine = f"{device_name(torch.device('cpu'))} {sorted(torch.cpu.get_capabilities().items())}"
     try:
         recipe = "\n".join((SOURCE.read_text("utf-8"), machine, *compiler, *FLAGS))
-        library = cache_dir() / f"fused-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.so"
+        library = cache / f"fused-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.so"
         if not library.exists():
             _compile(compiler, library)
         try:
@@ -101,7 +104,7 @@ def load_kernels() -> ctypes.CDLL | str:
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().splitlines()
         return f"{compiler[0]} failed: {said[-1] if said else error.returncode}"
-    except (OSError, subprocess.SubprocessError, RuntimeError) as error:  # the last: no home folder
+    except (OSError, subprocess.SubprocessError) as error:
         return str(error)
 
 

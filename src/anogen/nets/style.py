@@ -147,7 +147,7 @@ class StyledLayer(nn.Module):
         y = self.conv(x, style)
         noise = self.noise
         if self.training:
-            noise = torch.randn(len(x), 1, *y.shape[2:], device=x.device)
+            noise = torch.randn(len(x), 1, *y.shape[2:], device=x.device, dtype=torch.float32)
         y = y + (self.noise_strength * noise + self.bias).to(y.dtype)
         return F.leaky_relu(y, SLOPE) * GAIN
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from anogen.checkpoint import replace_durably
 from anogen.data.images import Pixels
+from anogen.printable import printable
 
 DOTS_PER_INCH = 130
 GAP = 2
@@ -52,7 +53,7 @@ def mosaic(images: Pixels, scale: int = 2, labels: Sequence[str] = ()) -> Figure
     axes.set_axis_off()
     for row, label in enumerate(labels):
         middle = ((row + 0.5) * cell[0] + GAP / 2) * scale
-        axes.text(-8, middle, label, ha="right", va="center", fontsize=7)
+        axes.text(-8, middle, plain(label), ha="right", va="center", fontsize=7)
     return figure
 
 
@@ -65,8 +66,8 @@ def curves(rows: Sequence[dict[str, Any]], lines: dict[str, str], title: str, la
     for (column, name), colour, style in zip(lines.items(), COLOURS, styles, strict=False):
         values = [row.get(column, np.nan) for row in rows]
         marker = "o" if len(rows) < 3 else None
-        axes.plot(epochs, values, style, color=colour, label=name, lw=1.6, marker=marker)
-    axes.set(xlabel="epoch", ylabel=label, title=title)
+        axes.plot(epochs, values, style, color=colour, label=plain(name), lw=1.6, marker=marker)
+    axes.set(xlabel="epoch", ylabel=label, title=plain(title))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
@@ -89,12 +90,12 @@ def scatter(
         for label in range(len(classes)):
             chosen = points[labels == label]
             axes.scatter(
-                *chosen.T, s=9, alpha=0.7, linewidths=0, label=classes[label],
+                *chosen.T, s=9, alpha=0.7, linewidths=0, label=plain(classes[label]),
                 color=COLOURS[label % 10], marker=MARKERS[label % 10],
             )  # fmt: skip
         if len(classes) <= 30:
             figure.legend(loc="outside right upper", markerscale=2, fontsize=8)
-    axes.set(title=title, xlabel=axis_names[0], ylabel=axis_names[1])
+    axes.set(title=plain(title), xlabel=axis_names[0], ylabel=axis_names[1])
     axes.grid(alpha=0.3)
     return figure
 
@@ -104,7 +105,7 @@ def bars(values: Sequence[float], title: str, label: str, axis: str) -> Figure:
     figure = Figure((6, 2.8), DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
     axes.bar(range(1, len(values) + 1), sorted(values, reverse=True), color=COLOURS[0])
-    axes.set(title=title, xlabel=axis, ylabel=label)
+    axes.set(title=plain(title), xlabel=axis, ylabel=label)
     axes.grid(alpha=0.3, axis="y")
     return figure
 
@@ -126,8 +127,8 @@ def dots(
         axes.annotate(f"{mean:.3g}", (mean, row), (0, 6), textcoords="offset points",
                       ha="center", fontsize=8)  # fmt: skip
     axes.axvline(floor, color=COLOURS[4], ls="--", label="real images")
-    axes.set(title=title, xlabel=label, xscale="log", ylim=(len(names) - 0.4, -0.7))
-    axes.set_yticks(range(len(names)), names)
+    axes.set(title=plain(title), xlabel=label, xscale="log", ylim=(len(names) - 0.4, -0.7))
+    axes.set_yticks(range(len(names)), [plain(name) for name in names])
     axes.grid(alpha=0.3, axis="x")
     axes.legend(loc="lower right", fontsize=8)
     return figure
@@ -149,7 +150,7 @@ def histograms(values: dict[str, NDArray[Any]], threshold: float, title: str, la
         placed = np.arcsinh((part - threshold) / unit)
         weights = np.full(len(part), 1 / len(part))
         axes.hist(placed, edges, weights=weights, histtype="stepfilled", alpha=0.35, color=colour,
-                  label=name)  # fmt: skip
+                  label=plain(name))  # fmt: skip
         axes.hist(placed, edges, weights=weights, histtype="step", color=colour)
     axes.axvline(0, color="#000000", ls="--", lw=1, label="threshold")
     even = threshold + unit * np.sinh(np.linspace(edges[0], edges[-1], 8))
@@ -158,7 +159,7 @@ def histograms(values: dict[str, NDArray[Any]], threshold: float, title: str, la
     labels = [f"{tick:,.0f}" if abs(tick) >= 10 else f"{tick:g}" for tick in shown]
     axes.set_xticks(np.arcsinh((np.array(shown) - threshold) / unit).tolist(), labels)
     axes.set_xlim(edges[0], edges[-1])
-    axes.set(title=title, xlabel=f"{label} (narrowed far from the threshold)",
+    axes.set(title=plain(title), xlabel=f"{label} (narrowed far from the threshold)",
              ylabel="share of images")  # fmt: skip
     axes.legend(fontsize=8)
     return figure
@@ -170,12 +171,23 @@ def operating_curves(curves: dict[str, tuple[NDArray[Any], NDArray[Any]]], title
     axes = figure.add_subplot()
     styles = ("-", "--", ":", "-.")
     for index, (name, (false, true)) in enumerate(curves.items()):
-        axes.plot(false.clip(1e-3), true, styles[index % 4], color=COLOURS[index % 10], label=name)
-    axes.set(title=title, xlabel="false-positive rate", ylabel="true-positive rate", xscale="log",
+        axes.plot(
+            false.clip(1e-3), true, styles[index % 4], color=COLOURS[index % 10], label=plain(name)
+        )
+    axes.set(title=plain(title), xlabel="false-positive rate", ylabel="true-positive rate", xscale="log",
              xlim=(1e-3, 1), ylim=(0, 1.01))  # fmt: skip
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize=8)
     return figure
+
+
+def plain(text: str) -> str:
+    """Text of any origin for a figure: nothing hidden in it, and no formula.
+
+    >>> plain("a$x$")
+    'a\\\\$x\\\\$'
+    """
+    return printable(text, keep="\n").replace("$", r"\$")
 
 
 def to_png(figure: Figure) -> bytes:

@@ -6,11 +6,18 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
-from anogen.checkpoint import replace_durably
+from anogen.checkpoint import read_regular, replace_durably
+from anogen.errors import MachineError
 from anogen.report import figures
+
+PNG = b"\x89PNG\r\n\x1a\n"
+"""How every PNG begins."""
+PLAIN = re.compile(r"[0-9A-Za-z_+=-][0-9A-Za-z_.+=-]*\.png")
+"""What files of pictures are called: in the folder itself, nothing hidden."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,16 @@ class Kept:
 
     @property
     def uri(self) -> str:
-        """As of `Picture`."""
-        return _uri((self.folder / self.file).read_bytes())
+        """As of `Picture`.
+
+        Raises:
+            MachineError: the file is no picture of this folder.
+        """
+        path = self.folder / self.file
+        content = b"" if path.is_symlink() else read_regular(path)
+        if not content.startswith(PNG):
+            raise MachineError(f"{path}: not a PNG picture of this folder; remove it")
+        return _uri(content)
 
 
 def keep_pictures(
@@ -70,7 +85,7 @@ def keep_pictures(
     """
     found: list[Kept] = []
     for made in pictures:
-        file = re.sub(r"[^0-9A-Za-z_.+=-]", "_", made.name) + ".png"
+        file = re.sub(r"[^0-9A-Za-z_.+=-]", "_", made.name).lstrip(".") + ".png"
         figures.save(made.figure, folder / file)
         found.append(Kept(file, folder, made.name, made.title, made.caption))
     drawn = {kept.file for kept in found}
@@ -81,12 +96,30 @@ def keep_pictures(
 
 
 def kept_pictures(folder: Path, name: str) -> list[Kept]:
-    """What `keep_pictures` wrote and is still there; nothing where it wrote nothing."""
-    try:
-        about = json.loads((folder / f"{name}.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    """What `keep_pictures` wrote and is still there; nothing where it wrote nothing.
+
+    Raises:
+        MachineError: the list is damaged, or names a file elsewhere.
+    """
+    path = folder / f"{name}.json"
+    if not path.exists():
         return []
-    return [Kept(**entry, folder=folder) for entry in about if (folder / entry["file"]).is_file()]
+    try:
+        if path.is_symlink():
+            raise ValueError("a link")
+        entries: list[dict[str, Any]] = json.loads(read_regular(path))
+        if not all(isinstance(text, str) for entry in entries for text in entry.values()):
+            raise TypeError("not text")
+        kept = [Kept(**entry, folder=folder) for entry in entries]
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise MachineError(f"{path}: damaged list of pictures; remove it, draw again") from error
+    for picture in kept:
+        if not PLAIN.fullmatch(picture.file):
+            raise MachineError(
+                f"{path}: names {picture.file!r}, which is no picture of its folder; remove it, "
+                "draw again"
+            )
+    return [picture for picture in kept if (folder / picture.file).is_file()]
 
 
 def _uri(png: bytes) -> str:

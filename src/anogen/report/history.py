@@ -1,15 +1,21 @@
 """What a run kept while it trained, as pictures: curves against epochs, samples of epochs."""
 
+import io
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 
+from anogen.checkpoint import read_regular
 from anogen.data.images import Pixels
+from anogen.errors import MachineError
 from anogen.report import figures
 from anogen.report.gallery import Picture
 from anogen.run import Run
+
+NAME = re.compile(r"epoch_\d{1,9}\.png")
 
 
 def training_curves(rows: list[dict[str, Any]]) -> list[Picture]:
@@ -43,7 +49,10 @@ def _curve(rows: list[dict[str, Any]], column: str) -> Picture:
 
 def samples_by_epoch(run: Run) -> list[Picture]:
     """Samples from the same latents after some of the epochs, as training kept them; or none."""
-    found = sorted((run.path / "samples").glob("epoch_*.png"))
+    folder = run.inside("samples")
+    found = sorted(p for p in folder.glob("epoch_*.png") if NAME.fullmatch(p.name))
+    for path in found:
+        run.inside("samples", path.name)
     if len(found) < 2:
         return []
     last = len(found) - 1
@@ -63,6 +72,10 @@ def samples_by_epoch(run: Run) -> list[Picture]:
 
 def _first_row(path: Path, height: int, width: int) -> Pixels:
     """The first row of images of a grid that training kept: uint8 `[n, c, h, w]`."""
-    sheet = np.atleast_3d(np.asarray(PIL.Image.open(path)))[:height]
-    columns = sheet.reshape(height, -1, width, sheet.shape[2])
+    try:
+        with PIL.Image.open(io.BytesIO(read_regular(path)), formats=("PNG",)) as picture:
+            sheet = np.atleast_3d(np.asarray(picture))[:height]
+        columns = sheet.reshape(height, -1, width, sheet.shape[2])
+    except Exception as error:  # Pillow raises many kinds for a damaged file
+        raise MachineError(f"{path}: damaged picture; remove it") from error
     return columns.transpose(1, 3, 0, 2)

@@ -8,7 +8,8 @@ from typing import Any
 import jinja2
 
 from anogen.checkpoint import replace_durably
-from anogen.errors import MachineError, UsageError
+from anogen.errors import AnogenError, MachineError, UsageError
+from anogen.printable import printable
 from anogen.report.gallery import kept_pictures
 from anogen.report.paper import TABLE_1
 from anogen.run import Run
@@ -69,8 +70,23 @@ def write_page(run: Run) -> Path:
     result, detection = run.read_json("evaluation.json"), run.read_json("detection.json")
     if not result and not detection:
         raise UsageError(f"{run.path}: nothing was measured yet; run anogen evaluate {run.path}")
+    try:
+        html = _html(run, result, detection)
+    except AnogenError:
+        raise
+    except (jinja2.TemplateError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise MachineError(
+            f"{run.path}: evaluation.json, detection.json, environment.json or metrics.jsonl is "
+            f"damaged ({error}); remove the first two and measure again"
+        ) from error
+    path = run.inside("report.html")
+    replace_durably(path, html.encode())
+    return path
+
+
+def _html(run: Run, result: dict[str, Any], detection: dict[str, Any]) -> str:
     pictures = [*kept_pictures(run.figures, "evaluation"), *kept_pictures(run.figures, "detection")]
-    html = render(
+    return render(
         "page.html.j2",
         run=run,
         config=run.config,
@@ -88,9 +104,6 @@ def write_page(run: Run) -> Path:
         paper=_paper_row(run, result),
         pictures=pictures,
     )
-    path = run.path / "report.html"
-    replace_durably(path, html.encode())
-    return path
 
 
 def _is_stale(run: Run, found: dict[str, Any]) -> bool:
@@ -104,13 +117,21 @@ def _is_stale(run: Run, found: dict[str, Any]) -> bool:
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of this folder, filled in; everything in it is escaped."""
+    """A template of this folder, filled in; everything in it is escaped.
+
+    So are characters that would hide something or turn the direction of writing.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("anogen.report", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
     )
     return environment.get_template(template).render(version=version("anogen"), **values)
+
+
+def _shown(value: Any) -> Any:
+    return printable(value, keep="\n") if type(value) is str else value
 
 
 def result_rows(result: dict[str, Any]) -> list[Row]:

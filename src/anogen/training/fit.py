@@ -1,6 +1,5 @@
 """Training from the first step to the last, for every model, with nothing lost in between."""
 
-import math
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,10 +10,10 @@ from anogen.device import (
     Precision,
     choose_device,
     choose_precision,
-    keep_freed_memory,
     memory_advice,
+    own_randomness,
 )
-from anogen.errors import UsageError, checked_seed, unknown_name
+from anogen.errors import UsageError, checked_seed, finite_number, unknown_name, whole_number
 from anogen.models.base import GenerativeModel
 from anogen.progress import say
 from anogen.run import Run
@@ -55,6 +54,7 @@ def fit(
     precision: Precision = "auto",
     checkpoint_every_s: float = 60.0,
     tensorboard: bool = False,
+    cuda_graphs: bool = False,
     resume: bool = False,
 ) -> Run:
     """Train a model and write a run folder.
@@ -63,6 +63,9 @@ def fit(
     the same machine gives the same run, and a resumed run ends where the uninterrupted one ends,
     bit for bit. After every epoch the model is evaluated, in evaluation mode, on the validation
     images and on as many training images. SIGINT and SIGTERM save and stop.
+
+    PyTorch's random generators are as before afterwards. They belong to the whole process, so that
+    trainings in several threads take turns.
 
     Args:
         model: what to train; its weights are changed.
@@ -86,6 +89,8 @@ def fit(
         precision: `auto` takes bfloat16 for matrix products where the device is fast at it.
         checkpoint_every_s: seconds between checkpoints within an epoch; each epoch ends with one.
         tensorboard: also write TensorBoard event files.
+        cuda_graphs: on a GPU, record steps as CUDA graphs and replay them. Off until that has been
+            measured on a GPU.
         resume: go on with the run where its last checkpoint stands.
 
     Returns:
@@ -114,11 +119,15 @@ def fit(
     _check_settings(settings, model, data)
     target = choose_device(device)
     dtype = choose_precision(precision, target)
-    keep_freed_memory()
     if type(model).__module__ == "__main__":
         say(
             f"warning: {type(model).__name__} is defined in the program that runs; only that can "
             "load the run again, unless the class moves to a module that can be imported"
+        )
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise UsageError(
+            f"{type(model).__name__} was made within torch.inference_mode, so that its weights "
+            "cannot be trained; make it outside"
         )
     config = {"model": recipe(model), **source(data), **settings}
     folder = Run.open(run) if resume else Run.vacant(run)
@@ -128,16 +137,16 @@ def fit(
         dtype = getattr(torch, folder.environment["precision"])
         warn_of_differences(folder, target)
     with (
-        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+        own_randomness(),
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
         memory_advice(f"try batch_size {max(2, batch_size // 2)} instead of {batch_size}"),
         StopRequest() as request,
     ):
-        model.to(target, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        model.to(target, torch.float32, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         loop = Loop(model, data, target, dtype, settings)
         loop.rehearse()
         if not resume:
-            with Run.creating(run) as new:
+            with Run.creating(folder.path) as new:
                 write_start(new, config, environment(data, target, dtype))
                 loop.save(new)
         with folder.locked():
@@ -151,6 +160,18 @@ def fit(
 
 def _check_settings(settings: dict[str, Any], model: GenerativeModel, data: Splits) -> None:
     rate = settings["learning_rate"]
+    for name in ("epochs", "batch_size", "warmup_steps", "patience"):
+        if settings[name] is not None:
+            whole_number(name, settings[name])
+    for name in ("checkpoint_every_s", "clip_gradient", "ema_decay"):
+        if settings[name] is not None:
+            finite_number(name, settings[name])
+    for each in rate.values() if isinstance(rate, dict) else [rate]:
+        finite_number("learning_rate", each)
+    if not isinstance(settings["betas"], list) or len(settings["betas"]) != 2:
+        raise UsageError(f"betas must be two numbers in [0, 1), found {settings['betas']}")
+    for beta in settings["betas"]:
+        finite_number("betas", beta)
     positive = {name: settings[name] for name in ("epochs", "batch_size", "checkpoint_every_s")}
     for name, value in [
         *positive.items(),
@@ -159,11 +180,11 @@ def _check_settings(settings: dict[str, Any], model: GenerativeModel, data: Spli
             for value in (rate.values() if isinstance(rate, dict) else [rate])
         ),
     ]:
-        if not (value > 0 and math.isfinite(value)):
+        if not value > 0:
             raise UsageError(f"{name} must be positive, found {value}")
     if settings["schedule"] not in get_args(Schedule):
         raise unknown_name("schedule", settings["schedule"], get_args(Schedule))
-    if not all(0 <= beta < 1 for beta in settings["betas"]) or len(settings["betas"]) != 2:
+    if not all(0 <= beta < 1 for beta in settings["betas"]):
         raise UsageError(f"betas must be two numbers in [0, 1), found {settings['betas']}")
     if settings["warmup_steps"] < 0:
         raise UsageError(f"warmup_steps must not be negative, found {settings['warmup_steps']}")
@@ -193,8 +214,9 @@ def _check_labels(model: GenerativeModel, data: Splits) -> None:
     for images in (data.train, data.validation) if model.classes else ():
         if images.labels is None:
             raise UsageError(f"classes {model.classes}: {images.name} has no labels; set classes 0")
-        if images.labels.max() >= model.classes:
+        least, most = int(images.labels.min()), int(images.labels.max())
+        if least < 0 or most >= model.classes:
             raise UsageError(
-                f"classes {model.classes}: {images.name} has the label {images.labels.max()}; set "
-                f"classes {len(images.classes)}"
+                f"classes {model.classes}: {images.name} has the label "
+                f"{least if least < 0 else most}; set classes {len(images.classes) or most + 1}"
             )

@@ -26,10 +26,11 @@ class MetricsLog:
     """
 
     def __init__(self, run: Run, epoch: int, step: int, tensorboard: bool) -> None:
-        self._path = run.path / "metrics.jsonl"
+        self._path = run.inside("metrics.jsonl")
         kept = [json.dumps(row) for row in run.metrics if row["epoch"] <= epoch]
         replace_durably(self._path, "".join(f"{line}\n" for line in kept).encode())
-        self._tensorboard = _open_tensorboard(run.path, step) if tensorboard else None
+        events = run.inside("tensorboard")
+        self._tensorboard = _open_tensorboard(events, step) if tensorboard else None
 
     def write(self, row: Row, samples: Pixels) -> None:
         """Append a row; TensorBoard also gets the samples, uint8 `[h, w, c]`."""
@@ -55,7 +56,7 @@ def _open_tensorboard(folder: Path, step: int) -> Any:
     check_tensorboard()
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+    return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def check_tensorboard() -> None:

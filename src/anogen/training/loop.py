@@ -11,7 +11,7 @@ from torch import Tensor
 from anogen.checkpoint import put_aside, save_checkpoint
 from anogen.data.batches import Batch, Shuffled, in_order
 from anogen.data.images import Images, Pixels, Splits
-from anogen.errors import Interrupted, MachineError, TrainingError, UsageError
+from anogen.errors import DivergenceError, Interrupted, MachineError, UsageError
 from anogen.models.base import GenerativeModel, Losses
 from anogen.progress import Progress, say
 from anogen.run import Run
@@ -46,8 +46,8 @@ class Loop:
         self.total_steps = settings["epochs"] * len(self.batches)
         self.monitor: str | None = settings["monitor"] or model.monitor
         self._warned: set[str] = set()
-        on_gpu = device.type == "cuda"
-        self._train = CapturedSteps(self._train_step, model) if on_gpu else self._train_step
+        recorded = settings["cuda_graphs"] and device.type == "cuda"
+        self._train = CapturedSteps(self._train_step, model) if recorded else self._train_step
         stride = max(1, len(data.train) // len(data.validation))
         self.train_part = data.train[::stride][: len(data.validation)]
 
@@ -225,11 +225,12 @@ class Loop:
             if not math.isfinite(value.item()):
                 raise self._divergence(run, f"the loss of {name}")
 
-    def _divergence(self, run: Run, what: str) -> TrainingError:
-        return TrainingError(
-            f"{what} is no longer finite at step {self.state.counters.step}; "
-            f"{run.checkpoint('last')} keeps the last finite state. Try a smaller learning_rate "
-            f"(now {self.settings['learning_rate']}), clip_gradient 1, or precision float32"
+    def _divergence(self, run: Run, what: str) -> DivergenceError:
+        return DivergenceError(
+            f"{what} is no longer finite at step {self.state.counters.step}",
+            f"{run.checkpoint('last')} keeps the last finite state",
+            f"Try a smaller learning_rate (now {self.settings['learning_rate']}), clip_gradient 1, "
+            "or precision float32",
         )
 
 

@@ -20,7 +20,8 @@ from anogen.run import Run
 from anogen.training.state import describe
 
 MAY_CHANGE = {
-    "epochs", "device", "patience", "checkpoint_every_s", "tensorboard", "data", "data_dir",
+    "epochs", "device", "patience", "checkpoint_every_s", "tensorboard", "cuda_graphs", "data",
+    "data_dir",
 }  # fmt: skip
 """Settings that a resumed run may have other values of: of data, the hashes must be the same."""
 

@@ -49,7 +49,7 @@ def save_grid(run: Run, epoch: int, samples: Pixels) -> None:
     picture = Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
-    folder = run.path / "samples"
+    folder = run.inside("samples")
     folder.mkdir(exist_ok=True)
     replace_durably(folder / f"epoch_{epoch:04d}.png", buffer.getvalue())
 

@@ -14,6 +14,7 @@ from anogen.detection.scores.likelihood import LIKELIHOOD
 from anogen.detection.scores.pixels import PIXELS
 from anogen.detection.scores.reconstruction import RECONSTRUCTION
 from anogen.detection.view import Score, State, exactly, views
+from anogen.device import memory_advice
 from anogen.models.base import GenerativeModel
 from anogen.progress import Progress
 
@@ -75,7 +76,8 @@ def score_images(
     """
     states = states or {}
     parts: list[NDArray[np.float64]] = []
-    with exactly(), Progress(f"scoring {images.name}", len(images)) as bar:
+    advice = memory_advice("score fewer or smaller images at a time, or use device cpu")
+    with exactly(), advice, Progress(f"scoring {images.name}", len(images)) as bar:
         for view, count in views(model, images, device, companions):
             columns = [SCORES[name](view, states.get(name)).double().cpu() for name in names]
             parts.append(torch.stack(columns, 1)[:count].numpy())

@@ -1,16 +1,15 @@
 """Scores from a discriminator, and from searching the latent of an image."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from anogen.detection.scores.pixels import image_distances
 from anogen.detection.scores.reconstruction import layer_errors
-from anogen.detection.view import Discriminates, Score, View
+from anogen.detection.view import Discriminates, Score, View, readable
 from anogen.models.base import Encodes, Reconstructs
 from anogen.models.terms import squared_error
-from anogen.nets import Encoder
 
 INVERSION_STARTS = 256
 """Latents among which each image finds where to begin."""
@@ -18,11 +17,8 @@ INVERSION_STEPS = 40
 INVERSION_RATE = 0.1
 
 
-@runtime_checkable
-class HasDiscriminator(Protocol):
-    """A model whose discriminator's layers can be read."""
-
-    discriminator: Encoder
+class HasDiscriminator(metaclass=readable("discriminator")):
+    """What a model is an instance of if its `discriminator` is a net of `anogen.nets`."""
 
 
 def _unreal(view: View) -> Tensor:
@@ -62,8 +58,10 @@ def _start(view: View) -> Tensor:
     model: Any = view.model
     if isinstance(model, Encodes):
         return view.mean
-    latents = torch.randn(INVERSION_STARTS, model.latent, generator=Generator().manual_seed(0))
-    latents = latents.to(view.x.device)
+    generator = Generator().manual_seed(0)
+    latents = torch.randn(
+        INVERSION_STARTS, model.latent, generator=generator, dtype=torch.float32
+    ).to(view.x.device)
     return latents[image_distances(view.x, model.decode(latents)).argmin(1)]
 
 

@@ -26,7 +26,8 @@ REGRET_RATE = 0.05
 def fixed_noise(draws: int, latent: int, device: torch.device) -> Tensor:
     """Standard normal `[draws, latent]`, always the same, each draw with its mirror image."""
     with torch.inference_mode(False):  # others differentiate through what is made of it
-        half = torch.randn((draws + 1) // 2, latent, generator=Generator().manual_seed(0))
+        generator = Generator().manual_seed(0)
+        half = torch.randn((draws + 1) // 2, latent, generator=generator, dtype=torch.float32)
         return torch.cat([half, -half])[:draws].to(device)
 
 
@@ -128,7 +129,7 @@ LIKELIHOOD = {
     ),
     "complexity_corrected": Score(
         _complexity_corrected, _ELBO, "nats", "Serrà et al. 2020, equation 4", passes=DRAWS,
-        pictures=True,
+        only="pictures",
     ),
     "likelihood_ratio": Score(
         _likelihood_ratio, _ELBO, "nats above the background's",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anogen.data.batches import to_bytes
 from anogen.data.images import Images
+from anogen.data.tables import standardised
 from anogen.detection.density import Density
 from anogen.detection.scores.likelihood import compressed_bytes
 from anogen.detection.view import Score, State, View, collect, squared_distances
@@ -24,6 +25,9 @@ SVM_FEATURES = 500
 SVM_NU = 0.05
 """Share of the training images that may lie outside the support."""
 TREES = 100
+NEIGHBOURS = 5
+IDENTICAL = 1e-9
+"""Squared distance, as a share of a row's own squared length, below which two rows are one."""
 
 
 def _entropy(view: View) -> Tensor:
@@ -56,6 +60,27 @@ def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device
 
 def _nearest(view: View, state: State) -> Tensor:
     return image_distances(view.x, state["pixels"]).min(1).values
+
+
+def _fit_row_neighbours(model: GenerativeModel, images: Images, device: torch.device) -> State:
+    return {"rows": collect(_standard_rows, model, images, device)}
+
+
+def _standard_rows(view: View) -> Tensor:
+    return standardised(view.x.flatten(1))
+
+
+def _row_neighbours(view: View, state: State) -> Tensor:
+    """The distance to the fifth nearest training row; one that is the row itself does not count.
+
+    So a training row has the score that it would have if it had not been one.
+    """
+    rows, known = view.once(_standard_rows), state["rows"].to(view.x.device)
+    squares = squared_distances(rows, known)
+    identical = squares <= IDENTICAL * (1 + rows.square().sum(1, keepdim=True))
+    nearest = squares.topk(min(NEIGHBOURS + 1, len(known)), largest=False).values
+    place = NEIGHBOURS - 1 + identical.any(1, keepdim=True).long()
+    return nearest.gather(1, place.clamp(max=nearest.shape[1] - 1))[:, 0].sqrt()
 
 
 def image_distances(x: Tensor, known: Tensor) -> Tensor:
@@ -202,20 +227,20 @@ def _isolation(view: View, state: State) -> Tensor:
 
 
 PIXELS = {
-    "pixel_entropy": Score(_entropy, (), "nats", "no model", pictures=True, fused=True),
+    "pixel_entropy": Score(_entropy, (), "nats", "no model", only="pictures", fused=True),
     "nonzero_pixels": Score(
-        lambda view: (view.x > 0).flatten(1).sum(1), (), "pixels", "no model", pictures=True,
+        lambda view: (view.x > 0).flatten(1).sum(1), (), "pixels", "no model", only="pictures",
         fused=True,
     ),
     "pixel_sum": Score(
         lambda view: view.x.flatten(1).sum(1), (), "pixels", "no model", fused=True
     ),
     "sharpness": Score(
-        lambda view: sharpness(view.x), (), "variance of the Laplacian", "no model", pictures=True,
+        lambda view: sharpness(view.x), (), "variance of the Laplacian", "no model", only="pictures",
         fused=True,
     ),
     "compressed_size": Score(
-        compressed_bytes, (), "bytes of zlib", "Serrà et al. 2020, input complexity", pictures=True,
+        compressed_bytes, (), "bytes of zlib", "Serrà et al. 2020, input complexity", only="pictures",
         fused=True,
     ),
     "mean_distance": Score(
@@ -225,6 +250,10 @@ PIXELS = {
     "nearest_pixels": Score(
         _nearest, (), "squared pixels, summed", "nearest training image; Ramaswamy et al. 2000",
         fit=_fit_neighbours,
+    ),
+    "row_neighbours": Score(
+        _row_neighbours, (), "standard deviations, to the fifth neighbour",
+        "Ramaswamy et al. 2000, on standardised rows", fit=_fit_row_neighbours, only="tables",
     ),
     "principal_error": Score(
         _principal_error, (), "squared pixels, summed",

@@ -1,0 +1,240 @@
+"""Picture files: finding them in a folder, and reading each to bytes of one layout."""
+
+import os
+import stat
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anogen.errors import DataError, UsageError, unknown_name, whole_number
+from anogen.progress import say
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Resize = Literal["stretch", "crop"]
+Background = Literal["white", "black", "grey"]
+
+FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",),
+           "TIFF": (".tif", ".tiff"), "WEBP": (".webp",)}  # fmt: skip
+"""Pillow's name of each format that is read, and how its files are called."""
+PICTURE_SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
+BACKGROUNDS = {"white": 255, "grey": 128, "black": 0}
+MAX_PICTURE_PIXELS = 50_000_000
+"""A larger picture is refused from its header, before a byte of it is decoded."""
+USUAL_BITS = 12
+"""16-bit files whose values need no more bits than these are taken for those of a camera."""
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no file with a content: a pipe or a device would keep a reader waiting.
+
+    Raises:
+        DataError: it is missing, something else, or cannot be looked at.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise DataError(f"{path}: {kind}, not a file")
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The pictures below a folder, and what else there was.
+
+    Attributes:
+        folder: where it began.
+        files: regular files called as pictures are, in the order of their names.
+        left_out: why → how many.
+    """
+
+    folder: Path
+    files: list[Path]
+    left_out: Counter[str]
+    wanted: str = ", ".join(FORMATS)
+
+    def say_left_out(self) -> None:
+        """Say what was not read, if anything, in one line."""
+        if self.left_out:
+            what = ", ".join(f"{count} {why}" for why, count in sorted(self.left_out.items()))
+            say(f"{self.folder}: left out {what}")
+
+
+def walk(folder: Path) -> Walk:
+    """Look for pictures below a folder.
+
+    Links to folders are followed, each folder being entered once. Hidden files and folders, whose
+    names begin with a dot, are left out; the folder itself may be a hidden one.
+    """
+    files: list[Path] = []
+    left_out: Counter[str] = Counter()
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        inside = waiting.pop()
+        try:
+            about = inside.stat()
+            entries = list(os.scandir(inside))
+        except OSError:
+            left_out["folders that cannot be read"] += 1
+            continue
+        if (about.st_dev, about.st_ino) in seen:
+            left_out["links to folders that were seen already"] += 1
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        for entry in entries:
+            path = inside / entry.name
+            if entry.name.startswith("."):
+                left_out["hidden files or folders"] += 1
+            elif _is(entry, "dir"):
+                waiting.append(path)
+            elif not _is(entry, "file"):
+                left_out["broken links, pipes or devices"] += 1
+            elif path.suffix.lower() in PICTURE_SUFFIXES:
+                files.append(path)
+            else:
+                left_out[path.suffix.lower() or "files without an ending"] += 1
+    return Walk(folder, sorted(files), left_out)
+
+
+def _is(entry: "os.DirEntry[str]", kind: Literal["dir", "file"]) -> bool:
+    try:
+        return entry.is_dir() if kind == "dir" else entry.is_file()
+    except OSError:
+        return False
+
+
+@dataclass
+class Pictures:
+    """How pictures are read.
+
+    Attributes:
+        image_size: height and width to bring them to; None keeps theirs.
+        resize: `stretch` ignores the aspect ratio, `crop` keeps the centre.
+        channels: 1 for grey, 3 for RGB; None keeps grey where a picture is grey.
+        background: what shows through transparent pixels: `white`, `grey` or `black`; the colour
+            that a file hides under them does not count.
+        bits: significant bits of 16-bit pictures, 8 to 16, for cameras that fill 10 or 12 of them;
+            None takes all 16, and `warn_of_unused_bits` says where that loses levels.
+
+    Raises:
+        UsageError: a value that makes no sense.
+    """
+
+    image_size: int | None = None
+    resize: Resize = "stretch"
+    channels: int | None = None
+    background: Background = "white"
+    bits: int | None = None
+    _highest: int = field(default=0, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.resize not in get_args(Resize):
+            raise unknown_name("resize", str(self.resize), get_args(Resize))
+        if self.background not in get_args(Background):
+            raise unknown_name("background", str(self.background), BACKGROUNDS)
+        if self.channels not in (None, 1, 3):
+            raise UsageError(f"channels must be 1 (grey) or 3 (RGB), found {self.channels}")
+        if self.image_size is not None:
+            size = whole_number("image_size", self.image_size)
+            if size < 1 or size**2 > MAX_PICTURE_PIXELS:
+                most = int(MAX_PICTURE_PIXELS**0.5)
+                raise UsageError(f"image_size must lie between 1 and {most}, found {size}")
+        if self.bits is not None and not 8 <= whole_number("bits", self.bits) <= 16:
+            raise UsageError(f"bits must lie between 8 and 16, found {self.bits}")
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """One picture as uint8 `[h, w, c]`, refused from its header where it is too large.
+
+        Raises:
+            DataError: it is damaged, too large, moving, or of another format.
+        """
+        from PIL import Image, ImageOps, UnidentifiedImageError
+
+        check_regular(path)
+        Image.MAX_IMAGE_PIXELS, limit = None, Image.MAX_IMAGE_PIXELS  # our own limit, below
+        try:
+            with Image.open(path, formats=tuple(FORMATS)) as picture:
+                self._refuse(picture, path)
+                picture = self._to_8_bit(ImageOps.exif_transpose(picture), path)
+                grey = self.channels == 1 or (
+                    self.channels is None and picture.mode in ("1", "L", "LA", "La")
+                )
+                image = self._opaque(picture).convert("L" if grey else "RGB")
+                if self.image_size is not None:
+                    size = (self.image_size, self.image_size)
+                    cropped = self.resize == "crop"
+                    image = ImageOps.fit(image, size) if cropped else image.resize(size)
+                array = np.asarray(image)
+        except UnidentifiedImageError as error:
+            raise DataError(
+                f"{path}: not a picture ({', '.join(FORMATS)}), or a damaged one"
+            ) from error
+        except DataError:
+            raise
+        except Exception as error:  # Pillow raises many kinds for a damaged file
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(f"{path}: damaged picture ({said})") from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+        return array[:, :, None] if array.ndim == 2 else array
+
+    def warn_of_unused_bits(self, name: str) -> None:
+        """Say so where the 16-bit pictures that were read use 12 bits or fewer."""
+        used = self._highest.bit_length()
+        if self.bits is None and 0 < used <= USUAL_BITS:
+            say(
+                f"warning: {name}: the 16-bit pictures use {used} bits at most, so that no more "
+                f"than {max(1, self._highest >> 8) + 1} of 256 grey levels are left; set bits "
+                f"{max(8, used)}"
+            )
+
+    def _refuse(self, picture: "Image.Image", path: Path) -> None:
+        if picture.width * picture.height > MAX_PICTURE_PIXELS:
+            raise DataError(
+                f"{path}: {picture.width}×{picture.height} pixels; pictures over "
+                f"{MAX_PICTURE_PIXELS // 1_000_000} megapixels are refused, make it smaller"
+            )
+        frames = getattr(picture, "n_frames", 1)
+        if frames > 1 and picture.format != "MPO":  # a photograph with a preview
+            raise DataError(f"{path}: has {frames} frames; only still pictures are read")
+        if picture.mode == "F":
+            raise DataError(
+                f"{path}: has floating-point pixels; save them as a .npy array in [0, 1]"
+            )
+
+    def _opaque(self, picture: "Image.Image") -> "Image.Image":
+        """The picture over the background, where it has transparent pixels."""
+        from PIL import Image
+
+        if not picture.has_transparency_data:
+            return picture
+        grey = BACKGROUNDS[self.background]
+        over: Any = Image.new("RGBA", picture.size, (grey, grey, grey, 255))
+        over.alpha_composite(picture.convert("RGBA"))
+        return over
+
+    def _to_8_bit(self, picture: "Image.Image", path: Path) -> "Image.Image":
+        """16-bit grey pictures by their upper bits; Pillow's own conversion would clip them."""
+        from PIL import Image
+
+        if not picture.mode.startswith("I"):
+            return picture
+        values = np.asarray(picture)
+        highest, bits = int(values.max(initial=0)), self.bits or 16
+        if int(values.min(initial=0)) < 0 or highest >= 1 << bits:
+            raise DataError(
+                f"{path}: grey values up to {highest} do not fit into {bits} bits"
+                + ("; set bits 16" if highest < 1 << 16 else "; save it with 8 or 16 bits")
+            )
+        self._highest = max(self._highest, highest)
+        return Image.fromarray((values.astype(np.uint16) >> (bits - 8)).astype(np.uint8))
