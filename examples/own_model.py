@@ -55,7 +55,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     model = DenoisingAutoencoder(data.shape)
     run = anogen.fit(model, data, options.run, epochs=options.epochs, batch_size=32)
-    trained = run.load_model()
+    trained = run.load_model(allow_code=True)
     result = anogen.evaluate(trained, data.test)
     print(f"squared error on test images: {result['squared_error']:.1f}")
     detector = anogen.Detector.fit(trained, data)

@@ -5,6 +5,8 @@ import resource
 import struct
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -60,13 +62,56 @@ def test_writers_do_not_disturb_one_another(tmp_path):
 def test_what_dead_writers_left_is_removed(tmp_path):
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
-    left = tmp_path / f".page.json.{dead}-0f.writing"
-    alive = tmp_path / f".page.json.{os.getpid()}-0f.writing"
-    for path in (left, alive):
+    host = checkpoint._host()
+    left = tmp_path / f".page.json.{host}-{dead}-0f.writing"
+    alive = tmp_path / f".page.json.{host}-{os.getpid()}-0f.writing"
+    elsewhere = tmp_path / f".page.json.other{host}-{dead}-0f.writing"
+    for path in (left, alive, elsewhere):
         path.write_text("half")
     checkpoint.replace_durably(tmp_path / "page.json", b"{}")
     assert not left.exists()
     assert alive.exists()
+    assert elsewhere.exists()  # nobody here can tell whether its writer still runs
+
+
+def test_stray_files_in_a_checkpoint_are_passed_over(saved):
+    for name in (".DS_Store", ".nfs0000000001", "notes.txt"):
+        (saved / name).write_text("stray")
+    tensors, _ = load_checkpoint(saved)
+    assert set(tensors) == {"weights"}
+
+
+def test_a_reader_sees_the_old_or_the_new_checkpoint_while_one_is_saved(tmp_path):
+    """One thread saves without a pause; every read gives a whole checkpoint."""
+    folder, stop = tmp_path / "last", threading.Event()
+
+    def save_on() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            named = {"value": torch.full((1000,), float(number))}
+            checkpoint.save_checkpoint(folder, {"weights": named}, {"number": number})
+
+    writer = threading.Thread(target=save_on)
+    writer.start()
+    try:
+        while not folder.exists():
+            time.sleep(0.001)
+        for _ in range(150):
+            tensors, state = load_checkpoint(folder)
+            assert tensors["weights"]["value"].unique().item() == state["number"]
+    finally:
+        stop.set()
+        writer.join()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.json", "manifest.json"])
+def test_a_link_within_a_checkpoint_is_refused(saved, tmp_path, name):
+    (tmp_path / "elsewhere").write_bytes((saved / name).read_bytes())
+    (saved / name).unlink()
+    (saved / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(MachineError, match="is a link"):
+        load_checkpoint(saved)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)

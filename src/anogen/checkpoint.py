@@ -315,7 +315,10 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         raise MachineError(f"{folder}: there is no checkpoint")
     path = folder / MANIFEST
     _refuse_link(path)
-    manifest = parse_json(read_regular(path), path)
+    try:
+        manifest = parse_json(read_regular(path), path)
+    except MachineError as error:
+        raise MachineError(f"{path}: missing or damaged") from error
     try:
         version, files = manifest["format"], manifest["files"]
         whole = all(
@@ -326,8 +329,8 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         raise MachineError(f"{path}: damaged, it names no files") from error
     if version != FORMAT:
         raise MachineError(f"{folder}: format {version}, this version reads {FORMAT}")
-    if not whole or STATE not in files:
-        raise MachineError(f"{path}: damaged, it does not name the files beside it")
+    if not whole or STATE not in files or not all((folder / name).exists() for name in files):
+        raise MachineError(f"{path}: damaged, or it does not name the files beside it")
     return files
 
 

@@ -34,11 +34,13 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError, ValueError, TypeError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(
+            f"{path}: not a valid configuration, not valid YAML: {' '.join(str(error).split())}"
+        ) from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
-        raise UsageError(f"{path}: not a table of settings, `name: value` in each line")
+        raise UsageError(f"{path}: not a valid configuration, which has `name: value` in each line")
     return loaded
 
 

@@ -182,7 +182,7 @@ class Run:
             and type(epochs) is int
         ):
             raise UsageError(
-                f"{path}: not the configuration of a run, with model, data and epochs; it is "
+                f"{path}: not a valid configuration of a run, with model, data and epochs; it is "
                 "damaged"
             )
         return config

@@ -374,11 +374,11 @@ def test_a_preset_is_of_the_model_that_the_configuration_names(anogen, tmp_path)
     assert "preset 'demo' is for the model VAE, not for GAN" in refused.err
 
 
-def test_a_model_in_the_working_directory_is_found(noise_file, tmp_path):
+def test_a_model_in_the_working_directory_is_found_where_that_is_allowed(noise_file, tmp_path):
     (tmp_path / "mine.py").write_text("from anogen import VAE\nclass Mine(VAE):\n    pass\n")
     command = Path(sys.executable).with_name("anogen")
     arguments = ["train", "--model", "mine.Mine", "--model.latent", "2", "--model.width", "4",
-                 "--data", noise_file, "--epochs", "1", "--run", "run"]  # fmt: skip
+                 "--data", noise_file, "--epochs", "1", "--run", "run", "--allow_code"]  # fmt: skip
     done = subprocess.run([command, *arguments], cwd=tmp_path, capture_output=True, text=True,
                           check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr

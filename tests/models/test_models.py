@@ -91,12 +91,14 @@ def test_names():
     assert model_name(MODELS["VAE"]((1, 16, 16))) == "VAE"
     for name, message in (
         ("vea", "did you mean 'VAE'"),
-        ("no.such.Model", "cannot be imported"),
+        ("no.such.Model", "--allow_code"),
         ("anogen.nothing", "cannot be imported"),
         ("anogen.Images", "not a subclass"),
     ):
         with pytest.raises(UsageError, match=message):
             find_model(name)
+    with pytest.raises(UsageError, match="cannot be imported: ModuleNotFoundError"):
+        find_model("no.such.Model", allow_code=True)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -13,7 +13,8 @@ DESCRIPTION = """List data sets, where they lie and whether their checksums hold
   anogen data fashion-mnist --fetch
 
 Wherever a data set is named, a path serves as well: a folder of pictures (PNG, JPEG, BMP, TIFF or
-WebP; sub-folders are labels), a .npy or .npz array, an IDX file. A transformation may follow the name: mnist+blur."""
+WebP; sub-folders are labels), a .npy or .npz array, an IDX file. A transformation may follow the
+name: mnist+blur."""
 
 
 class _Parser(argparse.ArgumentParser):

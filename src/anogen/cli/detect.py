@@ -31,8 +31,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", action="append", required=True, help="an out-of-distribution set; "
                         "may be given several times")  # fmt: skip
     parser.add_argument("--score", action="append", help="a score's name, or all: those that "
-                        f"cost at most {MAX_PASSES} passes; may be given several times (default: fused "
-                        "and squared_error)")  # fmt: skip
+                        f"cost at most {MAX_PASSES} passes; may be given several times (default: "
+                        "fused and squared_error)")  # fmt: skip
     parser.add_argument("--companion", action="append", default=[], help="another run, with which "
                         "scores such as likelihood_ratio and waic compare")  # fmt: skip
     parser.add_argument("--fpr", type=float, default=0.01,

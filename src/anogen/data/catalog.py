@@ -97,8 +97,9 @@ def load_data(
 
     Args:
         data: `mnist`, `fashion-mnist`, `digits`, or a path to a folder of pictures (PNG, JPEG, BMP,
-            TIFF or WebP), a `.npy` or `.npz` array or an IDX file; `auto` takes MNIST where it can be found or fetched, else
-            digits. `+transformation` may follow, several times: `mnist+blur`, `digits+rotation=45`.
+            TIFF or WebP), a `.npy` or `.npz` array or an IDX file; `auto` takes MNIST where it can
+            be found or fetched, else digits. `+transformation` may follow, several times:
+            `mnist+blur`, `digits+rotation=45`.
         data_dir: where data sets lie (one folder each); default: the variable ANOGEN_DATA_DIR,
             else the user's cache folder, to which missing ones are downloaded.
         image_size: height and width to bring a folder's pictures to; default: their own.
@@ -135,7 +136,8 @@ def load_data(
         "limit": limit,
         "data_dir": None if data_dir is None else str(Path(data_dir).resolve()),
     }
-    if any(not isinstance(path, str | Path | None) for path in (data, data_dir)):  # from a file
+    given: list[Any] = [data, data_dir]  # of any type, where they come from a file
+    if not all(isinstance(path, str | Path | None) for path in given):
         raise UsageError(f"data and data_dir are names or paths, found {data!r} and {data_dir!r}")
     if not str(data):
         raise UsageError("data is empty; give the name of a data set or a path")

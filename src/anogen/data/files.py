@@ -33,7 +33,11 @@ def load_path(
         path: a folder of pictures (sub-folders are labels; sub-folders named `train`, `val` and
             `test` are those splits), a folder of IDX files named as MNIST's are, or one `.npy`,
             `.npz` or IDX file.
-        image_size: as in `Pictures`; likewise the others.
+        image_size: as in `Pictures`, for pictures only.
+        resize: likewise.
+        channels: likewise.
+        background: likewise.
+        bits: likewise.
 
     Raises:
         DataError: nothing usable is there; the message says what is wrong with which file.
@@ -142,7 +146,7 @@ def _read_pictures(found: Walk, name: str, pictures: Pictures) -> Images:
     folder = found.folder
     found.say_left_out()
     if not found.files:
-        raise DataError(f"{folder}: no picture in it ({found.wanted})")
+        raise DataError(f"{folder}: no PNG or JPEG picture in it, nor BMP, TIFF or WebP")
     arrays: list[NDArray[np.uint8]] = []
     with Progress(f"reading {name}", len(found.files), "pictures") as bar:
         for path in found.files:
@@ -227,9 +231,14 @@ class _Archive:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._archive: Any = np.load(path, allow_pickle=False)
+            self._file = path.open("rb")
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        try:
+            self._archive: Any = np.load(self._file, allow_pickle=False)
             self.names: list[str] = list(self._archive.files)
         except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged archive
+            self._file.close()
             raise self._damaged(error) from error
 
     def __enter__(self) -> "_Archive":
@@ -237,6 +246,7 @@ class _Archive:
 
     def __exit__(self, *_: object) -> None:
         self._archive.close()
+        self._file.close()
 
     def read(self, name: str) -> NDArray[Any]:
         """One array.

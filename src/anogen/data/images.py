@@ -26,7 +26,7 @@ class Selection:
         self._base, self._rows = base, rows
         self.shape = (len(rows), *base.shape[1:])
         self.dtype, self.ndim = base.dtype, base.ndim
-        self.nbytes = int(np.prod(self.shape))
+        self.nbytes = int(np.prod(self.shape)) * base.dtype.itemsize
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -57,7 +57,8 @@ class Images:
         classes: the names of the labels; empty where there are none.
 
     Raises:
-        DataError: the array is of another type or shape, is empty, or labels do not fit.
+        DataError: the array is of another type or shape, is empty, or labels do not fit, in number
+            or because they are not indices of classes.
 
     Examples:
         >>> import numpy as np
@@ -84,6 +85,13 @@ class Images:
             raise DataError(
                 f"{self.name}: {len(self.pixels)} images but labels of shape {self.labels.shape}"
             )
+        if self.labels is not None and self.labels.size:
+            least, most = int(self.labels.min()), int(self.labels.max())
+            if least < 0 or (self.classes and most >= len(self.classes)):
+                raise DataError(
+                    f"{self.name}: the label {least if least < 0 else most} is not among "
+                    f"{len(self.classes) or 'the'} classes, which are numbered from 0"
+                )
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -251,9 +259,17 @@ def images_from_table(rows: NDArray[Any], name: str = "table") -> Images:
 
 
 def label(images: Images, labels: Any, classes: NDArray[Any] | None = None) -> Images:
-    """The images with labels, integers or strings `[n]`; `classes` (sorted) fixes their indices."""
+    """The images with labels, integers or strings `[n]`; `classes` (sorted) fixes their indices.
+
+    Raises:
+        DataError: a label is not among `classes`.
+    """
     values = np.asarray(labels)
     known = np.unique(values) if classes is None else classes
+    unknown = ~np.isin(values, known)
+    if unknown.any():
+        raise DataError(f"{images.name}: the label {values[unknown].flat[0]} is not among "
+                        f"{', '.join(map(str, known))}")  # fmt: skip
     indices = np.searchsorted(known, values).astype(np.int64)
     return replace(images, labels=indices, classes=tuple(str(entry) for entry in known))
 

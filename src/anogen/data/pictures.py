@@ -23,6 +23,8 @@ FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",),
            "TIFF": (".tif", ".tiff"), "WEBP": (".webp",)}  # fmt: skip
 """Pillow's name of each format that is read, and how its files are called."""
 PICTURE_SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
+KINDS = "a PNG or JPEG picture, nor BMP, TIFF or WebP"
+"""What files are not that cannot be read, in messages."""
 BACKGROUNDS = {"white": 255, "grey": 128, "black": 0}
 MAX_PICTURE_PIXELS = 50_000_000
 """A larger picture is refused from its header, before a byte of it is decoded."""
@@ -39,7 +41,7 @@ def check_regular(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
+        raise DataError(f"{path}: No such file or folder") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     if not stat.S_ISREG(mode):
@@ -60,7 +62,6 @@ class Walk:
     folder: Path
     files: list[Path]
     left_out: Counter[str]
-    wanted: str = ", ".join(FORMATS)
 
     def say_left_out(self) -> None:
         """Say what was not read, if anything, in one line."""
@@ -148,7 +149,7 @@ class Pictures:
             size = whole_number("image_size", self.image_size)
             if size < 1 or size**2 > MAX_PICTURE_PIXELS:
                 most = int(MAX_PICTURE_PIXELS**0.5)
-                raise UsageError(f"image_size must lie between 1 and {most}, found {size}")
+                raise UsageError(f"image_size must be positive and at most {most}, found {size}")
         if self.bits is not None and not 8 <= whole_number("bits", self.bits) <= 16:
             raise UsageError(f"bits must lie between 8 and 16, found {self.bits}")
 
@@ -176,9 +177,7 @@ class Pictures:
                     image = ImageOps.fit(image, size) if cropped else image.resize(size)
                 array = np.asarray(image)
         except UnidentifiedImageError as error:
-            raise DataError(
-                f"{path}: not a picture ({', '.join(FORMATS)}), or a damaged one"
-            ) from error
+            raise DataError(f"{path}: not {KINDS}, or a damaged one") from error
         except DataError:
             raise
         except Exception as error:  # Pillow raises many kinds for a damaged file

@@ -17,7 +17,7 @@ QUARTILES = 1.349
 TAILS = 4.652
 """The distance between its first and 99th percentiles."""
 NEGLIGIBLE = 1e-9
-"""A spread below this share of a column's median is rounding, as of a constant that was computed."""
+"""A spread below this share of a column's median is rounding, as of a constant computed."""
 SINGLE = 1e-6
 """Share of a constant that no other way of storing it changes, such as float32."""
 WIDEST = 1e300

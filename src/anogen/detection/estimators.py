@@ -80,8 +80,8 @@ class _Estimator(BaseEstimator):
     def export(
         self,
         path: str | Path,
-        X: Any,
-        false_positive_rate: float | None = None,  # noqa: N803
+        X: Any,  # noqa: N803
+        false_positive_rate: float | None = None,
     ) -> float:
         """Write the fitted detector as one ONNX graph; see `anogen.detection.export.export_onnx`.
 
@@ -326,7 +326,7 @@ class OutlierDetector(OutlierMixin, _Estimator):
     def _rate(self) -> float:
         return self.false_positive_rate
 
-    def _after_training(self, x: Any) -> None:
+    def _after_training(self, x: Any) -> None:  # noqa: ARG002
         self.offset_ = -self.detector_.calibration.threshold(self.false_positive_rate)
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
@@ -345,8 +345,9 @@ class OutlierDetector(OutlierMixin, _Estimator):
 class PyODDetector(_Estimator):
     """A generative model with the interface of PyOD's detectors: 0 for in, 1 for out.
 
-    As `OutlierDetector`, with PyOD's names. One difference from PyOD: `threshold_` is calibrated on held-out rows instead of being a percentile of the training scores, so that
-    `contamination` is a rate that new rows of the same source keep to.
+    As `OutlierDetector`, with PyOD's names. One difference from PyOD: `threshold_` is calibrated
+    on held-out rows instead of being a percentile of the training scores, so that `contamination`
+    is a rate that new rows of the same source keep to.
 
     Args:
         model: a name in `anogen.MODELS`, or a class of your own.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from anogen.checkpoint import replace_durably
 from anogen.data.images import Images
-from anogen.data.tables import SQUASH, Scaling
+from anogen.data.tables import SQUASH, Scaling, standardised
 from anogen.detection.detector import Detector
 from anogen.detection.scores import SCORES
 from anogen.detection.view import View
@@ -89,9 +89,7 @@ def _inputs(images: Images, scaling: Scaling | None) -> NDArray[Any]:
     pixels = np.array(images.pixels[:])
     if scaling is None:
         return pixels
-    z = SQUASH * np.arctanh(
-        np.clip(2 * pixels[:, 0, 0].astype(np.float64) - 1, -1 + 1e-7, 1 - 1e-7)
-    )
+    z = standardised(torch.from_numpy(pixels[:, 0, 0])).numpy()
     return scaling.centre + z * scaling.spread
 
 

@@ -95,14 +95,14 @@ def _parts(path: Path) -> list[tuple[Path, NDArray[Any] | None, str]]:
         found = walk(path)
         found.say_left_out()
         if not found.files:
-            raise DataError(f"{path}: no picture in it ({found.wanted})")
+            raise DataError(f"{path}: no PNG or JPEG picture in it, nor BMP, TIFF or WebP")
         return [(picture, None, "") for picture in found.files]
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return [(path, None, "")]
     array = open_array(path)
     if array.ndim < 3:
         raise DataError(f"{path}: shape {list(array.shape)} is not [n, h, w]")
-    if not array.size:
+    if len(array) and not array.size:
         raise DataError(f"{path}: there is no image in it (shape {list(array.shape)})")
     return [(path, array, "")]
 
@@ -128,7 +128,9 @@ def score_files(
         sources: from `find_sources`.
         false_positive_rate: by which labels are given.
         image_size: height and width to bring pictures to; None keeps theirs.
-        resize: `"stretch"` or `"crop"`, as in `load_data`; likewise `background` and `bits`.
+        resize: `"stretch"` or `"crop"`, as in `load_data`.
+        background: of transparent pixels, as in `load_data`.
+        bits: of 16-bit pictures, as in `load_data`.
         skip: images to leave out at the beginning: they were scored before.
         strict: raise at the first image that cannot be scored, instead of a row with its error.
 

@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_fscore_support
 
+from anogen.detection.calibration import refuse_nan
+from anogen.errors import DataError
+
 Scores = NDArray[np.float64]
 RESAMPLES = 200
 """Bootstrap samples behind an interval."""
@@ -29,6 +32,9 @@ def separation(inside: Scores, outside: Scores) -> dict[str, float]:
         AUROC and average precision are scikit-learn's; AUROC and `fpr_at_95_tpr` equal those of
         pytorch-ood 0.4.0 on random scores with and without ties. Its AUPR is another number: it
         interpolates.
+
+    Raises:
+        DataError: one of the sets is empty, or has a NaN.
 
     Examples:
         >>> found = separation(np.arange(100.0), np.arange(50.0, 150.0))
@@ -65,6 +71,10 @@ def intervals(
 
 def _counts(inside: Scores, outside: Scores) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many scores of each set lie at each distinct value, ascending."""
+    for scores, kind in ((inside, "in-distribution"), (outside, "out-of-distribution")):
+        if not len(scores):
+            raise DataError(f"there is no {kind} score; both kinds are needed to compare")
+        refuse_nan(scores)
     levels, place = np.unique(np.concatenate([inside, outside]), return_inverse=True)
     return (
         np.bincount(place[: len(inside)], minlength=len(levels)),
@@ -106,10 +116,15 @@ def precision_recall(flagged_in: NDArray[Any], flagged_out: NDArray[Any]) -> dic
         flagged_in: bool `[n]`, whether each in-distribution image was called out.
         flagged_out: bool `[m]`, the same for out-of-distribution images.
 
+    Raises:
+        DataError: one of them is empty.
+
     Examples:
         >>> precision_recall(np.array([False, True]), np.array([True, True]))["recall_0"]
         0.5
     """
+    if not (len(flagged_in) and len(flagged_out)):
+        raise DataError("precision and recall need images of both kinds, in and out")
     truth = np.repeat([0, 1], [len(flagged_in), len(flagged_out)])
     called = np.concatenate([flagged_in, flagged_out]).astype(int)
     values: Any = precision_recall_fscore_support(

@@ -1,10 +1,13 @@
 """Distance, fidelity and variety of two sets of images, from arrays of features or labels alone."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
+
+from anogen.errors import DataError
 
 Features = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -21,12 +24,16 @@ def frechet_distance(a: Features, b: Features) -> float:
 
     ‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), the last by its eigenvalues' real parts.
 
+    Raises:
+        DataError: fewer than two rows on either side; likewise the other measures here.
+
     Source: Heusel et al. 2017, equation 6.
 
     >>> a = np.random.default_rng(0).normal(size=(500, 3))
     >>> round(frechet_distance(a, a + [1.0, 0.0, 2.0]), 6)
     5.0
     """
+    _refuse_few(a, b)
     shift = a.mean(0) - b.mean(0)
     first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     roots = np.real(np.sqrt(np.linalg.eigvals(first @ second).astype(np.complex128)))
@@ -45,6 +52,7 @@ def kernel_distance(a: Features, b: Features, seed: int = 0) -> float:
     >>> abs(kernel_distance(a[:1000], a[1000:])) < 0.02 < kernel_distance(a[:1000], a[1000:] + 1)
     True
     """
+    _refuse_few(a, b)
     rng = np.random.default_rng(seed)
     size = min(KERNEL_SUBSET_SIZE, len(a), len(b))
     parts = [
@@ -72,6 +80,7 @@ def manifold_share(of: Features, among: Features, k: int = MANIFOLD_NEIGHBOURS) 
 
     Source: Kynkäänniemi et al. 2019, equation 2.
     """
+    _refuse_few(of, among)
     return float(np.mean([hits > 0 for hits in _ball_hits(of, among, k)]))
 
 
@@ -80,6 +89,7 @@ def density(samples: Features, real: Features, k: int = DENSITY_NEIGHBOURS) -> f
 
     Source: Naeem et al. 2020, equation 4.
     """
+    _refuse_few(samples, real)
     return float(np.mean(list(_ball_hits(samples, real, k)))) / min(k, len(real) - 1)
 
 
@@ -88,9 +98,18 @@ def coverage(samples: Features, real: Features, k: int = DENSITY_NEIGHBOURS) -> 
 
     Source: Naeem et al. 2020, equation 5.
     """
+    _refuse_few(samples, real)
     radii = _radii(real, k)
     nearest = NearestNeighbors(n_neighbors=1).fit(samples).kneighbors(real)[0][:, 0]
     return float((nearest <= radii).mean())
+
+
+def _refuse_few(*sets: NDArray[Any], least: int = 2) -> None:
+    for each in sets:
+        if len(each) < least:
+            raise DataError(f"found {len(each)} images to compare; {least} or more are needed")
+        if each.dtype.kind == "f" and not np.isfinite(each).all():
+            raise DataError("a feature is not finite, so that no distance can be computed")
 
 
 def _ball_hits(points: Features, centres: Features, k: int) -> Iterator[int]:
@@ -115,6 +134,10 @@ def class_kl(labels: Labels, reference: Labels, classes: int) -> float:
     >>> class_kl(np.array([0, 1, 0, 1]), np.array([0, 1]), 2)
     0.0
     """
+    _refuse_few(labels, reference, least=1)
+    for found in (labels, reference):
+        if found.min() < 0 or found.max() >= classes:
+            raise DataError(f"labels must lie between 0 and {classes - 1}")
     p = np.bincount(labels, minlength=classes) / len(labels)
     q = (np.bincount(reference, minlength=classes) + 1e-9) / len(reference)
     seen = p > 0

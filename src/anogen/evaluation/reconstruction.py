@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from anogen.errors import DataError
 from anogen.models.terms import squared_error
 
 MIN_SHARPNESS_SIZE = 4
@@ -86,9 +87,14 @@ METRICS: dict[str, Metric] = {
 def mean_with_interval(name: str, values: NDArray[Any]) -> dict[str, float | None]:
     """Mean of `[n]` values with a 95 % interval (normal approximation).
 
+    Raises:
+        DataError: there is no value.
+
     >>> mean_with_interval("x", np.array([1.0, 1.0, 1.0]))
     {'x': 1.0, 'x_low': 1.0, 'x_high': 1.0}
     """
+    if not len(values):
+        raise DataError(f"{name}: there is no value to average")
     mean = float(values.mean(dtype=np.float64))
     if len(values) < 2:
         return {name: mean, f"{name}_low": None, f"{name}_high": None}

@@ -75,7 +75,7 @@ class Stages:
     def _kept(self, name: str, inputs: dict[str, Any]) -> dict[str, Any] | None:
         try:
             kept = json.loads((self.folder / "stages" / f"{name}.json").read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         same = kept.get("inputs") == json.loads(json.dumps(inputs))
         drawn = len(kept_pictures(self.folder / "figures", name))

@@ -26,24 +26,20 @@ def find_model(name: str, allow_code: bool = False) -> type[GenerativeModel]:
     """The class of a model by its name in `MODELS` or by its import path.
 
     Args:
-        name: in the table, with or without `anogen.` in front; or the path of a class elsewhere.
-        allow_code: follow such a path. Importing a module runs it, so that a path which comes from
-            a file of somebody else's would run that person's code.
+        name: in the table, or the import path of a class.
+        allow_code: follow a path that leads out of anogen. Importing a module runs it, so that a
+            path from a file of somebody else's would run that person's code.
 
     Raises:
         UsageError: there is no such model, its path may not be followed, or it is no
             `GenerativeModel`.
     """
-    own = name.removeprefix("anogen.")
-    if own in MODELS:
-        return MODELS[own]
+    if name in MODELS:
+        return MODELS[name]
     module, _, attribute = name.rpartition(".")
     if not module:
         raise unknown_name("model", name, MODELS)
-    for kind in MODELS.values():
-        if name == f"{kind.__module__}.{kind.__name__}":
-            return kind
-    if not allow_code:
+    if module.partition(".")[0] != "anogen" and not allow_code:
         raise UsageError(
             f"model {name!r} is not one of anogen's ({', '.join(MODELS)}); to import it, which "
             "runs the code of its module, give --allow_code (in Python allow_code=True)"

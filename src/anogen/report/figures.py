@@ -174,18 +174,18 @@ def operating_curves(curves: dict[str, tuple[NDArray[Any], NDArray[Any]]], title
         axes.plot(
             false.clip(1e-3), true, styles[index % 4], color=COLOURS[index % 10], label=plain(name)
         )
-    axes.set(title=plain(title), xlabel="false-positive rate", ylabel="true-positive rate", xscale="log",
-             xlim=(1e-3, 1), ylim=(0, 1.01))  # fmt: skip
+    axes.set(title=plain(title), xlabel="false-positive rate", ylabel="true-positive rate",
+             xscale="log", xlim=(1e-3, 1), ylim=(0, 1.01))  # fmt: skip
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize=8)
     return figure
 
 
 def plain(text: str) -> str:
-    """Text of any origin for a figure: nothing hidden in it, and no formula.
+    r"""Text of any origin for a figure: nothing hidden in it, and no formula.
 
-    >>> plain("a$x$")
-    'a\\\\$x\\\\$'
+    >>> print(plain("a$x$"))
+    a\$x\$
     """
     return printable(text, keep="\n").replace("$", r"\$")
 

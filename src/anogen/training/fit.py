@@ -1,5 +1,7 @@
 """Training from the first step to the last, for every model, with nothing lost in between."""
 
+import math
+from numbers import Real
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +15,14 @@ from anogen.device import (
     memory_advice,
     own_randomness,
 )
-from anogen.errors import UsageError, checked_seed, finite_number, unknown_name, whole_number
+from anogen.errors import (
+    MachineError,
+    UsageError,
+    checked_seed,
+    finite_number,
+    unknown_name,
+    whole_number,
+)
 from anogen.models.base import GenerativeModel
 from anogen.progress import say
 from anogen.run import Run
@@ -134,7 +143,7 @@ def fit(
     if resume:
         refuse_changes(folder, config)
         folder.check_data(data)
-        dtype = getattr(torch, folder.environment["precision"])
+        dtype = _recorded_precision(folder)
         warn_of_differences(folder, target)
     with (
         own_randomness(),
@@ -158,16 +167,21 @@ def fit(
     return folder
 
 
+def _recorded_precision(run: Run) -> torch.dtype:
+    precision = run.environment.get("precision")
+    if precision not in ("bfloat16", "float32"):
+        raise MachineError(f"{run.path}/environment.json: damaged, precision is {precision!r}")
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
 def _check_settings(settings: dict[str, Any], model: GenerativeModel, data: Splits) -> None:
     rate = settings["learning_rate"]
     for name in ("epochs", "batch_size", "warmup_steps", "patience"):
         if settings[name] is not None:
             whole_number(name, settings[name])
-    for name in ("checkpoint_every_s", "clip_gradient", "ema_decay"):
+    for name in ("clip_gradient", "ema_decay"):
         if settings[name] is not None:
             finite_number(name, settings[name])
-    for each in rate.values() if isinstance(rate, dict) else [rate]:
-        finite_number("learning_rate", each)
     if not isinstance(settings["betas"], list) or len(settings["betas"]) != 2:
         raise UsageError(f"betas must be two numbers in [0, 1), found {settings['betas']}")
     for beta in settings["betas"]:
@@ -180,7 +194,9 @@ def _check_settings(settings: dict[str, Any], model: GenerativeModel, data: Spli
             for value in (rate.values() if isinstance(rate, dict) else [rate])
         ),
     ]:
-        if not value > 0:
+        if isinstance(value, bool) or not isinstance(value, Real):
+            finite_number(name, value)
+        if not (value > 0 and math.isfinite(value)):
             raise UsageError(f"{name} must be positive, found {value}")
     if settings["schedule"] not in get_args(Schedule):
         raise unknown_name("schedule", settings["schedule"], get_args(Schedule))

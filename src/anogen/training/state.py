@@ -99,8 +99,16 @@ class TrainingState:
         """Take the place that a checkpoint describes.
 
         Raises:
-            MachineError: the checkpoint is another model's.
+            MachineError: the checkpoint is another model's, or damaged.
         """
+        try:
+            self._restore(tensors, state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise MachineError(
+                f"the checkpoint does not hold a training of this model ({error})"
+            ) from error
+
+    def _restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         if state["model"] != describe(self.model):
             raise MachineError("the checkpoint is of another model, or of one with other arguments")
         training = tensors.get("training")

@@ -236,12 +236,12 @@ PIXELS = {
         lambda view: view.x.flatten(1).sum(1), (), "pixels", "no model", fused=True
     ),
     "sharpness": Score(
-        lambda view: sharpness(view.x), (), "variance of the Laplacian", "no model", only="pictures",
-        fused=True,
+        lambda view: sharpness(view.x), (), "variance of the Laplacian", "no model",
+        only="pictures", fused=True,
     ),
     "compressed_size": Score(
-        compressed_bytes, (), "bytes of zlib", "Serrà et al. 2020, input complexity", only="pictures",
-        fused=True,
+        compressed_bytes, (), "bytes of zlib", "Serrà et al. 2020, input complexity",
+        only="pictures", fused=True,
     ),
     "mean_distance": Score(
         _mean_distance, (), "squared pixels, summed", "distance to the mean image", fit=_fit_mean,
