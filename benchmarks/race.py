@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from anogen.device import device_name
+from anogen.device import choose_precision, device_name, keep_freed_memory
 
 Rates = dict[str, list[float]]
 """Who → what was measured in each repetition; all of one repetition were measured one by one."""
@@ -24,7 +24,11 @@ Points = list[dict[str, float]]
 
 
 def race(entries: dict[str, Callable[[], float]], repetitions: int) -> Rates:
-    """What everybody measures of itself, in turn; a first round warms up and does not count."""
+    """What everybody measures of itself, in turn; a first round warms up and does not count.
+
+    Freed memory is kept for all of them, as the command line does for ours.
+    """
+    keep_freed_memory()
     found: Rates = {name: [] for name in entries}
     for repetition in range(repetitions + 1):
         for name, measure in entries.items():
@@ -57,16 +61,27 @@ def show(title: str, rates: Rates, base: str) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """The processor's name, threads, versions, and measured rates of matrix products."""
+    """The processor's name, threads, versions, and measured rates of matrix products.
+
+    The rate is that of the precision in which anogen trains there, and of float32: without
+    instructions for bfloat16 its products are emulated, and nobody uses them.
+    """
+    precision = choose_precision("auto", torch.device("cpu"))
+    rates = {dtype: matrix_rate(dtype) for dtype in (torch.float32, precision)}
     return {
         "machine": device_name(torch.device("cpu")),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "float32_gflops": matrix_rate(torch.float32),
-        "bfloat16_gflops": matrix_rate(torch.bfloat16),
+        "precision": named(precision),
+        **{f"{named(dtype)}_gflops": rate for dtype, rate in rates.items()},
     }
+
+
+def named(dtype: torch.dtype) -> str:
+    """The name of a precision, such as `float32`."""
+    return str(dtype).removeprefix("torch.")
 
 
 def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:

@@ -45,7 +45,8 @@ def test_the_penalty_comes_every_few_steps_and_touches_the_discriminator_only():
 
 
 @pytest.mark.parametrize(
-    "options", [{"loss": "wasserstein", "r1": 0.0, "critic_steps": 2}, {"loss": "relativistic", "r2": 1.0}, {"loss": "hinge"},
+    "options", [{"loss": "wasserstein", "r1": 0.0, "critic_steps": 2},
+                {"loss": "relativistic", "r2": 1.0}, {"loss": "hinge"},
                 {"spectral_norm": True}, {"discriminator_batch_norm": True, "r1": 0.0}]
 )  # fmt: skip
 def test_every_variant_trains_and_keeps_no_best(options, noise, tmp_path):

@@ -1,7 +1,6 @@
 """Training from the first step to the last, for every model, with nothing lost in between."""
 
 import math
-from numbers import Real
 from pathlib import Path
 from typing import Any, get_args
 
@@ -194,9 +193,8 @@ def _check_settings(settings: dict[str, Any], model: GenerativeModel, data: Spli
             for value in (rate.values() if isinstance(rate, dict) else [rate])
         ),
     ]:
-        if isinstance(value, bool) or not isinstance(value, Real):
-            finite_number(name, value)
-        if not (value > 0 and math.isfinite(value)):
+        number = value if isinstance(value, float) else finite_number(name, value)
+        if not (number > 0 and math.isfinite(number)):
             raise UsageError(f"{name} must be positive, found {value}")
     if settings["schedule"] not in get_args(Schedule):
         raise unknown_name("schedule", settings["schedule"], get_args(Schedule))
