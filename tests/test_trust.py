@@ -129,7 +129,9 @@ def test_what_is_allowed_is_imported_on_that_call_only(anogen, run, monkeypatch,
     monkeypatch.delitem(sys.modules, "evil_module")
 
 
-@pytest.mark.parametrize("name", ["os.system", "subprocess.Popen", "anogen.Images", "builtins.exec"])
+@pytest.mark.parametrize(
+    "name", ["os.system", "subprocess.Popen", "anogen.Images", "builtins.exec"]
+)
 def test_what_is_no_model_is_not_built(run, name):
     name_a_model(run, name)
     for allow_code in (False, True):

@@ -1,74 +1,46 @@
-"""The two faces: scikit-learn's own checks, what PyOD asserts of its VAE, and their agreement."""
+"""The two wrappers: scikit-learn's own checks, PyOD's own data, and their agreement."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyod.utils.data import generate_data
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from anogen import Images, OutlierDetector, PyODDetector
+from anogen import VAE, Images, OutlierDetector, PyODDetector
 from anogen.data.images import images_from_table
-from anogen.errors import Interrupted, UsageError
+from anogen.errors import Interrupted, TrainingError, UsageError
 
 SMALL = {"latent": 2, "width": 4}
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_scikit_learn_accepts_the_estimator():
-    results = check_estimator(OutlierDetector(epochs=1, options=SMALL), on_fail=None)
+@pytest.mark.parametrize("score", [None, "squared_error"])
+def test_scikit_learn_accepts_the_estimator(score):
+    detector = OutlierDetector(epochs=1, options=SMALL, score_name=score)
+    results = check_estimator(detector, on_fail=None)
     failed = [(r["check_name"], r["exception"]) for r in results if r["status"] == "failed"]
     assert failed == []
     assert len(results) > 40
 
 
 def blobs(rows: int, features: int = 20, share: float = 0.1, seed: int = 0):
-    """What `pyod.utils.data.generate_data` makes: a Gaussian cluster, and uniform outliers."""
-    rng = np.random.RandomState(seed)
-    offset = rng.randint(1, 10)
-    out = int(rows * share)
-    inside = rng.randn(rows - out, features) + offset
-    outside = rng.uniform(-2 * offset, 2 * offset, (out, features))
-    order = rng.permutation(rows)
-    return np.vstack([inside, outside])[order], np.repeat([0, 1], [rows - out, out])[order]
-
-
-@pytest.fixture(scope="module")
-def fitted():
-    rows, truth = blobs(6000, 300)
-    return PyODDetector(epochs=3, contamination=0.1).fit(rows), rows, truth
-
-
-def test_what_pyod_asserts_of_its_vae(fitted):
-    detector, rows, _ = fitted
-    new, truth = blobs(1000, 300)
-    for name in ("decision_scores_", "labels_", "threshold_", "_mu", "_sigma"):
-        assert getattr(detector, name) is not None
-    assert len(detector.decision_scores_) == len(rows)
-    assert roc_auc_score(truth, detector.decision_function(new)) >= 0.8
-    assert detector.predict(new).shape == truth.shape
-    assert set(detector.predict(new).tolist()) == {0, 1}
-    for method in ("linear", "unify"):
-        found = detector.predict_proba(new, method=method)
-        assert found.shape == (1000, 2)
-        assert found.min() >= 0
-        assert found.max() <= 1
-        assert found.sum(1) == pytest.approx(1)
-    with pytest.raises(ValueError, match="linear or unify"):
-        detector.predict_proba(new, method="something")
-    labels, confidence = detector.predict(new, return_confidence=True)
-    assert np.array_equal(labels, detector.predict(new))
-    assert 0 <= confidence.min() <= confidence.max() <= 1
-    assert detector.predict_proba(new, return_confidence=True)[1].shape == (1000,)
-    again = pickle.loads(pickle.dumps(detector))
-    assert np.array_equal(again.decision_function(new), detector.decision_function(new))
-    assert clone(detector).contamination == 0.1
+    """A Gaussian cluster and uniform outliers, PyOD's own: rows, and 1 for an outlier."""
+    found, _, truth, _ = generate_data(
+        n_train=rows, n_test=10, n_features=features, contamination=share, random_state=seed
+    )
+    order = np.random.RandomState(seed).permutation(rows)
+    return found[order], truth[order].astype(int)
 
 
 def test_pyod_s_shortcuts():
@@ -76,9 +48,12 @@ def test_pyod_s_shortcuts():
     detector = PyODDetector(epochs=2, options=SMALL)
     assert detector.fit_predict(rows).shape == truth.shape
     for scoring in ("roc_auc_score", "prc_n_score", "average_precision_score"):
-        assert 0 <= detector.fit_predict_score(rows, truth, scoring) <= 1
+        assert 0.8 < detector.fit_predict_score(rows, truth, scoring) <= 1
     with pytest.raises(NotImplementedError):
         detector.fit_predict_score(rows, truth, "something")
+    for wrong in (np.zeros(300), np.ones(300), np.arange(300)):
+        with pytest.raises(UsageError, match="both of them"):
+            detector.fit_predict_score(rows, wrong)
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +72,8 @@ def faces():
 def test_all_three_faces_agree_ties_included(faces, chosen, shift):
     first, second, rows = faces
     batch = np.concatenate([rows[chosen], rows[chosen] + shift, rows[:1]])
-    scaled = np.tanh((batch - first.centre_) / (3 * first.spread_))
-    images = images_from_table(0.5 + 0.5 * scaled)
+    third = (batch - first.centre_) / (3 * first.spread_)
+    images = images_from_table(0.5 + 0.5 * third / (1 + np.abs(third)))
     plain = first.detector_.predict(images, 0.2)
     assert np.array_equal(first.predict(batch), 1 - 2 * plain)
     assert np.array_equal(second.predict(batch), plain)
@@ -155,6 +130,215 @@ def test_nonsense_is_refused():
         OutlierDetector("VEA").fit(rows)
     with pytest.raises(UsageError, match="cannot give"):
         OutlierDetector("GAN", score_name="kl", epochs=1).fit(rows)
+    for model in ("GAN", "VAEGAN", "NCPVAE"):
+        with pytest.raises(UsageError, match=rf"{model} has no default score on a table"):
+            OutlierDetector(model).fit(rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"epochs": 2.5}, "epochs must be a whole number, found 2.5"),
+     ({"epochs": "3"}, "epochs must be a whole number, found '3'"),
+     ({"epochs": True}, "epochs must be a whole number"),
+     ({"epochs": 0}, "epochs must be positive"),
+     ({"batch_size": 32.5}, "batch_size must be a whole number"),
+     ({"false_positive_rate": "auto"}, "must be a finite number, found 'auto'"),
+     ({"held_out": None}, "held_out must be a finite number"),
+     ({"options": [3]}, "options must be a dict"),
+     ({"options": {"latent": 2.5}}, "latent must be a whole number"),
+     ({"options": {"beta": float("nan")}}, "beta must be a finite number"),
+     ({"score_name": "squared"}, "did you mean"),
+     ({"learning_rate": "x", "score_name": "squared_error"}, "learning_rate must be"),
+     ({"model": "os.system"}, "not one of anogen's")],
+    ids=str,
+)  # fmt: skip
+def test_arguments_of_the_wrong_kind_are_refused_in_one_line(options, message):
+    with pytest.raises(UsageError, match=message) as refusal:
+        OutlierDetector(**options).fit(blobs(100)[0])
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(UsageError, match="must be a finite number, found 'auto'"):
+        PyODDetector(contamination="auto").fit(blobs(100)[0])
+
+
+def test_data_of_the_wrong_kind_is_refused_in_one_line(digits):
+    detector = OutlierDetector(epochs=1, options=SMALL).fit(digits.train.pixels)
+    image = digits.test.pixels[0, 0]
+    for wrong, message in (
+        ([image, image], "numpy.stack"),
+        (image, r"a single image is image\[None\]"),
+        (digits.test, "an estimator takes arrays"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            detector.predict(wrong)
+    with pytest.raises(UsageError, match=r"numpy\.stack"):
+        OutlierDetector().fit([image, image])
+    with pytest.raises(UsageError, match="an estimator takes arrays"):
+        OutlierDetector().fit(digits)
+
+
+@pytest.mark.parametrize("constant", [7.0, 0.1, 3.3, 1234.5678, -2e-5, 0.0, 1e8, -3e12])
+def test_a_constant_column_has_one_scale_however_it_is_stored(constant):
+    rows = np.random.default_rng(0).normal(size=(200, 5))
+    train = np.c_[rows, np.full(200, constant)]
+    detector = OutlierDetector(epochs=2).fit(train)
+    assert detector.spread_[5] == max(1.0, 1e-6 * abs(constant))
+    moved = np.c_[rows, np.full(200, constant * (1 + 1e-9))]
+    noisy = np.c_[rows, constant * (1 + 1e-15 * np.random.default_rng(1).normal(size=200))]
+    again = OutlierDetector(epochs=2).fit(noisy)
+    assert again.spread_[5] == pytest.approx(detector.spread_[5], rel=1e-9)
+    for other in (train, train.astype(np.float32), moved):
+        assert (detector.predict(other) < 0).sum() < 30
+    assert (again.predict(noisy) < 0).sum() < 30
+
+
+def test_a_huge_value_does_not_decide_a_scale():
+    rows = np.random.default_rng(0).normal(size=(200, 5))
+    for huge in (1e6, 1e300, -1.7e308):
+        spiked = np.c_[rows, np.where(np.arange(200) == 0, huge, 0.0)]
+        detector = OutlierDetector().fit(spiked)
+        assert detector.spread_[5] == 1.0
+        assert detector.predict(np.r_[[np.zeros(6)], [[0, 0, 0, 0, 0, 1e4]]]).tolist() == [1, -1]
+    both = np.c_[rows, np.where(np.arange(200) % 2, 1e306, -1e306)]
+    assert np.isfinite(OutlierDetector().fit(both).score_samples(both)).all()
+    rare = np.c_[rows, np.arange(200) < 20]  # a tenth ones: the quartiles agree, the tails do not
+    assert OutlierDetector().fit(rare).spread_[5] == pytest.approx(1 / 4.652)
+
+
+def test_a_fit_that_is_refused_leaves_the_estimator_as_it_was():
+    rows = np.random.default_rng(0).normal(size=(200, 4))
+    detector = OutlierDetector(epochs=2).fit(rows)
+    before, state = detector.predict(rows), dict(vars(detector))
+    for change, wrong in (
+        ({"options": {"latent": -3}}, rows * 1000),
+        ({"epochs": 0}, rows * 1000),
+        ({}, np.full((200, 4), np.nan)),
+        ({"false_positive_rate": 1e-9}, np.ones((300, 7))),
+    ):
+        changed = detector.get_params()
+        detector.set_params(**change)
+        with pytest.raises(ValueError):  # noqa: PT011
+            detector.fit(wrong)
+        detector.set_params(**changed)
+        assert vars(detector) == state
+    assert np.array_equal(detector.predict(rows), before)
+    assert detector.predict(np.full((1, 4), 30.0)).tolist() == [-1]
+
+
+def test_a_fit_that_is_interrupted_leaves_the_estimator_as_it_was(monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(200, 4))
+    detector = PyODDetector(epochs=1, options=SMALL, score_name="squared_error").fit(rows)
+    state = dict(vars(detector))
+
+    def stopped(*_args, **_options):
+        raise KeyboardInterrupt
+
+    for stage in ("fit", "Detector.fit", "PyODDetector._surprise"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"anogen.detection.estimators.{stage}", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                detector.fit(rows * 1000)
+        assert vars(detector) == state
+
+
+def test_nothing_of_an_earlier_fit_stays(digits):
+    rows = np.random.default_rng(0).normal(size=(200, 5))
+    detector = PyODDetector(epochs=1, options=SMALL).fit(rows)
+    detector.note = "the user's own"
+    detector.fit(digits.train.pixels)
+    assert not {"centre_", "spread_"} & set(vars(detector))
+    assert detector.n_features_in_ == 28 * 28
+    assert detector.note == "the user's own"
+    assert len(detector.labels_) == len(digits.train)
+
+
+def test_fits_in_threads_equal_the_serial_one_and_leave_the_caller_s_generator():
+    rows = np.random.default_rng(0).normal(size=(200, 5))
+
+    def fitted(_=None):
+        made = OutlierDetector(epochs=2, options=SMALL, random_state=1, score_name="squared_error")
+        return made.fit(rows).score_samples(rows)
+
+    serial, state = fitted(), torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(fitted, range(8)))
+    assert all(np.array_equal(each, serial) for each in found)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("score", [None, "fused", "squared_error"])
+def test_fits_do_not_depend_on_the_caller_s_settings(score):
+    rows = np.random.default_rng(0).normal(size=(120, 5))
+
+    def fitted():
+        made = OutlierDetector(epochs=1, options=SMALL, score_name=score).fit(rows)
+        return made.score_samples(rows)
+
+    plain = fitted()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert np.array_equal(fitted(), plain)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert np.array_equal(fitted(), plain)
+
+
+def test_images_of_height_one_stay_images():
+    lines = np.random.default_rng(0).integers(0, 256, (80, 1, 12), np.uint8)
+    detector = OutlierDetector(epochs=1, options=SMALL).fit(lines)
+    assert detector.predict(lines).shape == (80,)
+    with pytest.raises(UsageError, match="fitted on images, now given a table"):
+        detector.predict(lines[:, 0])
+
+
+def test_a_training_that_diverges_names_no_folder():
+    rows = np.random.default_rng(0).normal(size=(200, 5))
+    with pytest.raises(TrainingError, match="smaller learning_rate") as error:
+        OutlierDetector(epochs=3, learning_rate=1e6, score_name="squared_error").fit(rows)
+    assert "/" not in str(error.value)
+
+
+def test_the_default_on_a_table_is_the_distance_to_the_fifth_other_row():
+    rng = np.random.default_rng(0)
+    rows, new = rng.normal(size=(300, 4)), rng.normal(size=(50, 4))
+    detector = OutlierDetector().fit(rows)
+    held_in = np.isin(np.arange(300), known_rows(300))
+    z = (rows - detector.centre_) / detector.spread_
+    reference = NearestNeighbors(n_neighbors=5).fit(z[held_in])
+    own = reference.kneighbors()[0][:, -1]  # of training rows, without themselves
+    assert -detector.score_samples(rows[held_in]) == pytest.approx(own, rel=1e-4)
+    other = reference.kneighbors((new - detector.centre_) / detector.spread_)[0][:, -1]
+    assert -detector.score_samples(new) == pytest.approx(other, rel=1e-4)
+
+
+def known_rows(count: int) -> np.ndarray:
+    """The rows that are not held out, with random_state 0 and 20 % held out."""
+    return np.random.RandomState(0).permutation(count)[round(0.2 * count) :]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("features", [2, 30, 300])
+@pytest.mark.parametrize("share", [0.02, 0.1])
+def test_the_default_on_a_table_is_never_the_wrong_way_round(seed, features, share):
+    rows, truth = blobs(1000, features, share, seed)
+    detector = PyODDetector(contamination=share).fit(rows)
+    assert roc_auc_score(truth, detector.decision_scores_) > 0.9
+    assert detector.labels_.mean() < 2 * share
+
+
+@pytest.mark.parametrize("kind", [OutlierDetector, PyODDetector])
+def test_a_model_class_of_one_s_own(kind):
+    rows = np.random.default_rng(0).normal(size=(100, 4))
+    mine = kind(OwnVAE, epochs=1, options=SMALL, score_name="squared_error").fit(rows)
+    assert type(mine.model_) is OwnVAE
+    again = pickle.loads(pickle.dumps(clone(mine).fit(rows)))
+    assert type(again.model_) is OwnVAE
+
+
+class OwnVAE(VAE):
+    """A model of a user."""
 
 
 def test_a_density_of_everything_suits_a_table_without_outliers():
@@ -180,6 +364,7 @@ def test_a_signal_ends_a_search_too(monkeypatch, number, expected):
 
     monkeypatch.setattr("anogen.detection.estimators.fit", stopped)
     rows = np.random.default_rng(0).normal(size=(200, 4))
-    search = GridSearchCV(OutlierDetector(), {"epochs": [1]}, scoring=lambda *_: 0.0, cv=2)
+    detector = OutlierDetector(score_name="squared_error")
+    search = GridSearchCV(detector, {"epochs": [1]}, scoring=lambda *_: 0.0, cv=2)
     with pytest.raises(expected):
         search.fit(rows)

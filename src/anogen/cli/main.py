@@ -1,5 +1,6 @@
 """`anogen COMMAND`: finds the command, turns errors into one line and an exit code."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from anogen import __version__
-from anogen.errors import AnogenError, unknown_name
+from anogen.errors import AnogenError, MachineError, unknown_name
 from anogen.printable import printable
 from anogen.progress import encodable, show
 
@@ -32,7 +33,10 @@ COMMANDS = {
 
 
 def run() -> None:
-    """The entry point of the shell command."""
+    """The entry point of the shell command; what a stream's encoding lacks becomes an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))
 
 
@@ -107,11 +111,21 @@ def _let_go_of_stdout() -> None:
 def _find(name: str) -> Command:
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
+    if name != "data":
+        _refuse_a_folder_that_is_gone()
     if name not in LIGHT:
         from anogen.device import keep_freed_memory
 
         keep_freed_memory()
     return import_module(f"anogen.cli.{name}").main
+
+
+def _refuse_a_folder_that_is_gone() -> None:
+    """PyTorch's libraries end the process, where the working folder was removed."""
+    try:
+        os.getcwd()  # noqa: PTH109  (Path.cwd is the same)
+    except FileNotFoundError as error:
+        raise MachineError("the working folder was removed; change to another") from error
 
 
 def _help() -> str:

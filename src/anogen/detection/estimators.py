@@ -257,7 +257,7 @@ class OutlierDetector(OutlierMixin, _Estimator):
     `fit` trains a model on a part of the rows and calibrates it on the others, so that of new rows
     like these a share of about `false_positive_rate` is called out. Nothing is learnt from `y`.
     Tables are centred on their medians, scaled by their quartiles, so that a few huge values change
-    nothing, and squashed, x ↦ ½ + ½ tanh(z / 3); images are taken as they are.
+    nothing, and squashed into [0, 1] (`anogen.data.tables`); images are taken as they are.
 
     A fit that fails or is interrupted leaves the estimator as it was.
 
