@@ -14,8 +14,6 @@ SQUASH = 3.0
 """A value this many standard deviations from its column's median lies half way to the end."""
 QUARTILES = 1.349
 """The distance between the quartiles of a Gaussian of standard deviation 1."""
-TAILS = 4.652
-"""The distance between its first and 99th percentiles."""
 NEGLIGIBLE = 1e-9
 """A spread below this share of a column's median is rounding, as of a constant computed."""
 SINGLE = 1e-6
@@ -43,17 +41,18 @@ class Scaling:
         """Of finite rows `[n, columns]`, so that a few huge values change nothing.
 
         The scale is the distance between the quartiles, as a Gaussian's standard deviation; where
-        that is nothing, as in a column that is mostly 0, the distance between the first and the
-        99th percentile; where that is nothing too, the column is constant but for rare values, and
-        its scale is 1, or a millionth of its value where that is more, so that the same constant
-        stored as float32 is the same.
+        that is nothing, as in a column that is mostly 0, the standard deviation of its values,
+        clipped to the first and the 99th percentile; where that is nothing too, the column is
+        constant but for rare values, and its scale is 1, or a millionth of its value where that is
+        more, so that the same constant stored as float32 is the same.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             first, low, centre, high, last = np.percentile(rows, [1, 25, 50, 75, 99], axis=0)
             negligible = NEGLIGIBLE * np.abs(centre)
-            quartiles, tails = (high - low) / QUARTILES, (last - first) / TAILS
+            quartiles = (high - low) / QUARTILES
+            clipped = np.clip(rows, first, last).std(0)
         constant = np.maximum(1.0, SINGLE * np.abs(centre))
-        spread = np.where(tails > negligible, tails, constant)
+        spread = np.where(clipped > negligible, clipped, constant)
         spread = np.where(quartiles > negligible, quartiles, spread)
         return cls(centre, np.minimum(spread, WIDEST))
 

@@ -1,8 +1,9 @@
 """A detector as one ONNX graph: images or rows in, score, p-value and label out."""
 
 import logging
+import math
 import warnings
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -26,7 +27,8 @@ TOLERANCE = 1e-5
 """Largest difference between the graph's scores and ours, relative to the largest score."""
 ROUNDING = 2e-6
 """And this difference is always allowed: terms of about 1 that cancel to nothing, as in the KL of a
-posterior that is the prior, leave as much in float32."""
+posterior that is the prior, leave as much in float32. A score in nats is a sum of about one such
+term for each value of an image, and is allowed as much more."""
 CHECKED = 200
 """Images on which they are compared, together and in batches of these sizes:"""
 BATCHES = (1, 2, 7)
@@ -137,7 +139,10 @@ def _exported(graph: _Graph, given: Tensor, name: str) -> bytes:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     many: Any = {"given": {0: torch.export.Dim("images")}}
     try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), torch.no_grad():
+        said = StringIO()
+        with (
+            warnings.catch_warnings(), redirect_stdout(said), redirect_stderr(said), torch.no_grad()
+        ):  # fmt: skip
             warnings.simplefilter("ignore")
             graph(given)  # what is computed once for all images becomes a constant
             program: Any = torch.onnx.export(
@@ -180,7 +185,8 @@ def _difference(
     ours = detector.score(images)
     threshold = detector.calibration.threshold(false_positive_rate)
     largest = max(float(np.abs(ours).max()), 1e-12)
-    allowed = TOLERANCE * largest + ROUNDING
+    terms = math.prod(images.shape) if "nats" in SCORES[detector.name].unit else 0
+    allowed = TOLERANCE * largest + ROUNDING * (1 + terms / 10)
     sure = np.abs(ours - threshold) > allowed
     found = 0.0
     for score, _, label in (whole, *parts):

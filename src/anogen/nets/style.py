@@ -256,7 +256,7 @@ class StyleDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """float `[b, c, h, w]` → float `[b, outputs]`."""
         y = self.layers(x)
-        extra = self._variety(y).expand(len(y), 1, *y.shape[2:]).to(y.dtype)
+        extra = self._variety(y).expand(y.shape[0], 1, *y.shape[2:]).to(y.dtype)
         y = self.last(torch.cat([y, extra], 1)).flatten(1)
         return self.head(F.leaky_relu(self.dense(y), SLOPE) * GAIN)
 
