@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anogen import Images, images_from_array, split
+from anogen.data.images import Selection, label
 from anogen.errors import DataError, UsageError
 
 
@@ -107,3 +108,19 @@ def test_the_hash_tells_pixels_and_shapes_apart():
     assert zeros.sha256 == Images(zeros.pixels.copy(), "b").sha256
     labelled = Images(zeros.pixels, "a", np.zeros(10, np.int64))
     assert len({zeros.sha256, other.sha256, ones.sha256, labelled.sha256}) == 4
+
+
+def test_labels_are_indices_of_classes():
+    pixels = np.zeros((3, 1, 4, 4), np.uint8)
+    for labels, classes in (([0, 1, 2], ("a", "b")), ([0, -1, 0], ("a", "b")), ([-1, 0, 0], ())):
+        with pytest.raises(DataError, match="is not among"):
+            Images(pixels, "three", np.array(labels), classes)
+    with pytest.raises(DataError, match="the label c is not among a, b"):
+        label(Images(pixels, "three"), ["a", "b", "c"], np.array(["a", "b"]))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_selection_says_how_many_bytes_it_stands_for(dtype):
+    base = np.zeros((10, 1, 1, 6), dtype)
+    chosen = Selection(base, np.arange(4))
+    assert chosen.nbytes == chosen[:].nbytes == 4 * 6 * np.dtype(dtype).itemsize

@@ -360,3 +360,31 @@ def test_images_no_score_learns_from_come_from_all_over_the_data():
     unseen = unfitted_images(Splits(images, images[:50], images[:50]))
     assert len(unseen) == 50
     assert set(unseen.labels.tolist()) == set(range(10))
+
+
+def test_a_score_that_is_nan_gets_no_p_value():
+    calibration = Calibration.of(np.arange(99.0))
+    for call in (calibration.p_value, lambda s: discoveries(s, 0.1)):
+        with pytest.raises(DataError, match="the score of example 1 is NaN"):
+            call(np.array([0.5, np.nan]))
+    assert calibration.p_value(np.array([np.inf])).tolist() == [0.01]
+
+
+def test_a_detector_calls_no_nan_in_or_out(trained, digits, monkeypatch):
+    detector = Detector.fit(trained.load_model(), digits, "squared_error")
+    monkeypatch.setattr(Detector, "score", lambda self, images: np.full(len(images), np.nan))
+    for call in (lambda images: detector.predict(images, 0.1), detector.p_value, detector.discover):
+        with pytest.raises(DataError, match="NaN"):
+            call(digits.test)
+
+
+def test_comparing_needs_scores_of_both_kinds():
+    some, none = np.arange(5.0), np.array([])
+    for pair in ((some, none), (none, some)):
+        for measure in (separation, intervals):
+            with pytest.raises(DataError, match="both kinds are needed"):
+                measure(*pair)
+    with pytest.raises(DataError, match="NaN"):
+        separation(some, np.array([1.0, np.nan]))
+    with pytest.raises(DataError, match="both kinds"):
+        precision_recall(np.array([True]), np.array([], bool))

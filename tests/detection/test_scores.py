@@ -13,8 +13,10 @@ from anogen import GAN, NCPVAE, SCORES, VAE, VAEGAN, Detector, corrupt
 from anogen.detection.density import Density
 from anogen.detection.detector import StaleDetectorError
 from anogen.detection.scores import fit_scores, score_images
+from anogen.detection.scores.fused import make_fused
 from anogen.detection.scores.likelihood import DRAWS, fixed_noise
 from anogen.detection.scores.pixels import SVM_FEATURES, SVM_NU, TREES
+from anogen.detection.view import Score
 from anogen.errors import UsageError
 from anogen.models.terms import squared_error
 
@@ -217,3 +219,58 @@ def test_companions_must_fit(one, digits, vae):
     for other in (GAN(digits.shape, 3, width=4), vae((1, 32, 32)), vae(digits.shape, classes=10)):
         with pytest.raises(UsageError, match=r"a companion must have|conditional"):
             Detector.fit(one, digits, "waic", companions=[other])
+
+
+def test_latent_norm_is_the_squared_length_of_the_posterior_mean(one, digits):
+    with torch.no_grad():
+        expected = one.posterior_mean(tensor(digits.test)).square().sum(1).numpy()
+    assert scored(one, digits.test, "latent_norm") == pytest.approx(expected, rel=1e-4)
+
+
+def test_regret_is_the_best_of_all_steps(noise, vae, monkeypatch):
+    """A search that overshoots ends worse than it began; what it gained on the way counts."""
+    monkeypatch.setattr("anogen.detection.scores.likelihood.REGRET_RATE", 5.0)
+    model = vae(noise.shape, width=2).eval()
+    assert (scored(model, noise.test[:8], "regret") >= 0).all()
+
+
+def test_the_fused_score_learns_statistics_and_density_from_two_halves(digits, vae):
+    seen = {"statistic": [], "density": []}
+
+    def learn(model, images, device):
+        seen["statistic"].append(images.pixels[:])
+        return {"mean": torch.zeros(1)}
+
+    def value(view, state):
+        seen["density"].append(view.x)
+        return view.x.flatten(1).sum(1)
+
+    table = {"sum": Score(value, (), "1", "a test", fit=learn, fused=True)}
+    model, train = vae(digits.shape).eval(), digits.train[:80]
+    make_fused(table).fit(model, train, CPU)
+    (known,) = seen["statistic"]
+    assert np.array_equal(known, train.pixels[::2])
+    measured = torch.cat(seen["density"])
+    rest = tensor(train[np.arange(1, 80, 2)])
+    assert torch.equal(measured[:40], rest)
+    few = train[:20]
+    make_fused(table).fit(model, few, CPU)
+    assert np.array_equal(seen["statistic"][-1], few.pixels)
+
+
+def test_a_discriminator_is_one_whose_layers_can_be_read(digits):
+    class Named(VAE):
+        discriminator = "not a net at all"
+
+    score = SCORES["discriminator_error"]
+    assert not score.fits(Named(digits.shape, 2, width=4))
+    assert score.fits(VAEGAN(digits.shape, 2, width=4))
+    assert not score.fits(VAE(digits.shape, 2, width=4))
+
+
+def test_scores_for_tables_are_for_tables_only(digits):
+    picture, table = VAE(digits.shape, 2, width=4), VAE((1, 1, 7), 2, width=4)
+    assert not SCORES["row_neighbours"].fits(picture)
+    assert SCORES["row_neighbours"].fits(table)
+    assert SCORES["pixel_entropy"].fits(picture)
+    assert not SCORES["pixel_entropy"].fits(table)

@@ -20,7 +20,7 @@ from anogen import (
 )
 from anogen.data.corruptions import corrupt
 from anogen.device import choose_device
-from anogen.errors import UsageError
+from anogen.errors import DataError, UsageError
 from anogen.evaluation import features as features_module
 from anogen.evaluation.distances import (
     class_kl,
@@ -216,3 +216,36 @@ def test_what_makes_no_sense_is_refused(vae, digits, noise):
         evaluate_generation(vae(digits.shape), digits, samples=1)
     with pytest.raises(UsageError, match="the model has"):
         evaluate_generation(vae(digits.shape), Splits(noise.train, noise.train, noise.train))
+
+
+def test_the_floor_is_that_of_training_images(cache, digits):
+    """With other training images the floor is another, whatever the samples are."""
+    device = choose_device("cpu")
+    drawn = digits.train[:60]
+    found = measure_samples(drawn, digits)
+    extract = feature_extractor(digits, device)
+    real, _ = extract(digits.test, device)
+    evenly = np.linspace(0, len(digits.train) - 1, 60).astype(np.int64)
+    other, _ = extract(digits.train[evenly], device)
+    assert found["frechet_distance_floor"] == pytest.approx(frechet_distance(real, other))
+    assert found["frechet_distance_floor"] > 0.01
+    assert found["precision_floor"] == manifold_share(other, real)
+    assert found["recall_floor"] == manifold_share(real, other)
+    assert found["nearest_train_distance"] < 1e-3  # the samples are training images
+    assert found["nearest_train_distance_floor"] > 1
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_too_few_to_compare_are_refused(rows):
+    few, many = np.zeros((rows, 3)), np.random.default_rng(0).normal(size=(20, 3))
+    for measure in (frechet_distance, kernel_distance, manifold_share, density, coverage):
+        for pair in ((few, many), (many, few)):
+            with pytest.raises(DataError, match="2 or more are needed"):
+                measure(*pair)
+    with pytest.raises(DataError, match="not finite"):
+        frechet_distance(many, np.full((20, 3), np.nan))
+    for wrong in (np.array([-1]), np.array([2])):
+        with pytest.raises(DataError, match="between 0 and 1"):
+            class_kl(wrong, np.array([0, 1]), 2)
+    with pytest.raises(DataError, match="1 or more"):
+        class_kl(np.array([], int), np.array([0, 1]), 2)

@@ -5,7 +5,13 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from anogen.models.adversarial import ADVERSARIAL, gradient_penalty, unit_gradient_penalty
+from anogen.models.adversarial import (
+    ADVERSARIAL,
+    discriminator_penalty,
+    gradient_penalty,
+    logit_terms,
+    unit_gradient_penalty,
+)
 
 LOGITS = torch.linspace(-3, 3, 13)
 
@@ -44,3 +50,46 @@ def test_a_penalty_trains_the_score():
     gradient_penalty(lambda x: net(x)[:, 0], torch.randn(6, 1, 2, 2)).mean().backward()
     assert net[1].weight.grad is not None
     assert net[1].weight.grad.abs().sum() > 0
+
+
+def test_r1_is_of_real_and_r2_of_generated_images():
+    """½‖∇‖² of ½‖x‖² is ½‖x‖² itself, so that each penalty says which images it is of."""
+
+    def score(x):
+        return 0.5 * x.square().sum((1, 2, 3))
+
+    real, fake = torch.full((4, 1, 2, 2), 3.0), torch.full((4, 1, 2, 2), 5.0)
+    for r1, r2 in ((0.0, 0.0), (2.0, 0.0), (0.0, 3.0), (2.0, 3.0)):
+        found = discriminator_penalty(score, real, fake, "relativistic", r1=r1, r2=r2)
+        assert_close(found, torch.tensor(r1 * 0.5 * 36 + r2 * 0.5 * 100))
+
+
+def test_wasserstein_s_own_penalty_has_the_published_weight():
+    weight = torch.randn(3, 4, 4)
+    score = lambda x: (x * weight).sum((1, 2, 3))  # noqa: E731
+    real, fake = torch.randn(5, 3, 4, 4), torch.randn(5, 3, 4, 4)
+    found = discriminator_penalty(score, real, fake, "wasserstein")
+    assert_close(found, 10 * (weight.norm() - 1) ** 2)
+
+
+def test_the_points_of_wasserstein_s_penalty_lie_between_the_images():
+    seen = []
+
+    def score(x):
+        seen.append(x.detach())
+        return x.sum((1, 2, 3))
+
+    unit_gradient_penalty(score, torch.zeros(500, 1, 1, 1), torch.ones(500, 1, 1, 1))
+    (points,) = seen
+    assert 0 <= points.min() < 0.05
+    assert 0.95 < points.max() <= 1
+    assert points.mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("loss", ADVERSARIAL)
+def test_the_discriminator_is_right_where_it_says_so(loss):
+    real, fake = torch.tensor([1.0, -1.0, 2.0]), torch.tensor([-1.0, -3.0, 3.0])
+    terms = logit_terms(real, fake, loss)
+    relative = loss in ("relativistic", "wasserstein")
+    right = ([1, 1, 0], [1, 1, 0]) if relative else ([1, 0, 1], [1, 1, 0])
+    assert (terms["accuracy_real"].tolist(), terms["accuracy_fake"].tolist()) == right

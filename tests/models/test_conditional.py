@@ -6,7 +6,7 @@ import torch
 
 from anogen import GAN, MODELS, Images, Splits, fit
 from anogen.errors import UsageError
-from anogen.models.base import HasLikelihood, Reconstructs, logit_for
+from anogen.models.base import HasLikelihood, Reconstructs, logit_for, with_label
 
 SHAPE = (1, 16, 16)
 X = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -99,3 +99,11 @@ def test_data_that_does_not_fit_is_refused_before_training(noise, tmp_path):
         fit(GAN(SHAPE, 4, width=4, classes=3), data, tmp_path / "run")
     with pytest.raises(UsageError, match="two has 4 labels; set classes 4"):
         fit(GAN(SHAPE, 4, width=4, classes=9), data, tmp_path / "run")
+
+
+@pytest.mark.parametrize("wrong", [-1, 3, 100])
+def test_labels_outside_the_classes_are_refused(wrong):
+    for call in (lambda label: with_label(torch.zeros(2, 4), label, 3),
+                 lambda label: logit_for(torch.zeros(2, 3), label, 3)):  # fmt: skip
+        with pytest.raises(UsageError, match=f"label {wrong}: this model has the labels 0 to 2"):
+            call(torch.tensor([0, wrong]))

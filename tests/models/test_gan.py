@@ -91,3 +91,20 @@ def test_contradictions_are_refused_with_the_remedy(options, message):
 def test_patience_needs_a_monitor(noise, tmp_path):
     with pytest.raises(UsageError, match="patience needs a monitor"):
         fit(model(), noise, tmp_path / "run", patience=3)
+
+
+def test_wasserstein_has_a_penalty_of_its_own_and_no_other():
+    for options in ({"r1": 1.0}, {"r1": 0.0, "r2": 1.0}):
+        with pytest.raises(UsageError, match="set r1 and r2 to 0"):
+            model(loss="wasserstein", **options)
+    with pytest.raises(UsageError, match="critic_steps must be at least 1"):
+        model(critic_steps=0)
+
+
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_the_generator_takes_every_few_steps_of_the_discriminator(every):
+    gan = model(loss="wasserstein", r1=0.0, critic_steps=every)
+    taken = [step for step in range(20) if "generator" in losses(gan, step).players]
+    assert taken == list(range(every - 1, 20, every))
+    assert all("discriminator" in losses(gan, step).players for step in range(5))
+    assert set(losses(gan, None).players) == {"generator", "discriminator"}

@@ -80,3 +80,16 @@ def test_what_cannot_be_sampled_is_refused(vae, digits):
     unlabelled = Images(digits.train.pixels, "plain")
     with pytest.raises(UsageError, match="needs labels, and plain has none"):
         MixtureSampler(vae(digits.shape, classes=3).eval(), unlabelled)
+
+
+def test_latents_have_the_covariance_of_the_data():
+    """A factor transposed would have the right variances in all, and the wrong ones in each."""
+    rng = np.random.default_rng(0)
+    factor = np.array([[6.0, 0.0], [9.0, 12.0]])
+    pixels = np.zeros((4000, 1, 16, 16), np.uint8)
+    pixels[:, 0, 0, :2] = 128 + rng.normal(size=(4000, 2)) @ factor.T
+    sampler = MixtureSampler(Lookup(), Images(pixels, "correlated"), components=1)
+    z = sampler.latents(20_000, GENERATOR().manual_seed(0), None).double().numpy()
+    expected = np.cov((pixels[:, 0, 0, :2] / 255).T) + 1e-4 * np.eye(2)  # what the fit adds
+    assert np.cov(z.T) == pytest.approx(expected, rel=0.08)
+    assert expected[0, 0] < 0.5 * expected[1, 1]  # else a transposed factor could pass

@@ -57,13 +57,64 @@ def test_the_path_penalty_measures_the_jacobian():
     directions = torch.randn(2000, X[0].numel()) / X[0].numel() ** 0.5
     products = (directions @ whole).unflatten(1, styles.shape[1:])
     assert_close(products.square().sum(2).mean(1).mean(), expected, rtol=0.1, atol=0)
-    gan.mean_path.fill_(2.0)
-    gan.eval()
-    torch.manual_seed(0)
-    penalty = gan._path_penalty(400, X.device, None)
-    lengths = (gan.mean_path - penalty.sqrt(), gan.mean_path + penalty.sqrt())
-    assert penalty.item() >= 0
-    assert lengths[0] < 2.0 < lengths[1]
+
+
+def test_the_path_penalty_is_equation_4_of_karras_2020():
+    """Against the Jacobian of each image, transcribed on its own."""
+    gan = model().eval()
+    with torch.no_grad():
+        for to_image in gan.synthesis.to_image:
+            to_image.weight.mul_(0.05)  # grey images, which no bound clips
+    gan.mean_path.fill_(0.002)
+    torch.manual_seed(7)
+    penalty = gan._path_penalty(3, X.device, None)
+    torch.manual_seed(7)
+    styles = gan.styles(torch.randn(3, 4)).detach()
+    lengths = []
+    for style, direction in zip(styles, torch.randn(3, *SHAPE), strict=True):
+        jacobian = torch.autograd.functional.jacobian(gan.synthesise, style[None])[0]
+        product = torch.einsum("chw,chwnls->ls", direction, jacobian) / SHAPE[1]  # by √pixels
+        lengths.append(product.square().sum(1).mean().sqrt())  # over the layers, each with a style
+    assert_close(penalty, (torch.stack(lengths) - 0.002).square().mean(), rtol=1e-3, atol=0)
+
+
+def test_a_lazy_path_penalty_counts_as_often_as_it_is_left_out(monkeypatch):
+    gan = model(r1=0.0, r2=0.0, path_length=0.7, path_length_every=6)
+    monkeypatch.setattr(gan, "_path_penalty", lambda *_: torch.tensor(3.0))
+    with_it, without = (losses(gan, step).players["generator"] for step in (6, 7))
+    assert_close(with_it - without, torch.tensor(6 * 0.7 * 3.0))
+
+
+def test_images_are_bounded_in_evaluation_mode_only():
+    """Beyond black and white a bound has no gradient, and training would not come back."""
+    gan = model()
+    with torch.no_grad():
+        for to_image in gan.synthesis.to_image:
+            to_image.weight.mul_(30)
+    styles = gan.styles(torch.randn(20, 4))
+    free, bounded = gan.synthesise(styles), gan.eval().synthesise(styles)
+    assert free.min() < 0
+    assert free.max() > 1
+    assert bounded.min() == 0
+    assert bounded.max() == 1
+    gan.train()
+    (gradient,) = torch.autograd.grad(gan.synthesise(styles).sum(), gan.synthesis.constant)
+    assert gradient.abs().sum() > 0
+    outside = (free < 0) | (free > 1)
+    (gradient,) = torch.autograd.grad(
+        gan.synthesise(styles)[outside].sum(), gan.synthesis.to_image[-1].weight
+    )
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_the_generator_takes_every_few_steps_of_the_discriminator(every):
+    gan = model(critic_steps=every, path_length_every=2, penalty_every=4)
+    taken = [step for step in range(12) if "generator" in losses(gan, step).players]
+    assert taken == list(range(every - 1, 12, every))
+    paths = [step for step in range(24) if gan._path_is_due(step)]
+    assert paths == list(range(every - 1, 24, 2 * every))
+    assert "generator" in losses(gan, None).players
 
 
 def test_mixing_takes_the_last_styles_from_another_latent():
@@ -75,7 +126,8 @@ def test_mixing_takes_the_last_styles_from_another_latent():
     assert not same[:, -1].any()
     assert {int(row.sum()) for row in same} == set(range(1, styles.shape[1]))
     gan.mixing = 0.0
-    assert (gan._mixed(5, X.device, None)[:, 0] == gan._mixed(5, X.device, None)[:, 0]).shape
+    pairs = [gan._mixed(5, X.device, None)[:, 0] for _ in range(2)]
+    assert not torch.equal(*pairs)  # new latents each time
     alone = gan._mixed(5, X.device, None)
     assert (alone == alone[:, :1]).all()
 

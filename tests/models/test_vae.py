@@ -7,6 +7,7 @@ from torch.testing import assert_close
 
 from anogen import VAE
 from anogen.errors import UsageError
+from anogen.models.vae import MIN_SIGMA
 
 SHAPE = (1, 16, 16)
 X = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -149,3 +150,38 @@ def test_a_subclass_may_have_arguments_of_its_own():
 def test_contradictions_are_refused(arguments, message):
     with pytest.raises(UsageError, match=message):
         VAE(SHAPE, **arguments)
+
+
+@pytest.mark.parametrize("below", [0.1, 3.0, 20.0])
+def test_sigma_comes_back_from_below_its_floor(below):
+    """However far down it is: a clamp alone has no gradient there."""
+    torch.manual_seed(0)
+    vae = VAE((1, 16, 16), 2, width=4, likelihood="learned_sigma")
+    floor = math.log(MIN_SIGMA)
+    with torch.no_grad():
+        vae.log_sigma.fill_(floor - below)
+    optimizer = torch.optim.SGD([vae.log_sigma], lr=1e-7)
+    start = vae.log_sigma.item()
+    for _ in range(5):
+        optimizer.zero_grad()
+        vae.losses(X).players["vae"].backward()
+        assert vae.log_sigma.grad < 0
+        optimizer.step()
+    assert vae.log_sigma.item() > start
+
+
+def test_sigma_is_not_driven_further_below_its_floor():
+    vae = VAE((1, 16, 16), 2, width=4, likelihood="learned_sigma")
+    floor = math.log(MIN_SIGMA)
+    with torch.no_grad():
+        vae.log_sigma.fill_(floor - 1e-3)
+    perfect = torch.zeros(2, 1, 16, 16)
+    raw = torch.full_like(perfect, -200.0)  # a reconstruction without any error
+    (gradient,) = torch.autograd.grad(vae._nll(perfect, raw).mean(), vae.log_sigma)
+    assert gradient == 0
+    above = VAE((1, 16, 16), 2, width=4, likelihood="learned_sigma", sigma=0.1)
+    (gradient,) = torch.autograd.grad(above._nll(perfect, raw).mean(), above.log_sigma)
+    assert gradient.item() == pytest.approx(256)  # one for each pixel
+    assert above._nll(perfect, raw)[0].item() == pytest.approx(
+        256 * (math.log(0.1) + 0.5 * math.log(2 * math.pi)), rel=1e-5
+    )

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from anogen import VAEGAN, fit
 from anogen.errors import UsageError
+from anogen.models.adversarial import gradient_penalty
 from anogen.training.step import make_players, set_gradients
 
 SHAPE = (1, 16, 16)
@@ -149,3 +150,13 @@ def test_it_trains_and_resumes(noise, tmp_path):
 def test_contradictions_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         model(**options)
+
+
+def test_a_lazy_penalty_counts_as_often_as_it_is_left_out():
+    plain = losses(model(r1=0.0), 8).players["discriminator"]
+    vaegan = model(r1=2.5, penalty_every=4)
+    penalty = gradient_penalty(vaegan.logit, X).mean()
+    found = losses(vaegan, 8).players["discriminator"]
+    assert_close(found - plain, 4 * 2.5 * penalty, rtol=1e-3, atol=1e-6)
+    assert_close(losses(vaegan, 9).players["discriminator"], plain)
+    assert_close(losses(vaegan, None).players["discriminator"], plain)

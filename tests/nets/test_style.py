@@ -6,11 +6,13 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from anogen.nets.style import (
+    EqualisedConv,
     EqualisedLinear,
     MappingNetwork,
     ModulatedConv,
     StyleDiscriminator,
     StyledLayer,
+    SynthesisNetwork,
 )
 
 
@@ -85,3 +87,61 @@ def test_the_discriminator_sees_variety_in_training_and_each_image_alone_afterwa
     judge.eval()
     assert_close(judge(x)[:2], judge(x[:2]))
     assert torch.equal(judge.statistic, learnt)
+
+
+def mean_square(x):
+    return x.square().mean().item()
+
+
+EXPECTED = (1 + 0.2**2) / 2 * 2
+"""Mean square of √2 · leaky_relu(z) with slope 0.2, of a standard normal z."""
+
+
+def test_every_layer_keeps_the_size_of_its_signal():
+    """With unit weights √2 makes up for the half that a leaky ReLU takes (He et al. 2015)."""
+    torch.manual_seed(0)
+    conv = EqualisedConv(64, 64, 1)
+    inner = conv(torch.randn(8, 64, 12, 12))[:, :, 1:-1, 1:-1]
+    assert mean_square(inner) == pytest.approx(EXPECTED, rel=0.1)
+    styled = StyledLayer(64, 64, 16, (12, 12))
+    torch.nn.init.zeros_(styled.conv.affine.weight)  # a style of ones
+    inner = styled(torch.randn(8, 64, 12, 12), torch.randn(8, 16))[:, :, 1:-1, 1:-1]
+    assert mean_square(inner) == pytest.approx(EXPECTED, rel=0.1)
+    mapping = MappingNetwork(256, 256, layers=1)
+    assert mean_square(mapping(torch.randn(50, 256))) == pytest.approx(EXPECTED, rel=0.1)
+
+
+def test_an_equalised_convolution_is_one_with_scaled_weights():
+    torch.manual_seed(0)
+    conv = EqualisedConv(3, 5, 2)
+    torch.nn.init.normal_(conv.bias)
+    x = torch.randn(2, 3, 9, 9)
+    weight = conv.weight * math.sqrt(2 / (3 * 3 * 3))
+    expected = F.leaky_relu(F.conv2d(x, weight, conv.bias, 2, 1), 0.2)
+    assert_close(conv(x), expected)
+    assert conv.weight.std().item() == pytest.approx(1, rel=0.3)
+
+
+def test_every_size_contributes_an_image_of_its_own():
+    """The output is the sum of what each size contributes alone: output skips."""
+    torch.manual_seed(0)
+    net = SynthesisNetwork((2, 20, 24), style=8, width=4, depth=3).eval()
+    styles = torch.randn(3, net.layers_count, 8)
+    whole = net(styles)
+    alone = []
+    weights = [layer.weight.detach().clone() for layer in net.to_image]
+    for kept in range(4):
+        for index, layer in enumerate(net.to_image):
+            layer.weight.data = weights[index] * (index == kept)
+        alone.append(net(styles))
+        assert alone[-1].abs().max() > 1e-3
+    assert_close(sum(alone), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_the_minibatch_statistic_is_the_spread_over_the_batch_alone():
+    judge = StyleDiscriminator((1, 16, 16), width=4)
+    features = torch.randn(6, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    expected = features.std(0, correction=0).mean()
+    assert_close(judge._variety(features), expected, rtol=1e-4, atol=0)
+    same = features[:1].expand_as(features)  # varied over pixels, not over the batch
+    assert judge._variety(same).item() == pytest.approx(1e-4, rel=1e-3)  # the square root of 1e-8

@@ -1,17 +1,21 @@
+import dataclasses
+import inspect
 import json
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from anogen import GAN, MODELS, VAE, Losses, Run, fit
+from anogen import GAN, MODELS, VAE, Detector, Losses, Run, fit
 from anogen.errors import DataError, Interrupted, MachineError, TrainingError, UsageError
 from anogen.training import loop as loop_module
 from anogen.training import record
 from anogen.training.signals import StopRequest
+from anogen.training.state import TrainingState, averaged_copy
 
 OPTIONS = {"epochs": 3, "batch_size": 16}
 RICH = {"ema_decay": 0.9, "schedule": "cosine", "warmup_steps": 3, "clip_gradient": 1.0}
@@ -402,3 +406,105 @@ def test_a_resumed_run_says_what_computes_otherwise(noise, vae, tmp_path, monkey
     longer = OPTIONS | {"epochs": OPTIONS["epochs"] + 1}
     fit(vae(noise.shape), noise, run.path, **longer, resume=True)
     assert f"compiled_layers was {before}, is {not before}" in capsys.readouterr().err
+
+
+def test_the_average_forgets_the_first_weights_soon(noise, vae, tmp_path, monkeypatch):
+    """Its decay is step / (step + 10), until that reaches the one that was asked for."""
+    decays, average = [], TrainingState.average
+
+    def watched(self, decay):
+        decays.append(decay)
+        average(self, decay)
+
+    monkeypatch.setattr(TrainingState, "average", watched)
+    fit(vae(noise.shape), noise, tmp_path / "run", epochs=4, batch_size=16, ema_decay=0.5)
+    steps = np.arange(1, len(decays) + 1)
+    assert len(decays) == 24
+    assert decays == pytest.approx(np.minimum(0.5, steps / (steps + 10)))
+
+
+def test_an_average_is_of_weights_and_takes_statistics_as_they_are(vae):
+    model = vae((1, 16, 16))
+    state = TrainingState(model, [], averaged_copy(model))
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    model.train()
+    model.losses(torch.rand(8, 1, 16, 16), 0)  # moves the statistics of normalisation
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    state.average(0.75)
+    for name, value in state.averaged.named_parameters():
+        torch.testing.assert_close(value, before[name] + 0.25)
+    buffers = dict(model.named_buffers())
+    assert any(name.endswith("running_mean") for name in buffers)
+    for name, value in state.averaged.named_buffers():
+        assert torch.equal(value, buffers[name])
+    assert not any(value.requires_grad for value in state.averaged.parameters())
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_training_within_no_grad_equals_one_without(noise, vae, tmp_path, mode):
+    plain = fit(vae(noise.shape), noise, tmp_path / "plain", **OPTIONS).load_model("last")
+    model = vae(noise.shape)
+    with mode():
+        other = fit(model, noise, tmp_path / "other", **OPTIONS).load_model("last")
+    for name, value in plain.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value)
+
+
+def test_a_training_under_a_float64_default_equals_one_without(noise, vae, tmp_path):
+    plain = fit(vae(noise.shape), noise, tmp_path / "plain", **OPTIONS)
+    model = vae(noise.shape)
+    torch.set_default_dtype(torch.float64)
+    try:
+        other = fit(model, noise, tmp_path / "other", **OPTIONS)
+        fit(vae(noise.shape), noise, tmp_path / "double", **OPTIONS)  # weights made as float64
+        detectors = [
+            Detector.fit(run.load_model("last"), noise, "negative_elbo") for run in (plain, other)
+        ]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    first, second = (run.load_model("last").state_dict() for run in (plain, other))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    scores = [detector.score(noise.test) for detector in detectors]
+    assert np.array_equal(*scores)
+
+
+def test_a_model_made_in_inference_mode_is_refused(noise, vae, tmp_path):
+    with torch.inference_mode():
+        model = vae(noise.shape)
+    with pytest.raises(UsageError, match="made within torch"):
+        fit(model, noise, tmp_path / "run")
+
+
+def test_trainings_in_threads_take_turns_and_equal_the_serial_one(noise, vae, tmp_path):
+    models = [vae(noise.shape) for _ in range(4)]
+    serial = fit(vae(noise.shape), noise, tmp_path / "serial", **OPTIONS).load_model("last")
+    state = torch.get_rng_state()
+
+    def train(index):
+        return fit(models[index], noise, tmp_path / str(index), **OPTIONS).load_model("last")
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(train, range(4)))
+    for name, value in serial.state_dict().items():
+        assert all(torch.equal(each.state_dict()[name], value) for each in found)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("label", [-1, 10, 99])
+def test_labels_that_are_no_classes_are_refused_before_training(noise, vae, tmp_path, label):
+    labels = np.zeros(len(noise.train), np.int64)
+    labels[3] = label
+    with pytest.raises(DataError, match=f"the label {label} is not among"):
+        dataclasses.replace(noise.train, labels=labels, classes=tuple("0123456789"))
+
+
+def test_steps_are_recorded_only_where_that_is_asked_for(noise, vae):
+    settings = {"learning_rate": 1e-3, "betas": (0.9, 0.99), "ema_decay": None, "batch_size": 16,
+                "seed": 0, "epochs": 1, "monitor": None}  # fmt: skip
+    for cuda_graphs in (False, True):
+        made = loop_module.Loop(vae(noise.shape), noise, torch.device("cpu"), torch.float32,
+                    settings | {"cuda_graphs": cuda_graphs})  # fmt: skip
+        assert made._train == made._train_step  # never on the processor
+    assert inspect.signature(fit).parameters["cuda_graphs"].default is False

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from anogen.device import own_randomness
 from anogen.errors import UsageError, unknown_name
 from anogen.models.base import GenerativeModel
 from anogen.models.gan import GAN
@@ -60,11 +61,15 @@ def build_model(
 ) -> GenerativeModel:
     """A model as a checkpoint describes it; JSON has made a list of its shape.
 
+    Its first weights, which those of the checkpoint will replace, are drawn from nobody's generator
+    and are float32, whatever the caller has set.
+
     Raises:
         UsageError: what `find_model` refuses.
     """
     kind = find_model(class_path, allow_code)
-    return kind(**{**init_args, "shape": tuple(init_args["shape"])})
+    with own_randomness():
+        return kind(**{**init_args, "shape": tuple(init_args["shape"])})
 
 
 def model_name(model: GenerativeModel) -> str:
