@@ -4,13 +4,15 @@ BIN := .venv/bin
 DEMO := results-quick
 BENCH := runs/bench
 
-.PHONY: demo test check docs bench bench-quick clean
+.PHONY: demo test test-plain check package docs bench bench-quick clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    set up, reproduce the paper in small, in some ten minutes; prints its page"
 	@echo "make test    set up, run the tests"
+	@echo "make test-plain   the tests as on a plain machine: AVX2 only, no C++ compiler, no Chromium"
 	@echo "make check   set up, run ruff, pyright and import-linter"
+	@echo "make package   build a wheel and an sdist, and try each in an empty environment"
 	@echo "make docs    set up, build the documentation into site/"
 	@echo "make bench   set up, measure speed and memory beside other libraries; writes docs/performance.md"
 	@echo "make bench-quick   the same in some three minutes, roughly, into $(BENCH)"
@@ -27,11 +29,24 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/pytest -n 2
 
+test-plain: .venv/installed
+	CHROMIUM= CXX=/bin/false ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/pytest -n 2
+
 check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+package: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m hatchling build > /dev/null
+	for made in dist/*.whl dist/*.tar.gz; do \
+	  $(PYTHON) -m venv --clear .venv-package && \
+	  .venv-package/bin/pip install --quiet --disable-pip-version-check -c constraints.txt $$made && \
+	  (cd / && $(CURDIR)/.venv-package/bin/python $(CURDIR)/tests/check_package.py) || exit 1; \
+	done
+	rm -rf .venv-package
 
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -57,4 +72,4 @@ bench-quick: .venv/peers
 	$(BIN)/python benchmarks/growth.py --quick --out $(BENCH)/growth.json --picture $(BENCH)/growth.png
 
 clean:
-	rm -rf .venv site $(DEMO) $(BENCH)
+	rm -rf .venv .venv-package dist site $(DEMO) $(BENCH)

@@ -1,4 +1,4 @@
-"""Do the tests notice mistakes? Each mutant is put into a copy of the source, and its tests are run.
+"""Do the tests notice mistakes? Each mutant is put into a copy of the source, and tests are run.
 
     python benchmarks/mutants.py --out docs/results/mutants.json
     python benchmarks/mutants.py --only stylegan --show
