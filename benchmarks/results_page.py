@@ -1,4 +1,4 @@
-"""Write docs/results/README.md, docs/performance.md, and the results in README.md.
+"""Write docs/results/README.md, docs/performance.md, docs/platforms.md, and README.md's results.
 
 python benchmarks/results_page.py
 
@@ -33,6 +33,7 @@ def pages() -> dict[Path, str]:
     return {
         RESULTS / "README.md": render("results.md.j2"),
         ROOT / "docs" / "performance.md": render("performance.md.j2"),
+        ROOT / "docs" / "platforms.md": render("platforms.md.j2"),
         ROOT / "README.md": filled,
     }
 

@@ -209,13 +209,22 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """One row per finished epoch, first to last; what a crash has cut short is left out."""
+        """One row per finished epoch, first to last; what a crash has cut short is left out.
+
+        Raises:
+            MachineError: a row holds other things than numbers.
+        """
         path = self.inside("metrics.jsonl")
         if not path.exists():
             return []
         lines = read_regular(path).decode("utf-8", "replace").splitlines()
-        rows = [_row(line) for line in lines]
-        return [row for row in rows if row is not None]
+        rows = [row for row in map(_row, lines) if row is not None]
+        for row in rows:
+            if not all(isinstance(value, int | float) for value in row.values()):
+                raise MachineError(
+                    f"{path}: damaged, the row of epoch {row['epoch']} is no numbers"
+                )
+        return rows
 
     @property
     def figures(self) -> Path:
