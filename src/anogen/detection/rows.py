@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from anogen.checkpoint import locked, replace_durably
+from anogen.checkpoint import aside_of, locked, replace_durably
 from anogen.errors import AnogenError, MachineError, UsageError
 from anogen.printable import cell, printable
 
@@ -49,18 +49,19 @@ def write_rows(rows: Iterable[Row], out: Path, job: dict[str, Any], done: int) -
         job: what tells this work from another; kept in the first line of the part.
         done: rows that are in the part already, from `rows_done`.
     """
-    part = part_of(out)
+    part, aside = part_of(out), aside_of(out)
     try:
         with part.open("a" if done else "w", encoding="utf-8") as file:
             if not done:
                 file.write(json.dumps(job) + "\n")
             for row in rows:
                 file.write(json.dumps(asdict(row), allow_nan=False) + "\n")
-        _WRITERS[out.suffix](_read(part), out)
+        _WRITERS[out.suffix](_read(part), aside)
+        aside.replace(out)
         part.unlink()
     except OSError as error:
         with suppress(OSError):
-            _aside(out).unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
         if isinstance(error, AnogenError):
             raise
         raise MachineError(f"{out}: cannot be written ({error.strerror})") from error
@@ -139,15 +140,13 @@ def write_csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
 
 
 def _to_csv(rows: Iterator[dict[str, Any]], out: Path) -> None:
-    with _aside(out).open("w", newline="", encoding="utf-8") as file:
+    with out.open("w", newline="", encoding="utf-8") as file:
         write_csv(rows, file)
-    _aside(out).replace(out)
 
 
 def _to_jsonl(rows: Iterator[dict[str, Any]], out: Path) -> None:
-    with _aside(out).open("w", encoding="utf-8") as file:
+    with out.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    _aside(out).replace(out)
 
 
 def _to_parquet(rows: Iterator[dict[str, Any]], out: Path) -> None:
@@ -157,16 +156,11 @@ def _to_parquet(rows: Iterator[dict[str, Any]], out: Path) -> None:
     names = [field.name for field in fields(Row)]
     types = [pa.string(), pa.int64(), pa.float64(), pa.float64(), pa.int64(), pa.string()]
     schema = pa.schema(list(zip(names, types, strict=True)))
-    with parquet.ParquetWriter(_aside(out), schema) as writer:
+    with parquet.ParquetWriter(out, schema) as writer:
         shown = ({k: printable(v) if isinstance(v, str) else v for k, v in row.items()}
                  for row in rows)  # fmt: skip
         while chunk := list(islice(shown, 50_000)):
             writer.write_table(pa.Table.from_pylist(chunk, schema))
-    _aside(out).replace(out)
-
-
-def _aside(out: Path) -> Path:
-    return out.with_name(f".{out.name}.writing")
 
 
 _WRITERS = {".csv": _to_csv, ".jsonl": _to_jsonl, ".parquet": _to_parquet}
