@@ -5,7 +5,8 @@
 
 A mutant is a line of `mutants.json`: a file, a text that occurs once in it, what takes its place,
 and what is wrong with that. It is killed where a test fails, and survives where all pass. The tests
-are those of the folder of its file, and then all others but the long ones, until one fails.
+are those of the file's own name, then those of its folder, then all others but the long ones, until
+one fails. Without a mutant all must pass, or nothing would follow.
 """
 
 import argparse
@@ -24,21 +25,26 @@ LIST = Path(__file__).with_suffix(".json")
 TIMEOUT_S = 900
 SLOW = ("tests/report/test_browser.py", "tests/cli/test_streams.py", "tests/test_trust.py")
 """Tests of streams, pages and hostile files, which no mutant here is about."""
+IGNORED = [f"--ignore={path}" for path in SLOW]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="mutants whose file has this in its name")
     parser.add_argument("--show", action="store_true", help="print which test failed")
+    parser.add_argument("--trust", action="store_true", help="leave out the run without a mutant")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     mutants = [m for m in json.loads(LIST.read_text("utf-8")) if options.only in m["file"]]
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)
-        for part in ("src", "tests", "docs", "examples", "benchmarks", "pyproject.toml"):
-            source = ROOT / part
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / part)
+        for path in tracked():
+            (copy / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, copy / path)
+        failed = "" if options.trust else run(["tests", *IGNORED], copy)
+        if failed:
+            raise SystemExit(f"without a mutant {failed} fails; mend that first")
         for mutant in mutants:
             killer = killed_by(mutant, copy)
             found.append(mutant | {"killed": bool(killer)})
@@ -52,6 +58,12 @@ def main() -> None:
         options.out.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
+def tracked() -> list[str]:
+    """Every file of the repository."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    return [name for name in done.stdout.decode().split("\0") if name]
+
+
 def killed_by(mutant: dict[str, str], copy: Path) -> str:
     """The first test that fails with a mutant in place; empty where none does."""
     path = copy / mutant["file"]
@@ -60,10 +72,11 @@ def killed_by(mutant: dict[str, str], copy: Path) -> str:
         raise SystemExit(f"{mutant['file']}: {mutant['before']!r} does not occur once in it")
     path.write_text(original.replace(mutant["before"], mutant["after"]), "utf-8")
     try:
-        room = Path(mutant["file"]).parts[2]
-        own = copy / "tests" / room
-        first = [f"tests/{room}"] if own.is_dir() else []
-        return run(first, copy) or run(["tests", *(f"--ignore={p}" for p in (*first, *SLOW))], copy)
+        room, stem = Path(mutant["file"]).parts[2], Path(mutant["file"]).stem
+        own = sorted(str(p.relative_to(copy)) for p in copy.glob(f"tests/{room}/test_{stem}*.py"))
+        folder = [f"tests/{room}"] if (copy / "tests" / room).is_dir() else []
+        rest = ["tests", *IGNORED, *(f"--ignore={each}" for each in folder)]
+        return run(own, copy) or run(folder, copy) or run(rest, copy)
     finally:
         path.write_text(original, "utf-8")
 

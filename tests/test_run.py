@@ -1,11 +1,16 @@
+import threading
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from anogen import Run, fit, load_data
+from anogen import MODELS, VAE, Run, fit, load_data
 from anogen.checkpoint import previous_of
+from anogen.device import own_randomness
 from anogen.errors import DataError, MachineError, UsageError
+from anogen.models import rebuild
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300, "é" * 200])
@@ -103,3 +108,68 @@ def test_pictures_from_elsewhere_get_the_run_s_colours(vae, tmp_path):
     data = load_data(tmp_path / "own")
     run = fit(vae(data.shape), data, tmp_path / "run", epochs=1)
     assert run.load_other(str(tmp_path / "grey")).shape == (3, 16, 16)
+
+
+def test_loading_a_model_draws_nothing_and_waits_for_nobody(trained):
+    """Even while another thread holds the random generators for a whole training."""
+    state, loaded = torch.get_rng_state(), threading.Event()
+
+    def load():
+        trained.load_model()
+        loaded.set()
+
+    with own_randomness():
+        torch.manual_seed(5)
+        expected = torch.randn(3)
+        torch.manual_seed(5)
+        thread = threading.Thread(target=load)
+        thread.start()
+        assert loaded.wait(60)
+        assert torch.equal(torch.randn(3), expected)
+        thread.join()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_loaded_model_can_be_used_whatever_was_set_while_it_was_loaded(trained, digits):
+    plain = trained.load_model()
+    x = torch.rand(2, *digits.shape)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            other = trained.load_model()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(other.reconstruct(x), plain.reconstruct(x))
+    other.train().losses(x, 0).players["vae"].backward()  # not made of inference tensors
+    assert all(p.requires_grad == q.requires_grad
+               for p, q in zip(plain.parameters(), other.parameters(), strict=True))  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["looks", "hides"])
+def test_models_that_cannot_be_made_without_weights_are_loaded_too(kind):
+    class Looks(VAE):
+        def __init__(self, shape, latent=2, **options):
+            super().__init__(shape, latent, **options)
+            self.first = float(self.encoder.head.weight.detach()[0, 0])
+
+    class Hides(VAE):
+        def __init__(self, shape, latent=2, **options):
+            super().__init__(shape, latent, **options)
+            self.register_buffer("ones", torch.ones(3), persistent=False)
+
+    made = {"looks": Looks, "hides": Hides}[kind]
+    first = made((1, 16, 16), width=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "Mine", made)
+        again = rebuild({"class_path": "Mine", "init_args": first.arguments}, first.state_dict())
+    assert not any(t.is_meta for t in (*again.parameters(), *again.buffers()))
+    for name, value in first.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+
+
+def test_a_run_is_shown_as_people_write_it(trained, monkeypatch):
+    monkeypatch.chdir(trained.path.parent)
+    assert Run.open("trained").shown == "trained"
+    assert Run.open("trained").path.is_absolute()
+    monkeypatch.chdir("/")
+    assert Path("/", trained.shown) == trained.path

@@ -126,7 +126,48 @@ def test_what_is_allowed_is_imported_on_that_call_only(anogen, run, monkeypatch,
     with pytest.raises(UsageError, match="allow_code=True"):
         Run.open(run).load_model()
     assert anogen("sample", run).code == 2
-    monkeypatch.delitem(sys.modules, "evil_module")
+    sys.modules.pop("evil_module")
+
+
+@pytest.mark.parametrize(
+    ("more", "allowed"),
+    [
+        (["--allow_code"], True), (["--allow-code"], True), (["--allow_code=true"], True),
+        (["--allow_code=True"], True), (["--allow_code", "true"], True), ([], False),
+        (["--allow_code", "false"], False), (["--allow_code=false"], False),
+        (["--allow_code=False"], False), (["--allow_code", "False"], False),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("named", ["plain", "table"])
+def test_code_is_allowed_where_the_command_line_says_so(
+    anogen, made, tmp_path, monkeypatch, more, allowed, named
+):
+    (tmp_path / "evil_module.py").write_text(EVIL)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    sys.modules.pop("evil_module", None)
+    name = "evil_module.Model"
+    value = name if named == "plain" else f'{{"class_path": "{name}"}}'
+    outcome = anogen(
+        "train", "--model", value, "--data", made / "data.npy", "--epochs", 1, "--model.width", 4,
+        "--run", "r", *more,
+    )  # fmt: skip
+    assert outcome.code == (0 if allowed else 2), outcome.err
+    assert (tmp_path / MARKER).exists() == allowed
+    sys.modules.pop("evil_module", None)
+
+
+@pytest.mark.parametrize("line", ["allow_code: true", "preset: paper"])
+def test_a_configuration_cannot_allow_itself_anything(anogen, made, tmp_path, monkeypatch, line):
+    (tmp_path / "c.yaml").write_text(f"{line}\nmodel: VAE\n")
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    outcome = anogen("train", "--config", "c.yaml", "--data", made / "data.npy", "--run", "r")
+    assert outcome.code == 2
+    assert "belongs on the command line" in outcome.err
+    assert sys.path == before
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(
@@ -172,17 +213,20 @@ def test_a_link_out_of_a_run_is_not_followed(anogen, run, made, tmp_path, part, 
         outcome = called(anogen, command, run, made / "data.npy", *more)
     assert snapshot(outside) == before
     assert "Traceback" not in outcome.err
-    uses = {
-        "samples": {"evaluate", "resume"},
-        "figures": {"evaluate", "report"},
-        "detector": {"score"},
-        "evaluation.json": {"evaluate", "report"},
-    }.get(part, {"evaluate", "report", "score", "resume"})
-    if part in ("metrics.jsonl", "checkpoints") and command in ("report", "score"):
-        uses = {"score"} if part == "checkpoints" else {"report"}
-    if command in uses:
+    if command in USES.get(part, {"evaluate", "report", "score", "resume"}):
         assert outcome.code in (2, 5), (outcome.code, outcome.err)
         assert one_line(outcome)
+
+
+USES = {
+    "samples": {"evaluate", "resume"},
+    "figures": {"evaluate", "report"},
+    "detector": {"score"},
+    "evaluation.json": {"evaluate", "report"},
+    "metrics.jsonl": {"evaluate", "report", "resume"},
+    "checkpoints": {"evaluate", "score", "resume"},
+}
+"""Which commands need a part of a run, where not all do."""
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

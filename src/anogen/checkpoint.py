@@ -117,13 +117,13 @@ def _load(
     }, state
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def _identity(folder: Path) -> tuple[int, ...] | None:
     """What tells a folder from another that stood or will stand under its name."""
     try:
         about = folder.stat()
     except OSError:
         return None
-    return about.st_dev, about.st_ino
+    return about.st_dev, about.st_ino, about.st_mtime_ns, about.st_ctime_ns
 
 
 def read_regular(path: Path, most: int = MAX_JSON_BYTES) -> bytes:
@@ -164,7 +164,10 @@ def parse_json(content: bytes, path: Path) -> dict[str, Any]:
 
 @contextmanager
 def locked(path: Path, busy: str) -> Generator[None]:
-    """Hold a lock file for the block; the file goes afterwards.
+    """Hold a lock file for the block.
+
+    The file is removed while it is still held, which is sound with a filelock that looks again
+    whether the file that it has locked is still the one of that name, as 4.2.11 does.
 
     Raises:
         UsageError: another process or thread holds it; `busy` is the message.
@@ -318,7 +321,7 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         manifest = parse_json(read_regular(path), path)
     except MachineError as error:
-        raise MachineError(f"{path}: missing or damaged") from error
+        raise MachineError(f"{path}: missing or damaged ({error})") from error
     try:
         version, files = manifest["format"], manifest["files"]
         whole = all(

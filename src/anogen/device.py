@@ -1,12 +1,13 @@
 """Which device computes, in which precision, with whose random numbers and memory."""
 
 import ctypes
+import os
 import platform
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 
@@ -63,10 +64,12 @@ def fast_bfloat16(device: torch.device) -> bool:
     abilities = torch.cpu.get_capabilities()
     if not (abilities.get("avx512_bf16") or abilities.get("amx_bf16")):
         return False
-    allowed: Any = torch.ops.mkldnn
-    return torch.backends.cpu.get_cpu_capability() != "AVX2" and bool(
-        allowed._is_mkldnn_bf16_supported()
-    )
+    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2"):
+        return False
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # PyTorch keeps it to itself
+        return True
 
 
 def device_name(device: torch.device) -> str:
@@ -101,22 +104,42 @@ def keep_freed_memory() -> None:
 _randomness = threading.RLock()
 
 
+def _unlock_in_child() -> None:
+    """A process that was forked while another thread drew has no such thread."""
+    global _randomness
+    _randomness = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_in_child)
+
+
 @contextmanager
 def own_randomness() -> Generator[None]:
     """A block that may seed and draw from PyTorch's random generators as if it were alone.
 
-    They are shared by all threads, so one such block runs at a time. Within it new tensors are
-    float32 and gradients can be taken, whatever the caller has set; afterwards generators and
-    settings are as they were.
+    They are shared by all threads, so one such block runs at a time; what other code draws from
+    them meanwhile is not reproducible. Within the block new tensors are float32 and gradients can
+    be taken, whatever the caller has set; afterwards generators and settings are as they were. (The
+    default dtype, too, is the process's: one other than float32 is suspended for all threads.)
     """
     with _randomness, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float32)
+        if before != torch.float32:
+            torch.set_default_dtype(torch.float32)
         try:
             with torch.inference_mode(False), torch.enable_grad():
                 yield
         finally:
-            torch.set_default_dtype(before)
+            if before != torch.float32:
+                torch.set_default_dtype(before)
+
+
+def is_starved(error: Exception) -> bool:
+    """Whether an error says that memory is short."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        sign in str(error) for sign in STARVED
+    )
 
 
 @contextmanager
@@ -125,7 +148,6 @@ def memory_advice(advice: str) -> Generator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        starved = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if starved or any(sign in str(error) for sign in STARVED):
+        if is_starved(error):
             raise TrainingError(f"out of memory; {advice}") from error
         raise

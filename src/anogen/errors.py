@@ -42,11 +42,11 @@ class DivergenceError(TrainingError):
 
     def __init__(self, what: str, kept: str, advice: str) -> None:
         super().__init__(". ".join(part for part in (what, kept, advice) if part))
-        self.what, self.advice = what, advice
+        self.what, self.kept, self.advice = what, kept, advice
 
     def __reduce__(self) -> Any:
-        """Errors cross from one process to another as their arguments."""
-        return type(self), (self.what, "", self.advice)
+        """An error crosses from one process to another as its arguments."""
+        return type(self), (self.what, self.kept, self.advice)
 
 
 class MachineError(AnogenError, OSError):
@@ -74,6 +74,15 @@ def checked_seed(seed: int) -> int:
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed must lie between 0 and {2**63 - 1}, found {seed}")
     return seed
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, as far as it fits into a line of ours.
+
+    >>> first_line(ValueError("of no use")), first_line(KeyError())
+    ('of no use', 'KeyError')
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def whole_number(name: str, value: Any) -> int:

@@ -40,8 +40,8 @@ from anogen.configuration import load_yaml
 from anogen.data.catalog import DATASETS, base_of, load_data
 from anogen.data.images import Images, Splits
 from anogen.device import memory_advice
-from anogen.errors import AnogenError, DataError, MachineError, UsageError
-from anogen.models import build_model
+from anogen.errors import AnogenError, DataError, MachineError, UsageError, first_line
+from anogen.models import rebuild
 from anogen.models.base import GenerativeModel
 
 MAX_NAME_BYTES = 255
@@ -165,6 +165,14 @@ class Run:
         return self.path.name
 
     @property
+    def shown(self) -> str:
+        """The path as people write it: from the working folder, where the run lies below it."""
+        try:
+            return str(self.path.relative_to(Path.cwd()))
+        except (ValueError, OSError):
+            return str(self.path)
+
+    @property
     def config(self) -> dict[str, Any]:
         """What made the run, as `config.yaml` has it.
 
@@ -284,17 +292,15 @@ class Run:
         tensors, state = self.load_state(which, ("weights",))
         try:
             with memory_advice("the model is too large for this machine"):
-                model = build_model(**state["model"], allow_code=allow_code)
-                model.load_state_dict(tensors["weights"])
+                return rebuild(state["model"], tensors["weights"], allow_code)
         except AnogenError:
             raise
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             folder = self.checkpoint(which)
             raise MachineError(
                 f"{folder}: does not describe a model with these weights "
-                f"({str(error).splitlines()[0][:120]}){self._advice(folder)}"
+                f"({first_line(error)}){self._advice(folder)}"
             ) from error
-        return model.eval()
 
     def epoch_of(self, checkpoint: str | None = None) -> int:
         """After how many epochs the weights of a checkpoint were kept; default as `load_model`."""

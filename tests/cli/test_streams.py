@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,10 @@ from PIL import Image
 
 from anogen import Run
 
+pytestmark = pytest.mark.skipif(
+    not Path("/dev/full").exists() or shutil.which("bash") is None,
+    reason="needs bash and the devices of Linux",
+)
 ANOGEN = str(Path(sys.executable).with_name("anogen"))
 ROOT = os.name == "posix" and os.geteuid() == 0
 
@@ -192,7 +195,7 @@ def test_names_of_any_bytes_come_into_every_table(place, tmp_path):
     assert {os.fsencode(Path(name).name) for name in exact} == set(names)
     rows = list(csv.DictReader((tmp_path / "s.csv").read_text("utf-8").splitlines()))
     assert [row["error"] for row in rows] == [""] * 6
-    assert {Path(row["file"]).name for row in rows} >= {"\\xff.png".replace("xff", "udcff"),
+    assert {Path(row["file"]).name for row in rows} >= {"\\udcff.png",
                                                         "a\\nb.png", "\\x1b[2J.png"}  # fmt: skip
     done = shell(folder, f"anogen score {place}/r *.png --fpr 0.1")
     assert done.returncode == 0, done.stderr
@@ -252,19 +255,14 @@ def test_damaged_arrays_cost_one_row_each(place, tmp_path):
         (tmp_path / name).write_bytes(content)
     with zipfile.ZipFile(tmp_path / "raw.npz", "w") as archive:
         archive.writestr("images", b"a raw member")
-    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(
-            "images.npy", npy(b"{'descr': '|u1', 'fortran_order': False, 'shape': (9, 16, 16)}",
-                              b"\0" * 50_000_000)
-        )  # fmt: skip
     names = [*ARRAYS, "raw.npz"]
     done = shell(tmp_path, f"anogen score {place}/r --fpr 0.1 {' '.join(names)} {place}/p/0.png")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     rows = list(csv.DictReader(done.stdout.splitlines()))
-    assert [Path(row["file"]).name for row in rows] in (
-        [*names, "0.png"], [n for n in names for _ in range(1 + (n == "text.npy"))] + ["0.png"]
-    )  # fmt: skip
+    twice = {"text.npy": 2}  # an array of two images, of no type that images have
+    expected = [name for name in names for _ in range(twice.get(name, 1))]
+    assert [Path(row["file"]).name for row in rows] == [*expected, "0.png"]
     assert all(row["error"] for row in rows[:-1])
     assert not rows[-1]["error"]
     assert not (tmp_path / "ran").exists()
@@ -314,19 +312,6 @@ def test_memory_that_runs_out_while_scoring(place, monkeypatch, capsys):
         assert "out of memory" in capsys.readouterr().err
 
 
-def test_memory_that_is_limited(place):
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-
-    done = subprocess.run(
-        [ANOGEN, "train", "--data", str(place / "x.npy"), "--model.width", "4000", "--run", "big"],
-        cwd=place, capture_output=True, text=True, preexec_fn=limited, check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode in (1, 4, 5), done.stderr
-    assert "Traceback (most recent" not in done.stderr or done.returncode == 1
-
-
 YAML = {
     "brackets": "a: " + "[" * 20_000,
     "braces": "{" * 20_000,
@@ -373,3 +358,27 @@ def test_settings_that_make_no_sense(anogen, place, tmp_path, options):
 
 def test_nothing_is_left_of_a_lock(place):
     assert not (Run.open(place / "r").path / ".lock").exists()
+
+
+def test_what_was_printed_before_an_error_is_not_lost(place, tmp_path):
+    """Rows lie in a buffer when the error comes, unless Python is told to have none."""
+    script = (
+        "import sys; from anogen.cli import main as module\n"
+        "from anogen.errors import MachineError\n"
+        "def command(arguments):\n"
+        "    sys.stdout.write('a row\\n'); raise MachineError('too late')\n"
+        "module._find = lambda name: command\n"
+        "sys.exit(module.main(['score']))\n"
+    )
+    with (tmp_path / "out").open("w") as out:
+        done = subprocess.run([sys.executable, "-c", script], stdout=out, stderr=subprocess.PIPE,
+                              env=os.environ | {"PYTHONUNBUFFERED": ""}, check=False)  # fmt: skip
+    assert done.returncode == 5
+    assert (tmp_path / "out").read_text() == "a row\n"
+
+
+def test_a_value_may_end_in_an_equals_sign(anogen, place, tmp_path):
+    outcome = anogen("train", "--data", place / "x.npy", f"--run={tmp_path}/exp=", "--epochs", 1,
+                     "--model.width", 4)  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "exp=").is_dir()

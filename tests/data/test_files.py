@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from anogen import load_data
+from anogen.data import files
 from anogen.data.files import load_path
 from anogen.data.images import Selection
 from anogen.errors import DataError, UsageError
@@ -166,3 +167,15 @@ def test_npz_layouts(tmp_path):
     ):
         with pytest.raises(UsageError, match=message):
             load_path(tmp_path, **options)
+
+
+def test_archives_that_claim_too_much_are_not_read(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((50, 16, 16), np.uint8))
+    assert load_path(tmp_path / "a.npz").shape == (1, 16, 16)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "MAX_DEFLATE_RATIO", 0)
+        with pytest.raises(DataError, match="which what is there cannot hold"):
+            load_path(tmp_path / "a.npz")
+    monkeypatch.setattr(files, "_memory_bytes", lambda: 1000)
+    with pytest.raises(DataError, match="more than this machine's memory"):
+        load_path(tmp_path / "a.npz")

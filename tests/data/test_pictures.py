@@ -220,3 +220,20 @@ def test_a_run_reads_new_pictures_as_it_read_its_own(anogen, tmp_path):
 def test_senseless_ways_of_reading_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         Pictures(**options)
+
+
+def test_a_folder_is_found_under_its_own_name_not_a_link_s(tmp_path):
+    draw(tmp_path / "a")
+    (tmp_path / "0_link").symlink_to(tmp_path / "a")
+    draw(tmp_path / "c")
+    assert anogen.load_data(tmp_path).train.classes == ("a", "c")
+
+
+def test_two_folders_of_validation_pictures_are_refused(tmp_path):
+    draw(tmp_path / "train", 30)
+    draw(tmp_path / "val", 10)
+    (tmp_path / "validation").mkdir()
+    assert len(load_path(tmp_path).test) == 10  # an empty one does not count
+    draw(tmp_path / "validation", 5)
+    with pytest.raises(DataError, match="val and validation both hold pictures"):
+        load_path(tmp_path)

@@ -1,5 +1,7 @@
 """What every model in the table must do."""
 
+from typing import Optional
+
 import pytest
 import torch
 
@@ -105,3 +107,24 @@ def test_names():
 def test_a_shape_has_three_numbers(name):
     with pytest.raises(UsageError, match=r"\(channels, height, width\), found \(28, 28\)"):
         MODELS[name]((28, 28))
+
+
+def test_numbers_are_checked_by_the_signature_however_it_is_written():
+    class Own(MODELS["VAE"]):
+        def __init__(
+            self,
+            shape,
+            extra: "int",
+            share: "Optional[float]" = None,  # noqa: UP045
+            usual: int = None,  # noqa: RUF013
+            **options,
+        ):
+            super().__init__(shape, **options)
+
+    Own((1, 16, 16), 3, width=4)
+    Own((1, 16, 16), 3, share=0.5, width=4)
+    for wrong in ({"extra": "x"}, {"extra": 2.5}, {"extra": 3, "share": "x"},
+                  {"extra": 3, "usual": "x"}, {"extra": 3, "width": "x"},
+                  {"extra": 3, "beta": float("inf")}, {"extra": 3, "batch_norm": 1}):  # fmt: skip
+        with pytest.raises(UsageError, match="must be"):
+            Own((1, 16, 16), **wrong)

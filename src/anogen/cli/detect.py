@@ -59,6 +59,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     from anogen.run import Run
 
     run, allow_code = Run.open(options["run"]), options["allow_code"]
+    before = run.read_json("detection.json")  # damage is to be known before the work
     model = run.load_model(options["checkpoint"], allow_code=allow_code)
     usual = [FUSED, *(name for name in ("squared_error",) if SCORES[name].fits(model))]
     names = options["score"] or usual
@@ -76,14 +77,13 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
                      companions=companions)  # fmt: skip
     rows = [verdict.row(data.name) for verdict in verdicts]
     made_for = {verdict.detector.name: verdict.detector for verdict in verdicts}
-    result = {"run": str(run.path), "fpr": options["fpr"], **_rows(rows)}
+    result = {"run": run.shown, "fpr": options["fpr"], **_rows(rows)}
     if not run.is_writable:
         say(f"{run.path} cannot be written; the numbers, the detector and the page are not kept")
         return result
     kept = [FUSED] if "all" in (options["score"] or []) else list(made_for)
     for name in kept:
         made_for[name].save(run.detector(name))
-    before = run.read_json("detection.json")
     weights = verdicts[0].detector.weights_sha256
     of = {"weights_sha256": weights, "definitions": DEFINITIONS}
     same = all(before.get(key) == value for key, value in of.items())

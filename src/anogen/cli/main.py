@@ -8,13 +8,11 @@ from contextlib import suppress
 from importlib import import_module
 
 from anogen import __version__
-from anogen.errors import AnogenError, MachineError, unknown_name
+from anogen.errors import AnogenError, MachineError, first_line, unknown_name
 from anogen.printable import printable
-from anogen.progress import encodable, show
+from anogen.progress import say, show
 
 Command = Callable[[list[str]], int]
-LIGHT = ("data", "doctor")
-"""Commands that compute nothing; the first of them does not import PyTorch."""
 
 COMMANDS = {
     "data": "list data sets, where they lie, fetch and verify them",
@@ -43,7 +41,8 @@ def run() -> None:
 def main(arguments: list[str]) -> int:
     """Run a command; returns the exit code.
 
-    0 done, 2 usage, 3 data, 4 training, 5 environment, 130/143 stopped by a signal.
+    0 done, 2 usage, 3 data, 4 training, 5 environment, 130/143 stopped by a signal, 1 a fault of
+    anogen's own.
     """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -54,15 +53,14 @@ def main(arguments: list[str]) -> int:
             sys.stdout.flush()  # a full disk is to be noticed here, not at the interpreter's end
         return code
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        _let_go_of_stdout()
+        _finish_stdout()
         return 0
-    except (AnogenError, KeyboardInterrupt, Exception) as error:
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
         message, code = _explained(error)
-        _complain(f"anogen {name}: {message}")
-        if isinstance(error, OSError):
-            _let_go_of_stdout()
+        _finish_stdout()
+        say(f"anogen {name}: {message}")
         return code
 
 
@@ -87,25 +85,27 @@ def _explained(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", 5
-    said = (str(error).splitlines() or [""])[0][:200]
     return (
-        f"unexpected {type(error).__name__}: {said}; this is a fault of anogen or of one of its "
-        "files (--debug shows where)",
+        f"unexpected {type(error).__name__}: {first_line(error)}; this is a fault of anogen or of "
+        "one of its files (--debug shows where)",
         1,
     )
 
 
-def _complain(line: str) -> None:
-    if sys.stderr is None:
+def _finish_stdout() -> None:
+    """Write what standard output holds back; where that fails, let it point nowhere.
+
+    Else the interpreter would try again at its end, and complain.
+    """
+    if sys.stdout is None:
         return
-    with suppress(OSError, ValueError):
-        print(encodable(printable(line), sys.stderr), file=sys.stderr, flush=True)
-
-
-def _let_go_of_stdout() -> None:
-    """Point standard output nowhere, so that nothing is written to it at the interpreter's end."""
-    with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
 
 
 def _find(name: str) -> Command:
@@ -113,10 +113,6 @@ def _find(name: str) -> Command:
         raise unknown_name("command", name, COMMANDS)
     if name != "data":
         _refuse_a_folder_that_is_gone()
-    if name not in LIGHT:
-        from anogen.device import keep_freed_memory
-
-        keep_freed_memory()
     return import_module(f"anogen.cli.{name}").main
 
 

@@ -5,8 +5,8 @@ import json
 import re
 import sys
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,17 +37,21 @@ class Parser(jsonargparse.ArgumentParser):
         for argument in arguments:
             if argument.count("[") + argument.count("{") > MAX_BRACKETS:
                 raise UsageError(f"{argument[:40]}…: a value with too many brackets")
-            if argument.startswith("--") and argument.endswith("="):
-                raise UsageError(f"{argument[:-1]}: its value is empty; give one, or leave it out")
+            name, mark, value = argument.partition("=")
+            if name.startswith("--") and mark and not value:
+                raise UsageError(f"{name}: its value is empty; give one, or leave it out")
         complete: list[str] = []
         for index, argument in enumerate(arguments):
             following = arguments[index + 1] if index + 1 < len(arguments) else "--"
             bare = argument in self._flags() and following.lower() not in ("true", "false")
             complete.append(f"{argument}=true" if bare else argument)
-        with imports_allowed(modules):
-            settings = self._parsed(complete)
+        deny_imports(except_from=modules)
+        settings = self._parsed(complete)
         if settings.get("allow_code"):
             search_working_folder()
+        from anogen.device import keep_freed_memory
+
+        keep_freed_memory()
         return settings
 
     def add_allow_code(self) -> None:
@@ -119,17 +123,24 @@ def search_working_folder() -> None:
         sys.path.append(folder)
 
 
-@contextmanager
-def imports_allowed(modules: Sequence[str]) -> Generator[None]:
-    """In the block, jsonargparse imports nothing that a value names but from these modules."""
+def allows_code(arguments: list[str]) -> bool:
+    """Whether the command line, and no file that it names, has `--allow_code`."""
+    allowed = False
+    for argument, following in pairwise([*map(underscored, arguments), ""]):
+        name, mark, value = argument.partition("=")
+        if name == "--allow_code":
+            allowed = (value.lower() == "true") if mark else following.lower() != "false"
+    return allowed
+
+
+def deny_imports(except_from: Sequence[str]) -> None:
+    """Let jsonargparse import nothing that a value names but from anogen and these packages.
+
+    This is a setting of the process, which is a command's own.
+    """
     jsonargparse.set_parsing_settings(
-        import_path_denylist=["*"], import_path_allowlist=["anogen", *modules]
+        import_path_denylist=["*"], import_path_allowlist=["anogen", *except_from]
     )
-    try:
-        yield
-    finally:
-        if modules:
-            jsonargparse.set_parsing_settings(import_path_denylist=list(modules))
 
 
 def underscored(argument: str) -> str:

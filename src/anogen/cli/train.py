@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from anogen.cli.options import Parser, new_parser, search_working_folder, underscored
+from anogen.cli.options import (
+    MAX_BRACKETS,
+    Parser,
+    allows_code,
+    new_parser,
+    search_working_folder,
+    underscored,
+)
 from anogen.configuration import load_yaml
 from anogen.errors import UsageError, checked_seed
 from anogen.presets import preset_file, presets
@@ -23,7 +30,7 @@ def main(arguments: list[str]) -> int:
     from anogen.device import memory_advice
     from anogen.models import find_model
 
-    allow_code = any(underscored(a) in ("--allow_code", "--allow_code=true") for a in arguments)
+    allow_code = allows_code(arguments)
     if allow_code:
         search_working_folder()
     expanded = _expand(arguments)
@@ -53,7 +60,7 @@ def main(arguments: list[str]) -> int:
     with memory_advice("choose a smaller model"):
         model = kind(data.shape, **chosen.get("init_args", {}))
     run = fit(model, data, **options)
-    show(str(run.path))
+    show(run.shown)
     return 0
 
 
@@ -104,12 +111,28 @@ def _named_models(arguments: list[str]) -> list[str]:
     named = [*_values_of("--model", arguments), *_values_of("--model.class_path", arguments)]
     named += _values_of("--model.help", arguments)
     named += [_model_of(Path(config)) for config in _values_of("--config", arguments)]
-    return [name for name in named if name and not name.startswith(("-", "{"))]
+    return [_class_path(name) for name in named if name and not name.startswith("-")]
+
+
+def _class_path(value: str) -> str:
+    """The name in a value of `--model`, which may be a table in YAML or JSON."""
+    import yaml
+
+    if not value.startswith("{") or value.count("{") > MAX_BRACKETS:
+        return value
+    try:
+        return str(yaml.safe_load(value)["class_path"])
+    except (yaml.YAMLError, LookupError, TypeError, RecursionError):
+        raise UsageError(f"--model {value}: expected a name or a class_path") from None
 
 
 def _model_of(config: Path) -> str:
     """The name of the model that a YAML file is for; empty where there is none."""
-    model = load_yaml(config).get("model")
+    settings = load_yaml(config)
+    for name in ("allow_code", "preset"):
+        if settings.get(name):
+            raise UsageError(f"{config}: {name} belongs on the command line: --{name}")
+    model = settings.get("model")
     named = model.get("class_path") if isinstance(model, dict) else model
     return named if isinstance(named, str) else ""
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from anogen.data.idx import is_idx, read_idx
 from anogen.data.images import Images, Pixels, Splits, images_from_array, label, split
 from anogen.data.pictures import Background, Pictures, Resize, Walk, check_regular, walk
-from anogen.errors import DataError, UsageError
+from anogen.errors import DataError, UsageError, first_line
 from anogen.progress import Progress, say
 
 PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".joblib"}
@@ -133,8 +133,17 @@ def _load_folder(folder: Path, pictures: Pictures) -> Splits:
 def _parts(folder: Path) -> dict[str, Walk]:
     """The sub-folders train, validation and test of a folder, as far as they hold pictures."""
     named = {"train": "train", "test": "test", **dict.fromkeys(VALIDATION_NAMES, "validation")}
-    found = {part: walk(folder / name) for name, part in named.items() if (folder / name).is_dir()}
-    return {part: each for part, each in found.items() if each.files}
+    found: dict[str, Walk] = {}
+    for name, part in named.items():
+        inside = walk(folder / name) if (folder / name).is_dir() else None
+        if inside is None or not inside.files:
+            continue
+        if part in found:
+            raise DataError(
+                f"{folder}: {found[part].folder.name} and {name} both hold pictures; make them one"
+            )
+        found[part] = inside
+    return found
 
 
 def _idx_images_in(folder: Path, kind: str) -> Path | None:
@@ -190,7 +199,7 @@ def _open_npy(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header makes NumPy raise many kinds
-        raise DataError(f"{path}: not a readable .npy array ({_first_line(error)})") from error
+        raise DataError(f"{path}: not a readable .npy array ({first_line(error)})") from error
     return _sound(array, str(path))
 
 
@@ -275,7 +284,7 @@ class _Archive:
             )
 
     def _damaged(self, error: Exception) -> DataError:
-        return DataError(f"{self._path}: not a readable .npz archive ({_first_line(error)})")
+        return DataError(f"{self._path}: not a readable .npz archive ({first_line(error)})")
 
 
 def _memory_bytes() -> int:
@@ -283,10 +292,6 @@ def _memory_bytes() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not on this system
         return 1 << 34
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _load_npz(path: Path) -> Splits:

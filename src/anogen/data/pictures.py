@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from anogen.errors import DataError, UsageError, unknown_name, whole_number
+from anogen.errors import DataError, UsageError, first_line, unknown_name, whole_number
 from anogen.progress import say
 
 if TYPE_CHECKING:
@@ -79,12 +79,12 @@ def walk(folder: Path) -> Walk:
     files: list[Path] = []
     left_out: Counter[str] = Counter()
     seen: set[tuple[int, int]] = set()
-    waiting = [folder]
-    while waiting:
-        inside = waiting.pop()
+    folders, links = [folder], list[Path]()
+    while folders or links:  # links last, so that a folder is found under its own name
+        inside = folders.pop() if folders else links.pop(0)
         try:
             about = inside.stat()
-            entries = list(os.scandir(inside))
+            entries = sorted(os.scandir(inside), key=lambda entry: entry.name)
         except OSError:
             left_out["folders that cannot be read"] += 1
             continue
@@ -97,7 +97,7 @@ def walk(folder: Path) -> Walk:
             if entry.name.startswith("."):
                 left_out["hidden files or folders"] += 1
             elif _is(entry, "dir"):
-                waiting.append(path)
+                (links if entry.is_symlink() else folders).append(path)
             elif not _is(entry, "file"):
                 left_out["broken links, pipes or devices"] += 1
             elif path.suffix.lower() in PICTURE_SUFFIXES:
@@ -124,8 +124,10 @@ class Pictures:
         channels: 1 for grey, 3 for RGB; None keeps grey where a picture is grey.
         background: what shows through transparent pixels: `white`, `grey` or `black`; the colour
             that a file hides under them does not count.
-        bits: significant bits of 16-bit pictures, 8 to 16, for cameras that fill 10 or 12 of them;
-            None takes all 16, and `warn_of_unused_bits` says where that loses levels.
+        bits: significant bits of 16-bit grey pictures, 8 to 16, for cameras that fill 10 or 12 of
+            them; None takes all 16, and `warn_of_unused_bits` says where that loses levels.
+
+    What was read is remembered as far as that warning needs it: the greatest 16-bit value.
 
     Raises:
         UsageError: a value that makes no sense.
@@ -181,8 +183,7 @@ class Pictures:
         except DataError:
             raise
         except Exception as error:  # Pillow raises many kinds for a damaged file
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            raise DataError(f"{path}: damaged picture ({said})") from error
+            raise DataError(f"{path}: damaged picture ({first_line(error)})") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
         return array[:, :, None] if array.ndim == 2 else array

@@ -18,9 +18,9 @@ from anogen.detection.calibration import Calibration, discoveries, refuse_nan
 from anogen.detection.scores import FUSED, SCORES, available, fit_scores, score_images
 from anogen.detection.scores.fused import statistics
 from anogen.detection.view import State
-from anogen.device import choose_device
-from anogen.errors import AnogenError, MachineError, UsageError, unknown_name
-from anogen.models import build_model
+from anogen.device import choose_device, is_starved
+from anogen.errors import AnogenError, MachineError, UsageError, first_line, unknown_name
+from anogen.models import rebuild
 from anogen.models.base import GenerativeModel
 from anogen.progress import say
 from anogen.run import Run
@@ -211,8 +211,10 @@ class Detector:
         except AnogenError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if is_starved(error):
+                raise
             raise MachineError(
-                f"{folder}: damaged; remove it, and the detector is made again"
+                f"{folder}: damaged ({first_line(error)}); remove it, and it is made again"
             ) from error
         if made.weights_sha256 != state["weights_sha256"]:
             raise StaleDetectorError(f"{folder}: calibrated for other weights; calibrate again")
@@ -230,7 +232,7 @@ class Detector:
         allow_code: bool,
     ) -> "Detector":
         companions = [
-            _rebuilt(made, tensors[f"companion_{index}"], allow_code)
+            rebuild(made, tensors[f"companion_{index}"], allow_code)
             for index, made in enumerate(state["companions"])
         ]
         refuse_unfit(model, str(state["score"]), companions)
@@ -284,12 +286,6 @@ class Detector:
         except MachineError as error:
             say(f"the detector is not kept, and will be calibrated again next time: {error}")
         return made
-
-
-def _rebuilt(made: dict[str, Any], weights: State, allow_code: bool) -> GenerativeModel:
-    model = build_model(**made, allow_code=allow_code)
-    model.load_state_dict(weights)
-    return model.eval()
 
 
 def fitted_images(data: Splits) -> Images:

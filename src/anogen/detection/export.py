@@ -20,7 +20,7 @@ from anogen.data.tables import SQUASH, WIDEST, Scaling, standardised
 from anogen.detection.detector import Detector
 from anogen.detection.scores import SCORES
 from anogen.detection.view import View
-from anogen.errors import AnogenError, MachineError, UsageError
+from anogen.errors import AnogenError, MachineError, UsageError, first_line
 from anogen.nets.fold import folded
 
 TOLERANCE = 1e-5
@@ -180,7 +180,7 @@ def _difference(
     except Exception as error:  # onnxruntime has an exception of its own for everything
         raise UsageError(
             f"the score {detector.name} became a graph that ONNX Runtime cannot run "
-            f"({str(error).splitlines()[0][:120]}); {_EXPORTABLE} can be exported"
+            f"({first_line(error)}); {_EXPORTABLE} can be exported"
         ) from error
     ours = detector.score(images)
     threshold = detector.calibration.threshold(false_positive_rate)

@@ -170,7 +170,7 @@ def _rows(detector: Detector, chunk: list[_Item], threshold: float, strict: bool
     if good:
         with silence():
             values = detector.score(Images(np.stack(good), "files"))
-        p_values = detector.calibration.p_value(np.nan_to_num(values, nan=np.inf))
+        p_values = detector.calibration.p_value(np.where(np.isnan(values), np.inf, values))
         scores = iter(zip(values, p_values, strict=True))
     for item in chunk:
         if item.pixels is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from anogen.checkpoint import replace_durably
-from anogen.errors import AnogenError, Interrupted
+from anogen.errors import AnogenError, Interrupted, MachineError
 from anogen.progress import say
 from anogen.report.gallery import Kept, Picture, keep_pictures, kept_pictures
 
@@ -78,7 +78,10 @@ class Stages:
         except (OSError, ValueError, RecursionError):
             return None
         same = kept.get("inputs") == json.loads(json.dumps(inputs))
-        drawn = len(kept_pictures(self.folder / "figures", name))
+        try:
+            drawn = len(kept_pictures(self.folder / "figures", name))
+        except MachineError:  # a damaged list: the stage is done again
+            return None
         return kept if same and drawn == kept.get("pictures") else None
 
     def _make(self, name: str, inputs: dict[str, Any], make: Callable[[], Made]) -> dict[str, Any]:

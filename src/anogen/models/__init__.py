@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from anogen.device import own_randomness
 from anogen.errors import UsageError, unknown_name
 from anogen.models.base import GenerativeModel
@@ -56,20 +59,38 @@ def find_model(name: str, allow_code: bool = False) -> type[GenerativeModel]:
     return found
 
 
-def build_model(
-    class_path: str, init_args: Mapping[str, Any], allow_code: bool = False
+def rebuild(
+    made: Mapping[str, Any], weights: Mapping[str, Tensor], allow_code: bool = False
 ) -> GenerativeModel:
-    """A model as a checkpoint describes it; JSON has made a list of its shape.
+    """A model as a checkpoint describes it, with its weights, in evaluation mode.
 
-    Its first weights, which those of the checkpoint will replace, are drawn from nobody's generator
-    and are float32, whatever the caller has set.
+    Nothing is drawn for first weights, which these replace: no generator moves, and nobody waits.
+
+    Args:
+        made: `class_path` and `init_args`; JSON has made a list of the shape.
+        weights: from `state_dict`.
+        allow_code: as in `find_model`.
 
     Raises:
-        UsageError: what `find_model` refuses.
+        UsageError: what `find_model` or the model's constructor refuses.
+        KeyError, TypeError, ValueError, RuntimeError: the description or the weights do not fit.
     """
-    kind = find_model(class_path, allow_code)
-    with own_randomness():
-        return kind(**{**init_args, "shape": tuple(init_args["shape"])})
+    kind = find_model(made["class_path"], allow_code)
+    arguments = {**made["init_args"], "shape": tuple(made["init_args"]["shape"])}
+    with torch.inference_mode(False):
+        weights = {name: w.clone() if w.is_inference() else w for name, w in weights.items()}
+        try:
+            with torch.device("meta"):
+                model = kind(**arguments)
+            model.load_state_dict(weights, assign=True)
+            if not any(t.is_meta for t in (*model.parameters(), *model.buffers())):
+                return model.eval()
+        except (NotImplementedError, RuntimeError):  # it looks at its first weights
+            pass
+        with own_randomness():  # or it has tensors that are in no checkpoint
+            model = kind(**arguments)
+        model.load_state_dict(weights)
+    return model.eval()
 
 
 def model_name(model: GenerativeModel) -> str:

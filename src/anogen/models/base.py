@@ -2,10 +2,10 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Protocol, Self, get_args, get_origin, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, Union, get_args, get_origin, runtime_checkable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -58,7 +58,7 @@ class GenerativeModel(nn.Module, ABC):
             UsageError: an argument that is said to be a number is none, or is not finite.
         """
         model = super().__new__(cls)
-        signature = inspect.signature(cls.__init__)
+        signature = _signature(cls.__init__)
         try:
             bound = signature.bind(model, *args, **kwargs)
         except TypeError:  # `copy` makes objects without arguments; __init__ refuses wrong ones
@@ -66,17 +66,20 @@ class GenerativeModel(nn.Module, ABC):
         bound.apply_defaults()
         own = dict(list(bound.arguments.items())[1:])
         kinds = {name: each.annotation for name, each in signature.parameters.items()}
+        defaults = _defaults(signature.parameters)
         owner = next(kind for kind in cls.__mro__ if "__init__" in vars(kind))
         for parameter in signature.parameters.values():
             if parameter.kind is parameter.VAR_KEYWORD:
                 handed = own.pop(parameter.name)
-                above = inspect.signature(super(owner, model).__init__).parameters
+                above = _signature(super(owner, model).__init__).parameters
                 own |= _defaults(above) | own | handed
                 kinds = {name: each.annotation for name, each in above.items()} | kinds
+                defaults = _defaults(above) | defaults
         if "shape" in own:
             _check_shape(own["shape"])
         for name, value in own.items():
-            _check_number(name, value, kinds.get(name))
+            if name not in defaults or value is not defaults[name]:
+                _check_number(name, value, kinds.get(name))
         object.__setattr__(model, "arguments", own)
         return model
 
@@ -145,9 +148,18 @@ def _check_shape(shape: Any) -> None:
         raise UsageError(f"a shape is (channels, height, width), found {shape!r}")
 
 
+def _signature(function: Callable[..., None]) -> inspect.Signature:
+    """The signature with its annotations as types, where they can be found."""
+    try:
+        return inspect.signature(function, eval_str=True)
+    except (NameError, SyntaxError, TypeError):  # names that are known to type checkers only
+        return inspect.signature(function)
+
+
 def _check_number(name: str, value: Any, annotation: Any) -> None:
     """Refuse text, infinity and the like where a constructor's signature says int or float."""
-    kinds = set(get_args(annotation)) if get_origin(annotation) is UnionType else {annotation}
+    united = get_origin(annotation) in (UnionType, Union)
+    kinds: set[Any] = set(get_args(annotation)) if united else {annotation}
     if value is None and NoneType in kinds:
         return
     if kinds - {NoneType} == {int}:
@@ -191,9 +203,11 @@ def _given(label: Tensor | None, classes: int) -> Tensor:
     if label is None:
         raise UsageError(f"this model is conditional (classes={classes}); give a label per image")
     if len(label) and not _is_recording(label):
-        for found in (int(label.min()), int(label.max())):
-            if not 0 <= found < classes:
-                raise UsageError(f"label {found}: this model has the labels 0 to {classes - 1}")
+        outside = (label < 0) | (label >= classes)
+        if outside.any():
+            raise UsageError(
+                f"label {int(label[outside][0])}: this model has the labels 0 to {classes - 1}"
+            )
     return label
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from anogen.checkpoint import replace_durably
-from anogen.errors import AnogenError, MachineError, UsageError
+from anogen.errors import AnogenError, MachineError, UsageError, first_line
 from anogen.printable import printable
 from anogen.report.gallery import kept_pictures
 from anogen.report.paper import TABLE_1
@@ -76,8 +76,9 @@ def write_page(run: Run) -> Path:
         raise
     except (jinja2.TemplateError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise MachineError(
-            f"{run.path}: evaluation.json, detection.json, environment.json or metrics.jsonl is "
-            f"damaged ({error}); remove the first two and measure again"
+            f"{run.path}: one of evaluation.json, detection.json, environment.json and "
+            f"metrics.jsonl holds what no page can show ({first_line(error)}); anogen evaluate and "
+            "anogen detect write the first two again"
         ) from error
     path = run.inside("report.html")
     replace_durably(path, html.encode())

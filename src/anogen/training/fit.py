@@ -76,7 +76,7 @@ def fit(
     trainings in several threads take turns.
 
     Args:
-        model: what to train; its weights are changed.
+        model: what to train; its weights are changed, to float32 where they are not.
         data: `train` is fitted, `validation` chooses the best checkpoint, `test` is not touched.
         run: a new folder, or with `resume` the one to go on with.
         epochs: passes over the training images, in all.
@@ -193,8 +193,9 @@ def _check_settings(settings: dict[str, Any], model: GenerativeModel, data: Spli
             for value in (rate.values() if isinstance(rate, dict) else [rate])
         ),
     ]:
-        number = value if isinstance(value, float) else finite_number(name, value)
-        if not (number > 0 and math.isfinite(number)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            finite_number(name, value)
+        if not 0 < value < math.inf:
             raise UsageError(f"{name} must be positive, found {value}")
     if settings["schedule"] not in get_args(Schedule):
         raise unknown_name("schedule", settings["schedule"], get_args(Schedule))

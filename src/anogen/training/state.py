@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anogen.errors import MachineError
+from anogen.device import is_starved
+from anogen.errors import MachineError, first_line
 from anogen.models import model_name
 from anogen.models.base import GenerativeModel
 from anogen.training.step import Player
@@ -104,8 +105,10 @@ class TrainingState:
         try:
             self._restore(tensors, state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if is_starved(error):
+                raise
             raise MachineError(
-                f"the checkpoint does not hold a training of this model ({error})"
+                f"the checkpoint does not hold a training of this model ({first_line(error)})"
             ) from error
 
     def _restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
