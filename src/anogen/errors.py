@@ -126,5 +126,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     known = sorted(known)
     folded = {entry.lower(): entry for entry in known}
     close = get_close_matches(name.lower(), folded, n=1)
-    hint = f"did you mean {folded[close[0]]!r}? " if close else ""
-    return UsageError(f"unknown {kind} {name!r}; {hint}(known: {', '.join(known)})")
+    hint = f"; did you mean {folded[close[0]]!r}?" if close else ""
+    return UsageError(f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})")

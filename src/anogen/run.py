@@ -66,6 +66,11 @@ class Run:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        given: Any = self.path
+        if not isinstance(given, Path):
+            raise UsageError(f"open a run with anogen.Run.open({self.path!r})")
+
     @classmethod
     @contextmanager
     def creating(cls, path: str | Path) -> Generator["Run"]:
@@ -229,9 +234,7 @@ class Run:
         rows = [row for row in map(_row, lines) if row is not None]
         for row in rows:
             if not all(isinstance(value, int | float) for value in row.values()):
-                raise MachineError(
-                    f"{path}: damaged, the row of epoch {row['epoch']} is no numbers"
-                )
+                raise MachineError(f"{path}: damaged, not all of epoch {row['epoch']} is numbers")
         return rows
 
     @property
@@ -288,7 +291,7 @@ class Run:
             MachineError: no checkpoint yet, or a damaged one.
             TrainingError: memory does not suffice for the model.
         """
-        which = self._chosen(checkpoint)
+        which = self.chosen(checkpoint)
         tensors, state = self.load_state(which, ("weights",))
         try:
             with memory_advice("the model is too large for this machine"):
@@ -304,7 +307,7 @@ class Run:
 
     def epoch_of(self, checkpoint: str | None = None) -> int:
         """After how many epochs the weights of a checkpoint were kept; default as `load_model`."""
-        which = self._chosen(checkpoint)
+        which = self.chosen(checkpoint)
         _, state = self.load_state(which, ())
         try:
             return int(state["counters"]["epoch"])
@@ -312,7 +315,8 @@ class Run:
             folder = self.checkpoint(which)
             raise MachineError(f"{folder}: damaged state.json{self._advice(folder)}") from error
 
-    def _chosen(self, checkpoint: str | None) -> str:
+    def chosen(self, checkpoint: str | None) -> str:
+        """The checkpoint that was asked for, or `best` where there is one, or `last`."""
         return checkpoint or ("best" if self.checkpoint("best").exists() else "last")
 
     def load_data(self, data_dir: str | Path | None = None) -> Splits:

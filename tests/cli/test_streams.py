@@ -382,3 +382,16 @@ def test_a_value_may_end_in_an_equals_sign(anogen, place, tmp_path):
                      "--model.width", 4)  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert (tmp_path / "exp=").is_dir()
+
+
+def test_a_refused_rate_leaves_nothing_in_the_way(place, tmp_path):
+    out = tmp_path / "s.csv"
+    done = shell(place, f"anogen score r p --fpr 0.0001 --out {out}")
+    assert done.returncode == 2
+    assert "--fpr 0.0" in done.stderr
+    rate = done.stderr.split("--fpr ")[1].split(")")[0]
+    assert not list(tmp_path.iterdir())
+    done = shell(place, f"anogen score r p --fpr {rate} --out {out}")
+    assert done.returncode == 0, done.stderr
+    refused = shell(place, "anogen score r p --fpr 0.0001")
+    assert refused.stdout == ""

@@ -139,3 +139,27 @@ def test_the_command(anogen, noise_file, tmp_path):
     refused = anogen("export", run, "--fpr", 0.0001)
     assert refused.code == 2
     assert one_line(refused)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_row_at_the_threshold_is_in_here_and_there(tmp_path, seed):
+    rows = np.random.default_rng(seed).normal(size=(400, 4))
+    detector = PyODDetector().fit(rows)
+    detector.export(tmp_path / "t.onnx", rows)
+    session = onnxruntime.InferenceSession(tmp_path / "t.onnx", providers=["CPUExecutionProvider"])
+    _, p_value, label = session.run(None, {"rows": rows})
+    assert np.array_equal(label, detector.predict(rows))
+    assert np.array_equal(label == 1, p_value <= 0.1 + 1e-12)
+
+
+def test_what_is_no_number_is_out(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(200, 3))
+    for score in (None, "squared_error"):
+        detector = OutlierDetector(epochs=1, score_name=score).fit(rows)
+        detector.export(tmp_path / "t.onnx", rows)
+        session = onnxruntime.InferenceSession(
+            tmp_path / "t.onnx", providers=["CPUExecutionProvider"]
+        )
+        odd = np.array([[np.nan, 0, 0], [0, np.inf, 0], [0, 0, -np.inf]])
+        score, _, label = session.run(None, {"rows": odd})
+        assert label.tolist() == [1, 1, 1]

@@ -37,7 +37,7 @@ def examine(data_dir: str | None = None) -> dict[str, Any]:
     found = {name: _version(name) for name in PACKAGES}
     device = _device()
     cache = cache_dir()
-    folders = {str(folder): _writable(folder) for folder in (_working_folder(), cache) if folder}
+    folders = {str(folder): _writable(folder) for folder in (Path.cwd(), cache) if folder}
     refused = [
         f"{folder} cannot be written" for folder, writable in folders.items() if not writable
     ]
@@ -122,13 +122,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _working_folder() -> Path | None:
-    try:
-        return Path.cwd()
-    except FileNotFoundError:  # somebody removed it
-        return None
 
 
 def _writable(folder: Path) -> bool:

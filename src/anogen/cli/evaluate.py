@@ -64,7 +64,11 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     result = evaluate(model, data.test, **chosen)
     result |= _generation(model, data, options)
     chosen = options["checkpoint"]
-    result |= {"epoch": done, "checkpoint": chosen, "checkpoint_epoch": run.epoch_of(chosen)}
+    result |= {
+        "epoch": done,
+        "checkpoint": run.chosen(chosen),
+        "checkpoint_epoch": run.epoch_of(chosen),
+    }
     if not options["page"]:
         return result, None
     if not run.is_writable:

@@ -77,6 +77,7 @@ def _score(options: dict[str, Any]) -> None:
         "image_size": options["image_size"] or config.get("image_size"),
         **{key: config[key] for key in ("resize", "background", "bits") if config.get(key)},
     }
+    detector.calibration.threshold(options["fpr"])  # refused before anything is written
     if out is None:
         rows = score_files(detector, sources, **settings, strict=options["strict"])
         write_csv((asdict(row) for row in _counted(rows)), sys.stdout)

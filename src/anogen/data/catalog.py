@@ -157,7 +157,10 @@ def load_data(
     elif any(mark in name for mark in "/\\."):
         raise DataError(f"{name}: no such file or folder")
     else:
-        raise unknown_name("data set", name, [*DATASETS, "auto"])
+        raise UsageError(
+            f"{unknown_name('data set', name, [*DATASETS, 'auto'])}, and there is no file or "
+            "folder of that name"
+        )
     if name in (*DATASETS, "auto") and (image_size or channels or bits or background != "white"):
         raise UsageError(
             f"{name}: image_size, channels, background and bits apply to folders of pictures only"

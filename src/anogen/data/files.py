@@ -111,6 +111,7 @@ def _load_folder(folder: Path, pictures: Pictures) -> Splits:
         return split(read_idx_images(idx["train"], folder.name), test)
     parts = _parts(folder)
     if "train" not in parts or len(parts) < 2:
+        _warn_of_split_names(folder)
         return split(_read_pictures(walk(folder), folder.name, pictures))
     images = {name: _read_pictures(found, folder.name, pictures) for name, found in parts.items()}
     first = images["train"]
@@ -144,6 +145,17 @@ def _parts(folder: Path) -> dict[str, Walk]:
             )
         found[part] = inside
     return found
+
+
+def _warn_of_split_names(folder: Path) -> None:
+    """Say so where sub-folders that are called like splits are taken for labels."""
+    like = [p.name for p in sorted(folder.iterdir())
+            if p.name.lower() in ("train", "test", *VALIDATION_NAMES) and p.is_dir()]  # fmt: skip
+    if like:
+        say(
+            f"warning: {folder}: {', '.join(like)} would be splits, but there is no train beside a "
+            "test or val folder (in small letters), so that sub-folders are labels"
+        )
 
 
 def _idx_images_in(folder: Path, kind: str) -> Path | None:

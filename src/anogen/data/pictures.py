@@ -56,7 +56,8 @@ class Walk:
     Attributes:
         folder: where it began.
         files: regular files called as pictures are, in the order of their names.
-        left_out: why → how many.
+        left_out: why → how many: `hidden`, `unreadable`, `linked twice` (a folder), `no file` (a
+            broken link, a pipe or a device), or the ending of its name.
     """
 
     folder: Path
@@ -66,8 +67,8 @@ class Walk:
     def say_left_out(self) -> None:
         """Say what was not read, if anything, in one line."""
         if self.left_out:
-            what = ", ".join(f"{count} {why}" for why, count in sorted(self.left_out.items()))
-            say(f"{self.folder}: left out {what}")
+            what = ", ".join(f"{why}: {count}" for why, count in sorted(self.left_out.items()))
+            say(f"{self.folder}: left out what is no picture ({what})")
 
 
 def walk(folder: Path) -> Walk:
@@ -86,24 +87,24 @@ def walk(folder: Path) -> Walk:
             about = inside.stat()
             entries = sorted(os.scandir(inside), key=lambda entry: entry.name)
         except OSError:
-            left_out["folders that cannot be read"] += 1
+            left_out["unreadable"] += 1
             continue
         if (about.st_dev, about.st_ino) in seen:
-            left_out["links to folders that were seen already"] += 1
+            left_out["linked twice"] += 1
             continue
         seen.add((about.st_dev, about.st_ino))
         for entry in entries:
             path = inside / entry.name
             if entry.name.startswith("."):
-                left_out["hidden files or folders"] += 1
+                left_out["hidden"] += 1
             elif _is(entry, "dir"):
                 (links if entry.is_symlink() else folders).append(path)
             elif not _is(entry, "file"):
-                left_out["broken links, pipes or devices"] += 1
+                left_out["no file"] += 1
             elif path.suffix.lower() in PICTURE_SUFFIXES:
                 files.append(path)
             else:
-                left_out[path.suffix.lower() or "files without an ending"] += 1
+                left_out[path.suffix.lower() or "without an ending"] += 1
     return Walk(folder, sorted(files), left_out)
 
 
@@ -193,7 +194,7 @@ class Pictures:
         used = self._highest.bit_length()
         if self.bits is None and 0 < used <= USUAL_BITS:
             say(
-                f"warning: {name}: the 16-bit pictures use {used} bits at most, so that no more "
+                f"warning: {name}: 16-bit pictures use {used} bits at most, so that no more "
                 f"than {max(1, self._highest >> 8) + 1} of 256 grey levels are left; set bits "
                 f"{max(8, used)}"
             )
@@ -234,7 +235,11 @@ class Pictures:
         if int(values.min(initial=0)) < 0 or highest >= 1 << bits:
             raise DataError(
                 f"{path}: grey values up to {highest} do not fit into {bits} bits"
-                + ("; set bits 16" if highest < 1 << 16 else "; save it with 8 or 16 bits")
+                + (
+                    f"; set bits {highest.bit_length()}"
+                    if highest < 1 << 16
+                    else "; save it with 8 or 16 bits"
+                )
             )
         self._highest = max(self._highest, highest)
         return Image.fromarray((values.astype(np.uint16) >> (bits - 8)).astype(np.uint8))

@@ -129,9 +129,16 @@ def allowed(rate: float, n: int) -> int:
     if not found:
         raise UsageError(
             f"{n} calibration examples cannot support a false-positive rate of {rate:g}; the "
-            f"smallest is {1 / (n + 1):.2g}; choose a higher rate, or hold out more examples"
+            f"smallest is {1 / (n + 1):.2g}; choose a higher rate (on the command line --fpr "
+            f"{_rounded_up(1 / (n + 1))}), or hold out more examples"
         )
     return found
+
+
+def _rounded_up(rate: float) -> str:
+    """A rate that is supported, in two digits."""
+    digits = 1 - int(np.floor(np.log10(rate)))
+    return f"{np.ceil(rate * 10**digits) / 10**digits:g}"
 
 
 def discoveries(p_values: Values, rate: float) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 from signal import SIGINT
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -99,9 +99,12 @@ class _Estimator(BaseEstimator):
         with silence():
             return export_onnx(self.detector_, path, images, rate, scaling=scaling)
 
+    _rate_name: ClassVar[str]
+    """The parameter that says which share of rows that belong may be called out."""
+
     @property
     def _rate(self) -> float:
-        raise NotImplementedError
+        return getattr(self, self._rate_name)
 
     def _fit(self, x: Any) -> Self:
         """Fit a new estimator of these parameters, and take over all of it at once.
@@ -154,12 +157,12 @@ class _Estimator(BaseEstimator):
             self.detector_ = Detector.fit(model, data, score, self.device)
 
     def _checked_rates(self, rate: Any) -> tuple[float, float]:
-        rate, held_out = finite_number("the rate", rate), finite_number("held_out", self.held_out)
-        if not 0 < rate <= 0.5 or not 0 < held_out < 1:
-            raise UsageError(
-                f"rates must lie in (0, 0.5] and held_out between 0 and 1, found {rate} and "
-                f"{held_out}"
-            )
+        name = self._rate_name
+        rate, held_out = finite_number(name, rate), finite_number("held_out", self.held_out)
+        if not 0 < rate <= 0.5:
+            raise UsageError(f"{name} must lie in (0, 0.5], found {rate}")
+        if not 0 < held_out < 1:
+            raise UsageError(f"held_out must lie in (0, 1), found {held_out}")
         return rate, held_out
 
     def _score_for(self, kind: type[GenerativeModel], table: bool) -> str:
@@ -247,7 +250,7 @@ def _is_fitted_name(name: str) -> bool:
 
 
 def _needs_training(score: str) -> bool:
-    """Whether a score asks anything of the model."""
+    """Whether a score uses a trained model."""
     return score == FUSED or bool(SCORES[score].needs)
 
 
@@ -297,6 +300,8 @@ class OutlierDetector(OutlierMixin, _Estimator):
         [-1]
     """
 
+    _rate_name = "false_positive_rate"
+
     def __init__(
         self,
         model: str | type[GenerativeModel] = "VAE",
@@ -321,10 +326,6 @@ class OutlierDetector(OutlierMixin, _Estimator):
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803, ARG002
         """Train and calibrate on rows `[n, columns]` or images; `y` is not used."""
         return self._fit(X)
-
-    @property
-    def _rate(self) -> float:
-        return self.false_positive_rate
 
     def _after_training(self, x: Any) -> None:  # noqa: ARG002
         self.offset_ = -self.detector_.calibration.threshold(self.false_positive_rate)
@@ -370,6 +371,8 @@ class PyODDetector(_Estimator):
         [1]
     """
 
+    _rate_name = "contamination"
+
     def __init__(
         self,
         model: str | type[GenerativeModel] = "VAE",
@@ -394,10 +397,6 @@ class PyODDetector(_Estimator):
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803, ARG002
         """Train and calibrate on rows `[n, columns]` or images; `y` is not used."""
         return self._fit(X)
-
-    @property
-    def _rate(self) -> float:
-        return self.contamination
 
     def _after_training(self, x: Any) -> None:
         self.threshold_ = self.detector_.calibration.threshold(self.contamination)

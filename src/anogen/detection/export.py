@@ -29,6 +29,10 @@ ROUNDING = 2e-6
 """And this difference is always allowed: terms of about 1 that cancel to nothing, as in the KL of a
 posterior that is the prior, leave as much in float32. A score in nats is a sum of about one such
 term for each value of an image, and is allowed as much more."""
+TIES = 1e-6
+"""Scores that differ by less than this share of the largest one of the calibration are equal: the
+threshold is a calibration score, and the same row must fall on the same side of it here and there.
+"""
 CHECKED = 200
 """Images on which they are compared, together and in batches of these sizes:"""
 BATCHES = (1, 2, 7)
@@ -45,7 +49,8 @@ def export_onnx(
     """Write preprocessing, model, score and calibration as one graph, checked against ours.
 
     The graph takes any number of images as `pixels`, uint8 `[images, c, h, w]`, and gives `score`
-    (float64), `p_value` (float64, conformal) and `label` (int64, 1 = out), each `[images]`. Of a
+    (float64), `p_value` (float64, conformal) and `label` (int64, 1 = out), each `[images]`. A row
+    with NaN or infinity, which our own detector refuses, has the score NaN and the label 1. Of a
     table's detector `pixels` are float32 `[rows, 1, 1, columns]` in [0, 1]; with the scaling of an
     estimator the graph takes `rows`, float64 `[rows, columns]`, instead, as they come. (An
     estimator's method `export` gives it.)
@@ -109,6 +114,7 @@ class _Graph(nn.Module):
         self.state = {name: tensor.cpu() for name, tensor in detector.state.items()}
         self.companions = [folded(companion).cpu() for companion in detector.companions]
         self.threshold = detector.calibration.threshold(false_positive_rate)
+        self.rounding = TIES * float(np.abs(detector.calibration.scores).max())
         self.scaling = None
         if scaling is not None:
             self.scaling = torch.from_numpy(scaling.centre), torch.from_numpy(scaling.spread)
@@ -121,9 +127,10 @@ class _Graph(nn.Module):
     def forward(self, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         view = View(self.model, self._images(given), self.companions)
         score = self.function(view, self.state).double()
-        above = (self.calibration[None] >= score[:, None]).sum(1)
-        p_value = (1 + above).double() / (len(self.calibration) + 1)
-        return score, p_value, (score > self.threshold).long()
+        near = self.calibration[None] >= score[:, None] - self.rounding
+        p_value = (1 + near.sum(1)).double() / (len(self.calibration) + 1)
+        inside = score <= self.threshold + self.rounding  # false for NaN, which is nothing we know
+        return score, p_value, 1 - inside.long()
 
     def _images(self, given: Tensor) -> Tensor:
         if self.scaling is not None:

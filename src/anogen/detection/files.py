@@ -149,7 +149,7 @@ def score_files(
         for chunk in _ahead(chunks):
             yield from _rows(detector, chunk, threshold, strict)
             bar.advance(len(chunk))
-    pictures.warn_of_unused_bits("what was scored")
+    pictures.warn_of_unused_bits("the pictures to score")
 
 
 def _ahead(chunks: Iterator[T]) -> Iterator[T]:

@@ -26,7 +26,7 @@ State = dict[str, Tensor]
 
 
 def readable(part: str) -> type[type]:
-    """The kind of an ability: that a part of a model is an encoder of `anogen.nets`.
+    """A metaclass whose `isinstance` asks whether `model.<part>` is an `anogen.nets` encoder.
 
     A protocol could only ask whether there is something of that name.
     """

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from anogen.device import own_randomness
-from anogen.errors import UsageError, unknown_name
+from anogen.errors import UsageError, first_line, unknown_name
 from anogen.models.base import GenerativeModel
 from anogen.models.gan import GAN
 from anogen.models.ncpvae import NCPVAE
@@ -52,7 +52,8 @@ def find_model(name: str, allow_code: bool = False) -> type[GenerativeModel]:
         found: Any = getattr(import_module(module), attribute)
     except Exception as error:  # the module may do anything
         raise UsageError(
-            f"model {name!r} cannot be imported: {type(error).__name__}: {error}"
+            f"model {name!r} cannot be imported: {type(error).__name__}: {first_line(error)} "
+            "(expected module.Class, of a module in the working folder or installed)"
         ) from error
     if not (isinstance(found, type) and issubclass(found, GenerativeModel)):
         raise UsageError(f"{name} is not a subclass of anogen.GenerativeModel")
