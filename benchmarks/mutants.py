@@ -72,8 +72,13 @@ def killed_by(mutant: dict[str, str], copy: Path) -> str:
         raise SystemExit(f"{mutant['file']}: {mutant['before']!r} does not occur once in it")
     path.write_text(original.replace(mutant["before"], mutant["after"]), "utf-8")
     try:
-        room, stem = Path(mutant["file"]).parts[2], Path(mutant["file"]).stem
-        own = sorted(str(p.relative_to(copy)) for p in copy.glob(f"tests/{room}/test_{stem}*.py"))
+        place = Path(mutant["file"])
+        room = place.parts[2]
+        own = sorted(
+            str(path.relative_to(copy))
+            for name in (place.stem, place.parent.name)
+            for path in copy.glob(f"tests/{room}/test_{name}*.py")
+        )
         folder = [f"tests/{room}"] if (copy / "tests" / room).is_dir() else []
         rest = ["tests", *IGNORED, *(f"--ignore={each}" for each in folder)]
         return run(own, copy) or run(folder, copy) or run(rest, copy)
