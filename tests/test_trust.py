@@ -340,6 +340,7 @@ def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(anogen, run, file):
     "init_args",
     [{}, {"shape": [1]}, {"shape": "abc"}, {"shape": [1, 16, 16], "latent": 10**12},
      {"shape": [1, 16, 16], "latent": "x"}, {"shape": [1, 16, 16], "no_such": 1},
+     {"shape": [1, 16, 16], "depth": 2**63}, {"shape": [1, 16, 16], "net": None},
      {"shape": [1, 16, 16], "beta": float("inf")}, {"shape": [1, 16, 16], "latent": 3}, []],
     ids=str,
 )  # fmt: skip
@@ -363,3 +364,75 @@ def test_a_run_stays_open_when_the_working_folder_changes(run, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert opened.load_model().latent == 2
     assert opened.metrics[0]["epoch"] == 1
+
+
+@pytest.mark.parametrize("name", [None, 5, [], {}])
+def test_a_model_without_a_name_is_one_line(run, name):
+    name_a_model(run, name)
+    with pytest.raises(AnogenError):
+        Run.open(run).load_model()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e38, -1e30])
+def test_weights_that_are_of_no_use_are_one_line(anogen, run, made, value):
+    for folder in (run / "checkpoints").iterdir():
+        tensors, state = load_checkpoint(folder)
+        for weight in tensors["weights"].values():
+            if weight.is_floating_point():
+                weight.fill_(value)
+        save_checkpoint(folder, tensors, state)
+    for command in ("evaluate", "sample", "detect", "score", "compare"):
+        outcome = called(anogen, command, run, made / "data.npy")
+        assert outcome.code in (0, 3, 4, 5), (command, outcome.err)
+        assert not outcome.code or one_line(outcome), outcome.err
+
+
+def test_a_detector_with_other_tensors_is_one_line(anogen, run, made):
+    import torch
+
+    fused = ["score", run, made / "data.npy", "--fpr", "0.2"]
+    assert anogen(*fused).code == 0
+    folder = run / "detector" / "fused"
+    whole, state = load_checkpoint(folder)
+    rng = np.random.default_rng(0)
+    for name in rng.permutation(sorted(whole["state"]))[:8]:
+        for change in (
+            lambda t: None, lambda t: torch.zeros(0), lambda t: torch.zeros(3, 3, 3),
+            lambda t: t.long(),
+        ):  # fmt: skip
+            tensors = {stem: dict(named) for stem, named in whole.items()}
+            changed = change(tensors["state"].pop(name))
+            if changed is not None:
+                tensors["state"][name] = changed
+            save_checkpoint(folder, tensors, state)
+            outcome = anogen(*fused)
+            assert outcome.code in (0, 3, 5), (name, outcome.err)
+            assert not outcome.code or one_line(outcome)
+    for key, value in (("score", "kl"), ("score", "nearest_pixels"), ("score", []),
+                       ("statistics", 7), ("companions", None)):  # fmt: skip
+        save_checkpoint(folder, whole, state | {key: value})
+        outcome = anogen(*fused)
+        assert outcome.code in (2, 5), (key, outcome.err)
+        assert one_line(outcome)
+    tensors = whole | {"calibration": {"scores": torch.zeros(2, 2, 2)}}
+    save_checkpoint(folder, tensors, state)
+    assert anogen(*fused).code == 5
+
+
+@pytest.mark.parametrize("file", ["metrics.jsonl", "evaluation.json", "environment.json"])
+def test_numbers_and_names_that_no_page_can_show(anogen, run, made, file):
+    text = (run / file).read_text()
+    huge = "9" * 400
+    for change in (
+        lambda t: t.replace('"epoch": 1', f'"epoch": {huge}').replace('"squared_error": ',
+                                                                      f'"squared_error": {huge}'),
+        lambda t: t.replace('"step"', '"st\\u0000ep"').replace('"elbo_nats"', '"\\udcff"'),
+        lambda t: t.replace('"images_per_s"', '"images"'),
+        lambda t: t.replace('"classes": []', '"classes": [1, "a", null]'),
+    ):  # fmt: skip
+        (run / file).write_text(change(text))
+        for command in (["report", run], ["evaluate", run, "--importance_samples", "0"],
+                        ["compare", run, "--out", f"{run}-c", "--samples", "20"]):  # fmt: skip
+            outcome = anogen(*command)
+            assert outcome.code in (0, 3, 5), (command, outcome.err)
+            assert not outcome.code or one_line(outcome)

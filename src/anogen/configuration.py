@@ -7,8 +7,8 @@ import yaml
 
 from anogen.errors import UsageError
 
-MAX_BYTES = 1_000_000
-MAX_DEPTH = 50
+MAX_BYTES, MAX_DEPTH, MAX_ENTRIES, MAX_LENGTH = 100_000, 50, 5000, 5000
+"""Of a file, of nesting, of entries in all, and of one of them: no settings need more."""
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -31,9 +31,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
         loaded = yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError, ValueError, TypeError) as error:
-        if isinstance(error, UsageError):
-            raise
+    except UsageError:
+        raise
+    except Exception as error:  # a damaged value makes PyYAML raise many kinds
         raise UsageError(
             f"{path}: not a valid configuration, not valid YAML: {' '.join(str(error).split())}"
         ) from error
@@ -46,11 +46,14 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 def _refuse_bombs(text: str, path: Path) -> None:
     depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
+    for entries, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise UsageError(f"{path}: nested more than {MAX_DEPTH} deep; settings are not")
+        length = len(event.value) if isinstance(event, yaml.ScalarEvent) else 0
+        if entries > MAX_ENTRIES or length > MAX_LENGTH:
+            raise UsageError(f"{path}: not a valid configuration, too many or too long entries")
         if isinstance(event, yaml.AliasEvent):
             raise UsageError(
                 f"{path}: has the YAML alias *{event.anchor}; write its value out instead"

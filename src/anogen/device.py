@@ -7,7 +7,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -26,6 +26,9 @@ def choose_device(name: str = "auto") -> torch.device:
         UsageError: not a device's name.
         MachineError: a GPU was asked for and none can be used.
     """
+    given: Any = name
+    if not isinstance(given, str):
+        raise UsageError(f"device {given!r}: use auto, cpu, cuda or cuda:N")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

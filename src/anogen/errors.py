@@ -1,7 +1,7 @@
 """Every error that a user can cause: what was wrong, where, what to do, and the exit code."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -117,13 +117,31 @@ def finite_number(name: str, value: Any) -> float:
     return float(value)
 
 
+def finite_numbers(content: Any, what: str) -> None:
+    """Refuse results that are not finite, of which no JSON can be made.
+
+    Raises:
+        TrainingError: a number in it is NaN or infinite: the weights are of no use.
+    """
+    if isinstance(content, Mapping):
+        content = content.values()
+    if isinstance(content, float) and not math.isfinite(content):
+        raise TrainingError(
+            f"{what} are not finite: the weights are damaged or of a training that diverged; try "
+            "another checkpoint, or train again"
+        )
+    if isinstance(content, Iterable) and not isinstance(content, str):
+        for each in content:
+            finite_numbers(each, what)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is in no table, with the nearest known ones.
 
     >>> print(unknown_name("data set", "minst", ["mnist", "digits"]))
     unknown data set 'minst'; did you mean 'mnist'? (known: digits, mnist)
     """
-    known = sorted(known)
+    known, name = sorted(known), str(name)
     folded = {entry.lower(): entry for entry in known}
     close = get_close_matches(name.lower(), folded, n=1)
     hint = f"; did you mean {folded[close[0]]!r}?" if close else ""

@@ -40,7 +40,14 @@ from anogen.configuration import load_yaml
 from anogen.data.catalog import DATASETS, base_of, load_data
 from anogen.data.images import Images, Splits
 from anogen.device import memory_advice
-from anogen.errors import AnogenError, DataError, MachineError, UsageError, first_line
+from anogen.errors import (
+    AnogenError,
+    DataError,
+    MachineError,
+    UsageError,
+    finite_numbers,
+    first_line,
+)
 from anogen.models import rebuild
 from anogen.models.base import GenerativeModel
 
@@ -215,6 +222,7 @@ class Run:
             and isinstance(data.get("name"), str)
             and _is_shape(data.get("shape"))
             and isinstance(data.get("classes", []), list)
+            and all(isinstance(name, str) for name in data.get("classes", []))
             and isinstance(found.get("precision", "float32"), str)
         ):
             raise MachineError(f"{path}: damaged, it does not say what data the run is of")
@@ -233,7 +241,10 @@ class Run:
         lines = read_regular(path).decode("utf-8", "replace").splitlines()
         rows = [row for row in map(_row, lines) if row is not None]
         for row in rows:
-            if not all(isinstance(value, int | float) for value in row.values()):
+            if not all(
+                isinstance(value, int | float) and abs(value) < 1e300 and name.isidentifier()
+                for name, value in row.items()
+            ):
                 raise MachineError(f"{path}: damaged, not all of epoch {row['epoch']} is numbers")
         return rows
 
@@ -293,12 +304,14 @@ class Run:
         """
         which = self.chosen(checkpoint)
         tensors, state = self.load_state(which, ("weights",))
+        if not all(bool(w.isfinite().all()) for w in tensors["weights"].values()):
+            raise MachineError(f"{self.checkpoint(which)}: a weight is not finite; train again")
         try:
             with memory_advice("the model is too large for this machine"):
                 return rebuild(state["model"], tensors["weights"], allow_code)
         except AnogenError:
             raise
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             folder = self.checkpoint(which)
             raise MachineError(
                 f"{folder}: does not describe a model with these weights "
@@ -311,7 +324,7 @@ class Run:
         _, state = self.load_state(which, ())
         try:
             return int(state["counters"]["epoch"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             folder = self.checkpoint(which)
             raise MachineError(f"{folder}: damaged state.json{self._advice(folder)}") from error
 
@@ -371,6 +384,7 @@ class Run:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Put a JSON file into the run's folder atomically."""
+        finite_numbers(content, name)
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
         replace_durably(self.inside(name), text.encode())
 

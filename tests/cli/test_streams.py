@@ -321,6 +321,13 @@ YAML = {
     "list": "- 1\n",
     "binary": "\x00\x01",
     "tabs": "\t: x",
+    "no bool": "seed: !!bool maybe",
+    "no int": "seed: !!int ''",
+    "no float": "seed: !!float ''",
+    "no time": "seed: !!timestamp x",
+    "sexagesimal": "seed: " + "1:" * 400_000 + "1",
+    "many entries": "seed: [" + "a," * 40_000 + "]",
+    "many pluses": 'data: "digits' + "+" * 50_000 + '"',
 }
 
 
@@ -345,6 +352,10 @@ def test_configurations_that_are_none(anogen, place, tmp_path, kind):
         ["--model.width", -4], ["--model.latent", 2.5], ["--background", "pink"], ["--bits", 99],
         ["--config", "/no/such.yaml"], ["--config", "/dev/null/x"], ["--mod", "VAE"],
         ["--patience", "x"], ["--warmup_steps", "1e9"], ["--monitor", "nothing"],
+        ["--model.likelihood", "null"], ["--model.net", "null"], ["--model.activation", "null"],
+        ["--model.latent", "99999999999999999999"], ["--model.width", "99999999999999999999"],
+        ["--model.depth", "99999999999999999999"], ["--model.depth", 2**31], ["--seed", "!!int ''"],
+        ["--model.latent", "!!timestamp x"],
     ],
     ids=lambda options: " ".join(map(str, options))[:30],
 )  # fmt: skip
@@ -395,3 +406,15 @@ def test_a_refused_rate_leaves_nothing_in_the_way(place, tmp_path):
     assert done.returncode == 0, done.stderr
     refused = shell(place, "anogen score r p --fpr 0.0001")
     assert refused.stdout == ""
+
+
+def test_help_that_nobody_can_read(place):
+    for command in ("train --help", "train --model.help VAE", "--version"):
+        done = shell(place, f"anogen {command} > /dev/full")
+        assert done.returncode == 5, (command, done.stderr)
+        assert "Traceback" not in done.stderr
+
+
+def test_an_image_size_of_nothing_is_refused(place):
+    done = shell(place, "anogen score r p --fpr 0.1 --image_size 0")
+    assert done.returncode == 2, done.stderr

@@ -179,3 +179,18 @@ def test_archives_that_claim_too_much_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_memory_bytes", lambda: 1000)
     with pytest.raises(DataError, match="more than this machine's memory"):
         load_path(tmp_path / "a.npz")
+
+
+def test_an_archive_is_checked_as_it_is_read(tmp_path, monkeypatch):
+    """Of `images` and `images.npy` NumPy opens the first; so must the check."""
+    import io
+    import zipfile
+
+    small, large = io.BytesIO(), io.BytesIO()
+    np.save(small, np.zeros((20, 16, 16), np.uint8))
+    np.save(large, np.zeros((2000, 16, 16), np.uint8))
+    with zipfile.ZipFile(tmp_path / "two.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("images", large.getvalue())
+        archive.writestr("images.npy", small.getvalue())
+    with pytest.raises(DataError):
+        load_path(tmp_path / "two.npz")

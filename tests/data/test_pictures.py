@@ -94,7 +94,7 @@ def test_every_format_is_read(tmp_path, ending):
 def test_moving_pictures_are_refused(tmp_path, ending):
     frames = [Image.new("RGB", (16, 16), (shade, 0, 0)) for shade in (0, 100, 200)]
     frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:])
-    with pytest.raises(DataError, match="3 frames; only still pictures"):
+    with pytest.raises(DataError, match="more than one frame; only still pictures"):
         Pictures().read(tmp_path / f"a.{ending}")
 
 
@@ -244,3 +244,32 @@ def test_folders_that_look_like_splits_and_are_none_are_said(tmp_path, capsys):
         draw(tmp_path / name)
     assert anogen.load_data(tmp_path).train.classes == ("Test", "Train")
     assert "Test, Train would be splits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["png", "tif", "jpg"])
+def test_pictures_are_turned_as_they_are_shown(tmp_path, orientation, ending):
+    array = (np.arange(24 * 16).reshape(24, 16) * 0.6).astype(np.uint8)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(array).save(tmp_path / f"a.{ending}", exif=exif, quality=100)
+    found = Pictures().read(tmp_path / f"a.{ending}")[..., 0].astype(int)
+    turned = {1: array, 2: array[:, ::-1], 3: array[::-1, ::-1], 4: array[::-1], 5: array.T,
+              6: array.T[:, ::-1], 7: array.T[::-1, ::-1], 8: array.T[::-1]}  # fmt: skip
+    expected = turned[orientation]
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= (0 if ending != "jpg" else 8)
+
+
+def test_deep_grey_that_is_turned_round_or_partly_transparent(tmp_path):
+    values = np.linspace(0, 65535, 256).reshape(16, 16).astype(np.uint16)
+    picture = Image.fromarray(values)
+    picture.save(tmp_path / "a.tif", tiffinfo={262: 0})
+    with Image.open(tmp_path / "a.tif") as saved:
+        assert saved.tag_v2[262] == 0
+    assert np.array_equal(Pictures().read(tmp_path / "a.tif")[..., 0], (65535 - values) >> 8)
+    picture.save(tmp_path / "t.png", transparency=int(values[3, 3]))
+    for background, grey in (("white", 255), ("black", 0)):
+        found = Pictures(background=background).read(tmp_path / "t.png")[..., 0]
+        assert found[3, 3] == grey
+        assert np.array_equal(found[4:], values[4:] >> 8)

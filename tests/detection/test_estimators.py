@@ -149,6 +149,8 @@ def test_nonsense_is_refused():
      ({"options": {"beta": float("nan")}}, "beta must be a finite number"),
      ({"score_name": "squared"}, "did you mean"),
      ({"learning_rate": "x", "score_name": "squared_error"}, "learning_rate must be"),
+     ({"score_name": []}, "unknown score"), ({"device": None}, "device None"),
+     ({"options": {"depth": 10**20}}, "depth must be at most"),
      ({"model": "os.system"}, "not one of anogen's")],
     ids=str,
 )  # fmt: skip
@@ -368,3 +370,12 @@ def test_a_signal_ends_a_search_too(monkeypatch, number, expected):
     search = GridSearchCV(detector, {"epochs": [1]}, scoring=lambda *_: 0.0, cv=2)
     with pytest.raises(expected):
         search.fit(rows)
+
+
+@pytest.mark.parametrize("score", [None, "fused", "one_class_svm"])
+def test_numpy_s_random_state_is_the_caller_s(score):
+    rows = np.random.default_rng(0).normal(size=(100, 4))
+    np.random.seed(7)
+    before = np.random.get_state()[1].copy()
+    OutlierDetector(epochs=1, options=SMALL, score_name=score).fit(rows).predict(rows)
+    assert np.array_equal(np.random.get_state()[1], before)

@@ -52,6 +52,15 @@ def main(arguments: list[str]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()  # a full disk is to be noticed here, not at the interpreter's end
         return code
+    except SystemExit:  # after --help, which argparse prints
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError as error:
+            _finish_stdout()
+            say(f"anogen {name}: {_explained(error)[0]}")
+            return 5
+        raise
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         _finish_stdout()
         return 0

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import jsonargparse
 
-from anogen.errors import UsageError
+from anogen.errors import AnogenError, UsageError, finite_numbers
 from anogen.progress import show
 
 MAX_BRACKETS = 200
@@ -63,7 +63,12 @@ class Parser(jsonargparse.ArgumentParser):
         )  # fmt: skip
 
     def _parsed(self, arguments: list[str]) -> dict[str, Any]:
-        settings = self.parse_args(arguments).as_dict()
+        try:
+            settings = self.parse_args(arguments).as_dict()
+        except AnogenError:
+            raise
+        except Exception as error:  # an odd value in YAML, such as !!int '', makes PyYAML raise any
+            raise UsageError(f"an option has a value that cannot be read ({error!r})") from error
         for name, value in settings.items():
             entries = value if isinstance(value, list) else [value]
             if any(entry == "" for entry in entries):
@@ -153,6 +158,7 @@ def underscored(argument: str) -> str:
 
 def print_result(result: Mapping[str, Any], as_json: bool, text: str) -> None:
     """One JSON object, or text for people, on standard output."""
+    finite_numbers(result, "the results")
     show(json.dumps(dict(result), allow_nan=False) if as_json else text)
 
 

@@ -55,6 +55,7 @@ def _score(options: dict[str, Any]) -> None:
         check_format,
         has_scores,
         part_of,
+        refuse_unwritable,
         rows_done,
         write_csv,
         write_rows,
@@ -74,7 +75,9 @@ def _score(options: dict[str, Any]) -> None:
     config = run.config
     settings: dict[str, Any] = {
         "false_positive_rate": options["fpr"],
-        "image_size": options["image_size"] or config.get("image_size"),
+        "image_size": config.get("image_size")
+        if options["image_size"] is None
+        else options["image_size"],
         **{key: config[key] for key in ("resize", "background", "bits") if config.get(key)},
     }
     detector.calibration.threshold(options["fpr"])  # refused before anything is written
@@ -87,6 +90,7 @@ def _score(options: dict[str, Any]) -> None:
         "files": sources.identity, "strict": options["strict"],
         "weights": detector.weights_sha256, "calibration": detector.calibration.sha256,
     }  # fmt: skip
+    refuse_unwritable(out)
     with writing(out):
         done = rows_done(out, job)
         rows = score_files(detector, sources, **settings, strict=options["strict"], skip=done)

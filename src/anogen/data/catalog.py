@@ -18,6 +18,7 @@ from anogen.progress import Progress, say
 
 DATA_DIR_VARIABLE = "ANOGEN_DATA_DIR"
 DOWNLOAD_TIMEOUT_S = 10
+MAX_NAME = 5000
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,8 @@ def load_data(
         raise UsageError("data is empty; give the name of a data set or a path")
     if data_dir is not None and not (str(data_dir) and is_folder(Path(data_dir))):
         raise DataError(f"{str(data_dir)!r}: there is no such folder, named as data_dir")
+    if len(str(data)) > MAX_NAME:
+        raise UsageError(f"data: a name of {len(str(data)):,} characters is none")
     if limit is not None:
         whole_number("limit", limit)
     name, corruptions = _parse(str(data))

@@ -285,7 +285,7 @@ class _Archive:
 
     def _refuse_bomb(self, name: str) -> None:
         members = {member.filename: member for member in self._archive.zip.infolist()}
-        member = members.get(f"{name}.npy") or members[name]
+        member = members.get(name) or members[f"{name}.npy"]  # as NumPy looks for it
         if member.file_size > member.compress_size * MAX_DEFLATE_RATIO + 1024:
             raise DataError(f"{self._path}: {name} claims {member.file_size:,} bytes, which what "
                             "is there cannot hold")  # fmt: skip
@@ -326,6 +326,9 @@ def _keras_splits(arrays: dict[str, NDArray[Any]], name: str) -> Splits:
     parts = [part for part in ("train", "test") if f"x_{part}" in arrays]
     images = [images_from_array(arrays[f"x_{part}"], name) for part in parts]
     if all(f"y_{part}" in arrays for part in parts):
+        for part in parts:
+            if arrays[f"y_{part}"].dtype.kind not in "biuUS":
+                raise DataError(f"{name}: y_{part} holds {arrays[f'y_{part}'].dtype}, not labels")
         labels = [arrays[f"y_{part}"].ravel() for part in parts]
         classes = np.unique(np.concatenate(labels))
         images = [label(*pair, classes) for pair in zip(images, labels, strict=True)]

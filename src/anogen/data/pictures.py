@@ -28,6 +28,8 @@ KINDS = "a PNG or JPEG picture, nor BMP, TIFF or WebP"
 BACKGROUNDS = {"white": 255, "grey": 128, "black": 0}
 MAX_PICTURE_PIXELS = 50_000_000
 """A larger picture is refused from its header, before a byte of it is decoded."""
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+"""The tag of a TIFF file that says what its grey values mean, and the other way round."""
 USUAL_BITS = 12
 """16-bit files whose values need no more bits than these are taken for those of a camera."""
 
@@ -167,7 +169,8 @@ class Pictures:
         check_regular(path)
         Image.MAX_IMAGE_PIXELS, limit = None, Image.MAX_IMAGE_PIXELS  # our own limit, below
         try:
-            with Image.open(path, formats=tuple(FORMATS)) as picture:
+            # a file object, because what Pillow maps from a path it does not always turn rightly
+            with path.open("rb") as file, Image.open(file, formats=tuple(FORMATS)) as picture:
                 self._refuse(picture, path)
                 picture = self._to_8_bit(ImageOps.exif_transpose(picture), path)
                 grey = self.channels == 1 or (
@@ -205,9 +208,8 @@ class Pictures:
                 f"{path}: {picture.width}×{picture.height} pixels; pictures over "
                 f"{MAX_PICTURE_PIXELS // 1_000_000} megapixels are refused, make it smaller"
             )
-        frames = getattr(picture, "n_frames", 1)
-        if frames > 1 and picture.format != "MPO":  # a photograph with a preview
-            raise DataError(f"{path}: has {frames} frames; only still pictures are read")
+        if picture.format != "MPO" and _moves(picture):  # that one is a photograph with a preview
+            raise DataError(f"{path}: has more than one frame; only still pictures are read")
         if picture.mode == "F":
             raise DataError(
                 f"{path}: has floating-point pixels; save them as a .npy array in [0, 1]"
@@ -231,6 +233,8 @@ class Pictures:
         if not picture.mode.startswith("I"):
             return picture
         values = np.asarray(picture)
+        if picture.format == "TIFF" and _tag(picture, PHOTOMETRIC) == WHITE_IS_ZERO:
+            values = (1 << (self.bits or 16)) - 1 - values.astype(np.int64)
         highest, bits = int(values.max(initial=0)), self.bits or 16
         if int(values.min(initial=0)) < 0 or highest >= 1 << bits:
             raise DataError(
@@ -242,4 +246,21 @@ class Pictures:
                 )
             )
         self._highest = max(self._highest, highest)
-        return Image.fromarray((values.astype(np.uint16) >> (bits - 8)).astype(np.uint8))
+        grey = (values.astype(np.uint16) >> (bits - 8)).astype(np.uint8)
+        if isinstance(picture.info.get("transparency"), int):  # one grey value that is no colour
+            grey[values == picture.info["transparency"]] = BACKGROUNDS[self.background]
+        return Image.fromarray(grey)
+
+
+def _moves(picture: "Image.Image") -> bool:
+    """Whether there is a second frame; how many there are may take long to count."""
+    try:
+        picture.seek(1)
+    except EOFError:
+        return False
+    return True
+
+
+def _tag(picture: Any, number: int) -> Any:
+    """A tag of a TIFF file."""
+    return picture.tag_v2.get(number)

@@ -76,6 +76,11 @@ class Density:
             raise DataError(
                 f"a density needs {MIN_IMAGES} training images or more, found {len(scores)}"
             )
+        if not np.isfinite(scores).all():
+            raise DataError(
+                "not all scores of training images are finite, so that no density can be fitted; "
+                "the weights are damaged or of a training that diverged"
+            )
         scores = np.ascontiguousarray(scores)
         mean, scale = scores.mean(0), scores.std(0)
         scale = np.where(scale > 0, scale, 1.0)

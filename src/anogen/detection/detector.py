@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Detector:
         calibration: scores of the validation images.
         device: where scores are computed.
         companions: other models, for scores that compare with them.
+        source: the folder from which it was loaded.
 
     Examples:
         >>> import anogen, torch
@@ -78,6 +79,7 @@ class Detector:
     calibration: Calibration
     device: torch.device
     companions: Sequence[GenerativeModel] = field(default=())
+    source: Path | None = None
 
     @classmethod
     def fit(
@@ -137,9 +139,16 @@ class Detector:
         """float64 `[n]`, higher meaning further out; the same image always has the same score."""
         expect(images, Images, "Detector.score")
         states = {self.name: self.state}
-        return score_images(
-            self.model, images, [self.name], self.device, states, self.companions
-        )[:, 0]  # fmt: skip
+        try:
+            return score_images(
+                self.model, images, [self.name], self.device, states, self.companions
+            )[:, 0]  # fmt: skip
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            if self.source is None or isinstance(error, AnogenError):
+                raise
+            raise MachineError(
+                f"{self.source}: damaged ({first_line(error)}); remove it, and it is made again"
+            ) from error
 
     def p_value(self, images: Images) -> NDArray[np.float64]:
         """Conformal p-values, float64 `[n]` in (0, 1]; small means out."""
@@ -208,6 +217,7 @@ class Detector:
             raise StaleDetectorError(f"{folder}: of another version of anogen; calibrate again")
         try:
             made = cls._of(tensors, state, model, choose_device(device), allow_code)
+            made = replace(made, source=Path(folder))
         except AnogenError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -238,7 +248,10 @@ class Detector:
         refuse_unfit(model, str(state["score"]), companions)
         if not isinstance(state["statistics"], list) or "weights_sha256" not in state:
             raise TypeError("a detector names its statistics and its weights")
-        calibration = Calibration.of(tensors["calibration"]["scores"].double().numpy())
+        scores = tensors["calibration"]["scores"].double().numpy()
+        if scores.ndim != 1:
+            raise ValueError(f"calibration scores of shape {scores.shape}")
+        calibration = Calibration.of(scores)
         learnt = tensors.get("state", {})
         return cls(model.eval(), state["score"], learnt, calibration, device, companions)
 
@@ -275,7 +288,13 @@ class Detector:
         model, folder = run.load_model(checkpoint, allow_code=allow_code), run.detector(score)
         if folder.exists() and not companions:
             try:
-                return cls.load(folder, model, device, allow_code=allow_code)
+                found = cls.load(folder, model, device, allow_code=allow_code)
+                if found.name != score:
+                    raise MachineError(
+                        f"{folder}: damaged, it has the score {found.name}; remove it, and it is "
+                        "made again"
+                    )
+                return found
             except StaleDetectorError as error:
                 say(str(error))
         refuse_unfit(model, score, companions)
@@ -329,7 +348,8 @@ def warn_of_difference(
 
 def refuse_unknown(score: str) -> None:
     """Raise a `UsageError` if there is no such score."""
-    if score not in SCORES:
+    given: Any = score
+    if not isinstance(given, str) or score not in SCORES:
         raise unknown_name("score", str(score), SCORES)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from anogen.checkpoint import aside_of, locked, replace_durably
+from anogen.checkpoint import aside_of, locked, make_folder, replace_durably
 from anogen.errors import AnogenError, MachineError, UsageError
 from anogen.printable import cell, printable
 
@@ -66,6 +67,16 @@ def write_rows(rows: Iterable[Row], out: Path, job: dict[str, Any], done: int) -
             raise
         raise MachineError(f"{out}: cannot be written ({error.strerror})") from error
     return out
+
+
+def refuse_unwritable(out: Path) -> None:
+    """Raise a `MachineError` where no file can be made beside `out`."""
+    folder = make_folder(out.parent)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise MachineError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
 def writing(out: Path) -> AbstractContextManager[None]:

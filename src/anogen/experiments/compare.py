@@ -199,7 +199,7 @@ def compare(
             model, data, samples=samples, sampler=chosen, seed=seed, device=device
         )
         if run.metrics:
-            result["images_per_s"] = run.metrics[-1].get("images_per_s")
+            result |= {k: v for k, v in run.metrics[-1].items() if k == "images_per_s"}
             result["epochs"] = run.metrics[-1]["epoch"]
         results[str(run.path)] = result
     first = results[str(runs[0].path)]

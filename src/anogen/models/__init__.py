@@ -38,6 +38,9 @@ def find_model(name: str, allow_code: bool = False) -> type[GenerativeModel]:
         UsageError: there is no such model, its path may not be followed, or it is no
             `GenerativeModel`.
     """
+    given: Any = name
+    if not isinstance(given, str):
+        raise UsageError(f"the name of a model is text, found {given!r}")
     if name in MODELS:
         return MODELS[name]
     module, _, attribute = name.rpartition(".")

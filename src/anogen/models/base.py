@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from anogen.errors import UsageError, finite_number, whole_number
 from anogen.nets import Shape
+from anogen.nets.parts import MAX_UNITS
 
 
 @dataclass(frozen=True)
@@ -220,10 +221,10 @@ def _is_recording(label: Tensor) -> bool:
 
 def check_latent(latent: int, classes: int) -> None:
     """Refuse a latent vector without length, or fewer than no labels."""
-    if latent < 1:
-        raise UsageError(f"latent must be at least 1, found {latent}")
-    if classes < 0:
-        raise UsageError(f"classes must not be negative, found {classes}")
+    if not 1 <= latent <= MAX_UNITS:
+        raise UsageError(f"latent must be at least 1 and at most {MAX_UNITS:,}, found {latent}")
+    if not 0 <= classes <= MAX_UNITS:
+        raise UsageError(f"classes must not be negative, or more than {MAX_UNITS:,}: {classes}")
 
 
 @runtime_checkable

@@ -159,5 +159,7 @@ def _fit(means: np.ndarray, components: int, seed: int) -> Any:
 
     if len(means) < 2:
         raise UsageError("a mixture needs two images or more of every label")
+    if not np.isfinite(means).all():
+        raise UsageError("not all posterior means are finite, so that no mixture can be fitted")
     number = min(components, max(1, len(means) // (2 * means.shape[1])))
     return GaussianMixture(number, reg_covar=1e-4, random_state=seed, max_iter=200).fit(means)

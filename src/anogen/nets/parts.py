@@ -13,6 +13,9 @@ Shape = tuple[int, int, int]
 """Channels, height and width of one image."""
 Activation = Literal["leaky_relu", "relu", "silu", "elu"]
 
+MAX_DEPTH, MAX_UNITS = 100, 1_000_000
+"""Deeper or wider nets than any machine can hold."""
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "leaky_relu": partial(nn.LeakyReLU, inplace=True),
     "relu": partial(nn.ReLU, inplace=True),
@@ -29,6 +32,9 @@ def check_options(vector: int, width: int, depth: int, dropout: float, activatio
     for name, value in (("width", width), ("depth", depth), ("vector length", vector)):
         if value < 1:
             raise UsageError(f"{name} must be at least 1, found {value}")
+        if value > (MAX_DEPTH if name == "depth" else MAX_UNITS):
+            most = MAX_DEPTH if name == "depth" else MAX_UNITS
+            raise UsageError(f"{name} must be at most {most:,}, found {value}")
     if not 0 <= dropout < 1:
         raise UsageError(f"dropout must lie in [0, 1), found {dropout}")
 

@@ -15,6 +15,8 @@ from anogen.report import figures
 from anogen.report.gallery import Picture
 from anogen.run import Run
 
+MOST = 12
+"""Curves; a model has a few players and one squared error."""
 NAME = re.compile(r"epoch_\d{1,9}\.png")
 
 
@@ -26,7 +28,7 @@ def training_curves(rows: list[dict[str, Any]]) -> list[Picture]:
     prefix = "validation_"
     columns = [name.removeprefix(prefix) for name in (rows[0] if rows else ())
                if name.startswith(prefix)]  # fmt: skip
-    shown = [c for c in columns if c.startswith("loss_") or c.endswith("squared_error")]
+    shown = [c for c in columns if c.startswith("loss_") or c.endswith("squared_error")][:MOST]
     return [_curve(rows, column) for column in shown]
 
 

@@ -74,7 +74,9 @@ def write_page(run: Run) -> Path:
         html = _html(run, result, detection)
     except AnogenError:
         raise
-    except (jinja2.TemplateError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (
+        jinja2.TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError
+    ) as error:  # fmt: skip
         raise MachineError(
             f"{run.path}: one of evaluation.json, detection.json, environment.json and "
             f"metrics.jsonl holds what no page can show ({first_line(error)}); anogen evaluate and "

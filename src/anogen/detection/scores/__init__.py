@@ -44,11 +44,15 @@ def fit_scores(
 ) -> dict[str, State]:
     """What each score learns from in-distribution images; nothing for those that learn nothing."""
     found: dict[str, State] = {}
-    for name in names:
-        fit = SCORES[name].fit
-        if fit is not None:
-            with torch.no_grad():
-                found[name] = fit(model, images, device)
+    before = np.random.get_state()
+    try:
+        for name in names:
+            fit = SCORES[name].fit
+            if fit is not None:
+                with torch.no_grad():
+                    found[name] = fit(model, images, device)
+    finally:
+        np.random.set_state(before)
     return found
 
 
