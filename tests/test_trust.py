@@ -387,6 +387,7 @@ def test_weights_that_are_of_no_use_are_one_line(anogen, run, made, value):
         assert not outcome.code or one_line(outcome), outcome.err
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_a_detector_with_other_tensors_is_one_line(anogen, run, made):
     import torch
 

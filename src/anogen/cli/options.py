@@ -65,7 +65,7 @@ class Parser(jsonargparse.ArgumentParser):
     def _parsed(self, arguments: list[str]) -> dict[str, Any]:
         try:
             settings = self.parse_args(arguments).as_dict()
-        except AnogenError:
+        except (AnogenError, OSError):
             raise
         except Exception as error:  # an odd value in YAML, such as !!int '', makes PyYAML raise any
             raise UsageError(f"an option has a value that cannot be read ({error!r})") from error
@@ -90,6 +90,13 @@ class Parser(jsonargparse.ArgumentParser):
         if refused:
             raise UsageError(_unknown_option(f"--{refused[1]}.{refused[2]}", self._known()))
         raise UsageError(_readable(text)) from ex
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help, for which argparse's own does not care whether anybody gets it."""
+        if file is None or file is sys.stdout:
+            show(message.rstrip("\n"))
+        else:
+            super()._print_message(message, file)
 
     def _flags(self) -> set[str]:
         return {

@@ -28,8 +28,8 @@ KINDS = "a PNG or JPEG picture, nor BMP, TIFF or WebP"
 BACKGROUNDS = {"white": 255, "grey": 128, "black": 0}
 MAX_PICTURE_PIXELS = 50_000_000
 """A larger picture is refused from its header, before a byte of it is decoded."""
-PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
-"""The tag of a TIFF file that says what its grey values mean, and the other way round."""
+PHOTOMETRIC = 262
+"""The tag of a TIFF file that says what its grey values mean; 0: white is 0."""
 USUAL_BITS = 12
 """16-bit files whose values need no more bits than these are taken for those of a camera."""
 
@@ -172,7 +172,8 @@ class Pictures:
             # a file object, because what Pillow maps from a path it does not always turn rightly
             with path.open("rb") as file, Image.open(file, formats=tuple(FORMATS)) as picture:
                 self._refuse(picture, path)
-                picture = self._to_8_bit(ImageOps.exif_transpose(picture), path)
+                reversed_grey = picture.format == "TIFF" and _tag(picture, PHOTOMETRIC) == 0
+                picture = self._to_8_bit(ImageOps.exif_transpose(picture), path, reversed_grey)
                 grey = self.channels == 1 or (
                     self.channels is None and picture.mode in ("1", "L", "LA", "La")
                 )
@@ -226,14 +227,14 @@ class Pictures:
         over.alpha_composite(picture.convert("RGBA"))
         return over
 
-    def _to_8_bit(self, picture: "Image.Image", path: Path) -> "Image.Image":
+    def _to_8_bit(self, picture: "Image.Image", path: Path, reversed_grey: bool) -> "Image.Image":
         """16-bit grey pictures by their upper bits; Pillow's own conversion would clip them."""
         from PIL import Image
 
         if not picture.mode.startswith("I"):
             return picture
         values = np.asarray(picture)
-        if picture.format == "TIFF" and _tag(picture, PHOTOMETRIC) == WHITE_IS_ZERO:
+        if reversed_grey:
             values = (1 << (self.bits or 16)) - 1 - values.astype(np.int64)
         highest, bits = int(values.max(initial=0)), self.bits or 16
         if int(values.min(initial=0)) < 0 or highest >= 1 << bits:

@@ -102,8 +102,19 @@ class Density:
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> "Density":
-        """From what `state` gave; other tensors are passed over."""
-        return cls(**{field.name: state[field.name].numpy() for field in fields(cls)})
+        """From what `state` gave; other tensors are passed over.
+
+        Raises:
+            ValueError: the tensors do not make a mixture.
+        """
+        found = cls(**{field.name: state[field.name].numpy() for field in fields(cls)})
+        count, d = found.centres.shape
+        whole = found.weights.shape == (count,) and found.precisions.shape == (count, d, d)
+        if not (
+            whole and found.mean.shape == found.scale.shape == (d,) and found.weights.min() > 0
+        ):
+            raise ValueError("the tensors do not make a mixture")
+        return found
 
     def state(self) -> dict[str, Tensor]:
         """All there is to it, as named tensors."""

@@ -9,6 +9,7 @@ import torch
 
 from anogen.checkpoint import make_folder, replace_durably
 from anogen.data.batches import to_bytes, to_unit
+from anogen.errors import finite_numbers
 from anogen.evaluation.generation import sample_images
 from anogen.experiments.compare import Comparison, Kind
 from anogen.models.base import Encodes, Reconstructs
@@ -56,6 +57,7 @@ def rows(comparison: Comparison) -> list[Row]:
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """Write `comparison.json`, `comparison.html` and PNGs; returns the page's path."""
     make_folder(folder)
+    finite_numbers(comparison.as_json(), "the results")
     pictures = comparison_pictures(comparison)
     for made in pictures:
         figures.save(made.figure, folder / f"{made.name}.png")
