@@ -388,3 +388,18 @@ def test_comparing_needs_scores_of_both_kinds():
         separation(some, np.array([1.0, np.nan]))
     with pytest.raises(DataError, match="both kinds"):
         precision_recall(np.array([True]), np.array([], bool))
+
+
+def test_discoveries_step_up():
+    """A p-value above its own limit is found where a larger one is below its (Benjamini 1995)."""
+    p_values = np.array([0.011, 0.03, 0.029, 0.9])
+    assert discoveries(p_values, 0.04).tolist() == [True, True, True, False]
+
+
+def test_other_companions_make_another_detector(trained, digits, vae, tmp_path, monkeypatch):
+    shutil.copytree(trained.path, tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    monkeypatch.setattr(Run, "load_data", lambda *_: digits)
+    names = [Detector.of_run(run, "waic", companions=[vae(digits.shape, seed=seed).eval()])
+             for seed in (1, 2)]  # fmt: skip
+    assert not np.array_equal(*(detector.score(digits.test[:20]) for detector in names))

@@ -379,3 +379,12 @@ def test_numpy_s_random_state_is_the_caller_s(score):
     before = np.random.get_state()[1].copy()
     OutlierDetector(epochs=1, options=SMALL, score_name=score).fit(rows).predict(rows)
     assert np.array_equal(np.random.get_state()[1], before)
+
+
+@pytest.mark.parametrize("score", [None, "squared_error"])
+def test_the_threshold_is_set_on_rows_that_are_held_out(score):
+    rows = np.random.default_rng(0).normal(size=(200, 4))
+    detector = OutlierDetector(epochs=1, options=SMALL, score_name=score, held_out=0.25).fit(rows)
+    held_out = np.random.RandomState(0).permutation(200)[:50]
+    expected = np.sort(-detector.score_samples(rows[held_out]))
+    assert detector.detector_.calibration.scores == pytest.approx(expected, rel=1e-5)

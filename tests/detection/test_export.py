@@ -163,3 +163,12 @@ def test_what_is_no_number_is_out(tmp_path):
         odd = np.array([[np.nan, 0, 0], [0, np.inf, 0], [0, 0, -np.inf]])
         score, _, label = session.run(None, {"rows": odd})
         assert label.tolist() == [1, 1, 1]
+
+
+def test_the_graph_s_p_values_are_conformal(trained, digits, tmp_path):
+    detector = Detector.fit(trained.load_model(), digits, "squared_error")
+    export_onnx(detector, tmp_path / "x.onnx", digits.validation, 0.05)
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    white = np.full((1, *digits.shape), 255, np.uint8)  # further out than all of calibration
+    _, p_value, _ = session.run(None, {"pixels": white})
+    assert p_value[0] == pytest.approx(1 / (len(digits.validation) + 1))

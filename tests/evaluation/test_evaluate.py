@@ -57,3 +57,10 @@ def test_intervals_hold_the_mean_as_often_as_they_promise():
         found = mean_with_interval("x", rng.exponential(2.0, 200))
         held += found["x_low"] <= 2.0 <= found["x_high"]
     assert 0.92 < held / 1000 < 0.97
+
+
+def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode(trained, digits):
+    model = trained.load_model()
+    expected = evaluate(model, digits.test, likelihood_images=0)
+    assert evaluate(model.train(), digits.test, likelihood_images=0) == expected
+    assert not model.training

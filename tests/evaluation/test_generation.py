@@ -31,7 +31,7 @@ from anogen.evaluation.distances import (
     manifold_share,
 )
 from anogen.evaluation.features import feature_extractor
-from anogen.evaluation.generation import sample_images
+from anogen.evaluation.generation import _nearest, sample_images
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(size=(400, 3)), RNG.normal(1, 2, size=(400, 3))
@@ -249,3 +249,18 @@ def test_too_few_to_compare_are_refused(rows):
             class_kl(wrong, np.array([0, 1]), 2)
     with pytest.raises(DataError, match="1 or more"):
         class_kl(np.array([], int), np.array([0, 1]), 2)
+
+
+def test_the_classifier_is_left_in_evaluation_mode(cache, digits):
+    """Its accuracy is that of single images, whatever others are in their batch."""
+    net = features_module._trained(digits, choose_device("cpu"))
+    assert not any(module.training for module in net.modules())
+
+
+def test_the_nearest_training_image_is_found_in_whatever_piece_it_is():
+    pixels = np.zeros((5003, 1, 2, 2), np.uint8)
+    pixels[:, 0, 0, 0] = np.arange(5003) % 256
+    pixels[7, 0, 1] = 200
+    train = Images(pixels, "long")
+    rows = pixels[[7, 5002]].reshape(2, -1).astype(np.float32) / 255
+    assert _nearest(rows, train) == pytest.approx([0, 0], abs=1e-6)

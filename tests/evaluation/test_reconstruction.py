@@ -59,3 +59,15 @@ def test_blur_lowers_sharpness(sigma):
 def test_psnr_of_a_perfect_image_is_capped():
     assert METRICS["psnr_db"].function(X, X).tolist() == [100.0] * 5
     assert math.isfinite(METRICS["cosine_similarity"].function(X * 0, Y)[0])
+
+
+def test_sharpness_is_of_each_channel_alone():
+    """Channels that are flat, each at its own level, have no edge."""
+    flat = torch.tensor([0.1, 0.5, 0.9])[None, :, None, None].expand(2, 3, 8, 8)
+    assert sharpness(flat).abs().max() < 1e-10
+    colour = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    alone = torch.stack([sharpness(colour[:, c : c + 1]) for c in range(3)]).mean(0)
+    assert torch.allclose(sharpness(colour), alone)
+    grown = colour * torch.tensor([1.0, 2.0, 3.0])[None, :, None, None]
+    factor = sharpness(grown) / sharpness(colour)
+    assert (factor > 1).all()

@@ -93,3 +93,16 @@ def test_the_discriminator_is_right_where_it_says_so(loss):
     relative = loss in ("relativistic", "wasserstein")
     right = ([1, 1, 0], [1, 1, 0]) if relative else ([1, 0, 1], [1, 1, 0])
     assert (terms["accuracy_real"].tolist(), terms["accuracy_fake"].tolist()) == right
+
+
+def test_all_pixels_of_such_a_point_have_one_share():
+    seen = []
+
+    def score(x):
+        seen.append(x.detach())
+        return x.sum((1, 2, 3))
+
+    unit_gradient_penalty(score, torch.zeros(50, 2, 3, 3), torch.ones(50, 2, 3, 3))
+    rows = seen[0].flatten(1)
+    assert torch.equal(rows, rows[:, :1].expand_as(rows))
+    assert rows[:, 0].unique().numel() == 50

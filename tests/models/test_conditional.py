@@ -107,3 +107,12 @@ def test_labels_outside_the_classes_are_refused(wrong):
                  lambda label: logit_for(torch.zeros(2, 3), label, 3)):  # fmt: skip
         with pytest.raises(UsageError, match=f"label {wrong}: this model has the labels 0 to 2"):
             call(torch.tensor([0, wrong]))
+
+
+def test_a_generator_decides_labels_too(model):
+    model.eval()
+    first, again, other = (
+        model.sample(12, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

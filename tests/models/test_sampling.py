@@ -93,3 +93,20 @@ def test_latents_have_the_covariance_of_the_data():
     expected = np.cov((pixels[:, 0, 0, :2] / 255).T) + 1e-4 * np.eye(2)  # what the fit adds
     assert np.cov(z.T) == pytest.approx(expected, rel=0.08)
     assert expected[0, 0] < 0.5 * expected[1, 1]  # else a transposed factor could pass
+
+
+class Middle:
+    """The prior's mean for all, so that labels alone tell images apart."""
+
+    name = "middle"
+
+    def latents(self, count, generator, label):
+        return torch.zeros(count, 2)
+
+
+def test_every_pass_has_the_labels_of_its_own_images(vae, digits):
+    model = vae(digits.shape, classes=10).eval()
+    label = torch.arange(10)
+    passes = [torch.cat([*draw(model, 10, GENERATOR(), size, label, Middle())]) for size in (10, 3)]
+    assert torch.allclose(*passes, atol=1e-5)
+    assert not torch.allclose(passes[0][:3], passes[0][3:6], atol=1e-5)

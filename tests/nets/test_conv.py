@@ -64,3 +64,12 @@ def test_what_cannot_be_built_is_refused(shape, options, message):
         ConvEncoder(shape, 2, **options)
     with pytest.raises(UsageError, match=message):
         ConvDecoder(shape, 2, **options)
+
+
+def test_dropout_drops_whole_channels():
+    torch.manual_seed(0)
+    net = ConvEncoder((1, 16, 16), 2, width=16, dropout=0.5, batch_norm=False, activation="silu")
+    features = net.features(torch.rand(4, 1, 16, 16))[0].flatten(2)
+    empty = (features == 0).all(2)
+    assert 0.2 < empty.float().mean() < 0.8
+    assert not (features == 0).any(2)[~empty].any()

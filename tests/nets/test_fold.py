@@ -101,3 +101,15 @@ def test_what_this_pytorch_lacks_is_not_joined(monkeypatch):
     monkeypatch.setattr(fold._Rectified, "forward", missing)
     with torch.no_grad():
         assert in_bfloat16(net)(torch.randn(2, 3)).shape == (2, 1, 16, 16)
+
+
+def test_weights_that_are_computed_are_not_folded():
+    """Spectral normalisation computes them anew, and would undo what was folded in."""
+    torch.manual_seed(0)
+    net = nets.encoder("conv", (1, 16, 16), 3, width=4, spectral_norm=True)
+    x = torch.rand(20, 1, 16, 16)
+    for _ in range(3):
+        net(x)
+    net.eval()
+    with torch.no_grad():
+        assert torch.allclose(folded(net)(x), net(x), atol=1e-5)

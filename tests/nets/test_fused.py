@@ -309,3 +309,17 @@ def test_a_user_without_a_home(fresh, monkeypatch):
     monkeypatch.setattr(fused.Path, "home", home)
     assert kernels() is None
     assert "no home folder" in fused.why_none()
+
+
+@compiled
+def test_in_evaluation_mode_the_running_statistics_count():
+    torch.manual_seed(0)
+    net = Layers(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.LeakyReLU())
+    plain = nn.Sequential(*net)
+    x = torch.rand(6, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    net(x)  # moves the statistics
+    net.eval()
+    before = net[1].running_mean.clone()
+    with torch.no_grad():
+        assert torch.allclose(net(2 * x + 1), plain(2 * x + 1), atol=1e-5)
+    assert torch.equal(net[1].running_mean, before)

@@ -49,3 +49,14 @@ def test_spectral_norm_bounds_every_layer():
 def test_what_cannot_be_built_is_refused(net, shape, options, message):
     with pytest.raises(UsageError, match=message):
         nets.encoder(net, shape, 3, **options)
+
+
+def test_the_shorter_side_decides():
+    assert isinstance(nets.encoder("auto", (1, 8, 40), 3), MLPEncoder)
+    assert isinstance(nets.decoder("auto", (1, 40, 8), 3), MLPDecoder)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_there_are_as_many_hidden_layers_as_said(depth):
+    assert len(MLPEncoder((1, 2, 2), 3, depth=depth).layers) == depth
+    assert len(MLPDecoder((1, 2, 2), 3, depth=depth).layers) == depth

@@ -92,3 +92,16 @@ def test_a_model_with_losses_of_its_own_is_not_replayed_by_its_parent_s_word(mon
     assert trained(Mine(SHAPE, 2, width=4), captured=True)[2] == []
     monkeypatch.setattr(capture, "WARM_UP", 0)
     assert len(trained(Described(SHAPE, 2, width=4), captured=True)[2]) == 2  # norms, or none
+
+
+def test_a_replayed_step_has_its_own_labels():
+    seen = []
+
+    def do(x, label, step):
+        seen.append(label.clone())
+        return
+
+    steps = CapturedSteps(do, VAE(SHAPE, 2, width=4, classes=9), lambda work: work)
+    for step in range(1, 9):
+        steps(torch.zeros(2, *SHAPE), torch.tensor([step, 0]), step if step % 11 else 1)
+    assert [int(label[0]) for label in seen] == list(range(1, 9))

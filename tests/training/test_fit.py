@@ -14,6 +14,7 @@ from anogen import GAN, MODELS, VAE, Detector, Losses, Run, fit
 from anogen.errors import DataError, Interrupted, MachineError, TrainingError, UsageError
 from anogen.training import loop as loop_module
 from anogen.training import record
+from anogen.training.loop import _mean_losses
 from anogen.training.signals import StopRequest
 from anogen.training.state import TrainingState, averaged_copy
 
@@ -508,3 +509,18 @@ def test_steps_are_recorded_only_where_that_is_asked_for(noise, vae):
                     settings | {"cuda_graphs": cuda_graphs})  # fmt: skip
         assert made._train == made._train_step  # never on the processor
     assert inspect.signature(fit).parameters["cuda_graphs"].default is False
+
+
+def test_what_is_logged_is_of_the_averaged_weights(noise, vae, tmp_path):
+    run = fit(vae(noise.shape), noise, tmp_path / "run", epochs=2, batch_size=16, ema_decay=0.9,
+              learning_rate=0.02, precision="float32")  # fmt: skip
+    averaged = run.load_model("last")
+    trained = run.load_model("last")
+    tensors, _ = run.load_state("last")
+    own = {k.removeprefix("model."): v for k, v in tensors["training"].items()
+           if k.startswith("model.")}  # fmt: skip
+    trained.load_state_dict(own)
+    found = [_mean_losses(m, noise.validation, torch.device("cpu"), torch.float32)["loss_vae"]
+             for m in (averaged, trained)]  # fmt: skip
+    assert run.metrics[-1]["validation_loss_vae"] == pytest.approx(found[0], rel=1e-5)
+    assert found[0] != pytest.approx(found[1], rel=1e-3)

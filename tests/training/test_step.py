@@ -168,3 +168,10 @@ def test_gradients_follow_those_of_plain_float32(make, precision, most, monkeypa
     for name, gradient in found.items():
         assert (gradient - wanted[name]).norm() <= most * wanted[name].norm()
         assert our_losses[name].item() == pytest.approx(losses[name].item(), rel=most)
+
+
+def test_a_rate_is_a_share_of_the_learning_rate_not_of_the_last_one(vae):
+    (player,) = make_players(vae((1, 16, 16)), 0.02, (0.9, 0.999))
+    for factor in (0.5, 0.5, 1.0, 0.25):
+        player.scale_rate(factor)
+        assert float(player.optimizer.param_groups[0]["lr"]) == pytest.approx(0.02 * factor)

@@ -98,3 +98,9 @@ def test_a_gan_covers_all_modes_of_a_ring_of_gaussians(tmp_path):
     shares = torch.bincount(nearest.indices[close], minlength=8) / len(points)
     assert close.float().mean() > 0.5
     assert shares.min() > 0.02
+
+
+def test_samples_that_are_alike_are_seen_to_be_however_varied_their_pixels():
+    stripes = np.zeros((6, 1, 8, 8), np.uint8)
+    stripes[:, :, ::2] = 255
+    assert [name for name, _ in collapse_warnings({}, stripes)] == ["identical"]
