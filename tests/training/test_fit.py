@@ -301,7 +301,7 @@ def test_other_errors_of_torch_are_not_hidden(noise, vae, tmp_path, monkeypatch)
     [
         ({"epochs": 0}, "epochs must be positive"),
         ({"batch_size": 1}, "at least 2"),
-        ({"learning_rate": float("nan")}, "learning_rate must be positive"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a finite number"),
         ({"learning_rate": {"vae": 0.0}}, "learning_rate must be positive"),
         ({"learning_rate": {"encoder": 0.1}}, "learning_rate is for encoder; players are vae"),
         ({"betas": (1.5, 0.9)}, "betas must be two numbers"),

@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anogen.cli.options import new_parser, show
+from anogen.cli.options import new_parser
+from anogen.progress import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

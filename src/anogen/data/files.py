@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anogen.data.idx import is_idx, read_idx
+from anogen.data.idx import MAX_DEFLATE_RATIO, is_idx, read_idx
 from anogen.data.images import Images, Pixels, Splits, images_from_array, label, split
 from anogen.data.pictures import Background, Pictures, Resize, Walk, check_regular, walk
 from anogen.errors import DataError, UsageError, first_line
 from anogen.progress import Progress, say
 
 PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".joblib"}
-MAX_DEFLATE_RATIO = 1100
-"""A member of an archive that claims to be compressed better than this is not read."""
 VALIDATION_NAMES = ("val", "valid", "validation")
 
 

@@ -57,19 +57,27 @@ class Scaling:
         return cls(centre, np.minimum(spread, WIDEST))
 
     def squashed(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Rows `[n, columns]` in [0, 1]: ½ + ½ t / (1 + |t|), t a third of the standardised value.
-
-        Float32 keeps by this how far out a value is, up to millions of standard deviations; of a
-        hyperbolic tangent it would keep 25.
-        """
+        """Rows `[n, columns]` in [0, 1], as `squash` does it."""
         with np.errstate(over="ignore"):
             t = (rows - self.centre) / (SQUASH * self.spread)
-        t = np.clip(t, -WIDEST, WIDEST)
-        return 0.5 + 0.5 * t / (1 + np.abs(t))
+        return squash(torch.from_numpy(t)).numpy()
 
     def images(self, rows: NDArray[np.float64]) -> Images:
         """Squashed rows as images of height 1, float32 `[n, 1, 1, columns]`."""
         return images_from_table(self.squashed(rows))
+
+
+def squash(t: Tensor) -> Tensor:
+    """Thirds of standardised values squashed into [0, 1]: ½ + ½ t / (1 + |t|), float64.
+
+    Float32 keeps by this how far out a value is, up to millions of standard deviations; of a
+    hyperbolic tangent it would keep 25.
+
+    >>> squash(torch.tensor([0.0, 1.0]).double()).tolist()
+    [0.5, 0.75]
+    """
+    t = t.clamp(-WIDEST, WIDEST)
+    return 0.5 + 0.5 * t / (1 + t.abs())
 
 
 def standardised(x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from anogen.checkpoint import replace_durably
 from anogen.data.images import Images
-from anogen.data.tables import SQUASH, WIDEST, Scaling, standardised
+from anogen.data.tables import SQUASH, Scaling, squash, standardised
 from anogen.detection.detector import Detector
 from anogen.detection.scores import SCORES
 from anogen.detection.view import View
@@ -135,8 +135,7 @@ class _Graph(nn.Module):
     def _images(self, given: Tensor) -> Tensor:
         if self.scaling is not None:
             centre, spread = self.scaling
-            t = ((given - centre) / (SQUASH * spread)).clamp(-WIDEST, WIDEST)
-            return (0.5 + 0.5 * t / (1 + t.abs())).float()[:, None, None]
+            return squash((given - centre) / (SQUASH * spread)).float()[:, None, None]
         if given.dtype == torch.uint8:
             return given.to(torch.float32) / 255
         return given

@@ -1,6 +1,5 @@
 """Training from the first step to the last, for every model, with nothing lost in between."""
 
-import math
 from pathlib import Path
 from typing import Any, get_args
 
@@ -193,9 +192,7 @@ def _check_settings(settings: dict[str, Any], model: GenerativeModel, data: Spli
             for value in (rate.values() if isinstance(rate, dict) else [rate])
         ),
     ]:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            finite_number(name, value)
-        if not 0 < value < math.inf:
+        if finite_number(name, value) <= 0:
             raise UsageError(f"{name} must be positive, found {value}")
     if settings["schedule"] not in get_args(Schedule):
         raise unknown_name("schedule", settings["schedule"], get_args(Schedule))
