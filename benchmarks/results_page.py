@@ -1,4 +1,4 @@
-"""Write docs/results/README.md, docs/performance.md, docs/platforms.md, and README.md's results.
+"""Write the pages of results, and the results within README.md, CONTRIBUTING.md and the guides.
 
 python benchmarks/results_page.py
 
@@ -28,14 +28,21 @@ MARKED = re.compile(r"(<!-- results, [^>]*-->\n).*(<!-- end of results -->)", re
 
 def pages() -> dict[Path, str]:
     """Path → the whole text that belongs there."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    filled = MARKED.sub(lambda m: m[1] + render("readme_results.md.j2") + m[2], readme)
+    guides = ROOT / "docs" / "guides"
     return {
         RESULTS / "README.md": render("results.md.j2"),
         ROOT / "docs" / "performance.md": render("performance.md.j2"),
         ROOT / "docs" / "platforms.md": render("platforms.md.j2"),
-        ROOT / "README.md": filled,
+        ROOT / "README.md": filled(ROOT / "README.md", "readme_results.md.j2"),
+        ROOT / "CONTRIBUTING.md": filled(ROOT / "CONTRIBUTING.md", "mutants_results.md.j2"),
+        guides / "tables.md": filled(guides / "tables.md", "tables_results.md.j2"),
     }
+
+
+def filled(page: Path, template: str) -> str:
+    """A page with what lies between its two marks rendered from a template."""
+    text = render(template)
+    return MARKED.sub(lambda marks: marks[1] + text + marks[2], page.read_text("utf-8"))
 
 
 def results() -> dict[str, Any]:
@@ -56,7 +63,7 @@ def render(template: str) -> str:
         mean=statistics.mean, over_seeds=over_seeds, panel_means=panel_means, of=of,
         promises=promises, costs=costs, exponent=exponent, all_systems=SYSTEMS, interval=interval,
         by_kind=by_kind, differences=differences, table_1=TABLE_1, table_2=TABLE_2,
-        minutes_per_seed=minutes_per_seed,
+        minutes_per_seed=minutes_per_seed, table_means=table_means, times_best=times_best,
     )  # fmt: skip
 
 
@@ -112,6 +119,18 @@ def by_kind(rows: Runs, name: str, kind: str) -> list[float]:
 def differences(ours: list[float], others: list[float]) -> list[float]:
     """Of each seed's two values."""
     return [a - b for a, b in zip(ours, others, strict=True)]
+
+
+def table_means(tables: dict[str, dict[str, list[float]]], method: str) -> list[float]:
+    """A method's mean over the seeds, a value for each table."""
+    return [statistics.mean(methods[method]) for methods in tables.values()]
+
+
+def times_best(tables: dict[str, dict[str, list[float]]], method: str) -> int:
+    """On how many tables no other method has a higher mean over the seeds."""
+    means = [{name: statistics.mean(values) for name, values in methods.items()}
+             for methods in tables.values()]  # fmt: skip
+    return sum(row[method] == max(row.values()) for row in means)
 
 
 def interval(values: list[float]) -> str:

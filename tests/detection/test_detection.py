@@ -233,6 +233,7 @@ def test_judging_equals_the_detector(trained, digits):
     verdicts = judge(model, digits, [noise], scores=names, false_positive_rate=0.1)
     for verdict in verdicts:
         detector = Detector.fit(model, digits, verdict.detector.name)
+        assert np.array_equal(verdict.inside, detector.score(digits.test))
         assert np.array_equal(verdict.outside, detector.score(noise))
         row = verdict.row("digits")
         assert row["false_positive_rate_low"] < row["false_positive_rate_high"]

@@ -94,6 +94,16 @@ def test_an_interrupted_call_goes_on(detector, folder, tmp_path):
     assert [row["score"] for row in rows] == [row.score for row in whole]
 
 
+def test_going_on_within_one_array_leaves_nothing_of_the_next_out(detector, digits, tmp_path):
+    for name in ("first", "second"):
+        np.save(tmp_path / f"{name}.npy", digits.test.pixels[:6, 0])
+    sources = find_sources([tmp_path / "first.npy", tmp_path / "second.npy"])
+    whole = list(score_files(detector, sources, false_positive_rate=0.1))
+    for skip in (0, 4, 6, 9):
+        rest = list(score_files(detector, sources, false_positive_rate=0.1, skip=skip))
+        assert rest == whole[skip:]
+
+
 def test_the_command(anogen, noise_file, tmp_path):
     run = tmp_path / "run"
     assert anogen("train", "--data", noise_file, "--epochs", 1, "--model.width", 4,

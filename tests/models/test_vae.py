@@ -71,6 +71,14 @@ def test_free_nats_hold_each_latent_free():
     assert_close(losses(model(free_nats=free))[0], expected, rtol=1e-5, atol=1e-3)
 
 
+def test_free_nats_are_of_the_batch_and_not_of_each_image():
+    """Latents of 0 nats for one image and 2 for the other have spent 1, whatever one image did."""
+    kl = torch.tensor([[0.0, 2.0], [2.0, 0.0]])
+    vae = model(latent=2, free_nats=0.5)
+    assert vae._regulariser(kl, None) == 2.0
+    assert vae._regulariser(torch.full((2, 2), 0.1), None) == 1.0
+
+
 @pytest.mark.parametrize("options", [{}, {"beta": 9.0}, {"capacity": 5.0}, {"free_nats": 1.0}])
 def test_the_elbo_is_the_same_true_bound_whatever_the_objective(options):
     torch.manual_seed(5)
