@@ -50,7 +50,7 @@ def test_a_latent_is_active_by_its_variance(trained, digits, variance, active):
     """0.01, as Burda et al. set it: a deviation of 0.09 is below, though the number is not."""
     model = trained.load_model()
     with torch.no_grad():
-        means = model.encode(torch.from_numpy(digits.test.pixels[:] / np.float32(255)))[0]
+        means = model.posterior_mean(torch.from_numpy(digits.test.pixels[:] / np.float32(255)))
         head = model.encoder.head
         head.bias[:2] = 0
         head.weight[:2] *= (variance**0.5 / means.std(0))[:, None]
