@@ -161,7 +161,9 @@ class Run:
         """
         path = self.path.joinpath(*parts)
         try:
-            within = path.resolve().is_relative_to(self.path.resolve())
+            target = path.resolve()
+            circle = target.is_symlink()  # from Python 3.13 on `resolve` stops there and is silent
+            within = target.is_relative_to(self.path.resolve()) and not circle
         except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL character
             within = False
         if not within:
