@@ -53,8 +53,8 @@ def ceiling(name: str, transformation: str, epochs: int) -> float:
     for epoch in range(epochs):
         net.train()
         for batch in batches.epoch(epoch):
-            assert batch.label is not None
-            loss = F.binary_cross_entropy_with_logits(net(batch.x)[:, 0], batch.label.float())
+            assert batch.condition is not None
+            loss = F.binary_cross_entropy_with_logits(net(batch.x)[:, 0], batch.condition.float())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

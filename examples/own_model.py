@@ -29,7 +29,7 @@ class DenoisingAutoencoder(anogen.GenerativeModel):
         return {"autoencoder": [self]}
 
     def losses(
-        self, x: Tensor, step: int | None = None, label: Tensor | None = None
+        self, x: Tensor, step: int | None = None, condition: Tensor | None = None
     ) -> anogen.Losses:
         rebuilt = self.reconstruct(x + self.noise * torch.randn_like(x))
         error = (x - rebuilt).square().flatten(1).sum(1)
@@ -38,10 +38,10 @@ class DenoisingAutoencoder(anogen.GenerativeModel):
     def posterior_mean(self, x: Tensor) -> Tensor:
         return self.encoder(x).float()
 
-    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         return torch.sigmoid(self.decoder(z).float())
 
-    def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+    def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.decode(self.posterior_mean(x))
 
 

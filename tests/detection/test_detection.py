@@ -336,8 +336,8 @@ def test_a_run_s_own_detector_is_made_once(trained, digits, capsys, tmp_path):
 
 def test_a_model_s_own_reconstruction_is_scored(digits):
     class Inverted(VAE):
-        def reconstruct(self, x, label=None):
-            return 1 - super().reconstruct(x, label)
+        def reconstruct(self, x, condition=None):
+            return 1 - super().reconstruct(x, condition)
 
     torch.manual_seed(0)
     model = Inverted(digits.shape, latent=2, width=4).eval()

@@ -156,7 +156,7 @@ def test_copies_of_training_images_are_noticed(cache, digits):
             super().__init__()
             self.pixels = torch.nn.Parameter(torch.from_numpy(images.pixels[:] / 255.0))
 
-        def sample(self, count, generator=None, label=None):
+        def sample(self, count, generator=None, condition=None):
             return self.pixels[torch.randint(len(self.pixels), (count,), generator=generator)]
 
     result = evaluate_generation(Copies(digits.train), digits, samples=60)

@@ -6,7 +6,8 @@ import torch
 
 from anogen import GAN, MODELS, Images, Splits, fit
 from anogen.errors import UsageError
-from anogen.models.base import HasLikelihood, Reconstructs, logit_for, with_label
+from anogen.models.base import HasLikelihood, Reconstructs
+from anogen.nets.condition import ClassCondition, condition_on, repeated
 
 SHAPE = (1, 16, 16)
 X = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -54,8 +55,14 @@ def test_without_a_label_one_line_says_what_is_missing(model):
 
 def test_a_discriminator_has_one_output_per_label():
     logits = torch.arange(6.0).view(2, 3)
-    assert logit_for(logits, torch.tensor([2, 0]), 3).tolist() == [2.0, 3.0]
-    assert logit_for(logits, None, 0).tolist() == [0.0, 3.0]
+    assert condition_on(3).logit(logits, torch.tensor([2, 0])).tolist() == [2.0, 3.0]
+    assert condition_on(0).logit(logits, None).tolist() == [0.0, 3.0]
+
+
+def test_conditions_of_a_batch_are_repeated_row_by_row():
+    tokens = torch.tensor([[1, 2], [3, 4]])
+    assert repeated(tokens, 2).tolist() == [[1, 2], [3, 4], [1, 2], [3, 4]]
+    assert repeated(None, 3) is None
 
 
 def test_labels_and_sizes_that_do_not_exist_are_refused(model):
@@ -103,8 +110,9 @@ def test_data_that_does_not_fit_is_refused_before_training(noise, tmp_path):
 
 @pytest.mark.parametrize("wrong", [-1, 3, 100])
 def test_labels_outside_the_classes_are_refused(wrong):
-    for call in (lambda label: with_label(torch.zeros(2, 4), label, 3),
-                 lambda label: logit_for(torch.zeros(2, 3), label, 3)):  # fmt: skip
+    condition = ClassCondition(3)
+    for call in (lambda label: condition.append(torch.zeros(2, 4), label),
+                 lambda label: condition.logit(torch.zeros(2, 3), label)):  # fmt: skip
         with pytest.raises(UsageError, match=f"label {wrong}: this model has the labels 0 to 2"):
             call(torch.tensor([0, wrong]))
 

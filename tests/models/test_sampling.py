@@ -5,6 +5,7 @@ import torch
 from anogen import GAN, Images, MixtureSampler
 from anogen.errors import UsageError
 from anogen.models.sampling import draw, make_sampler
+from anogen.nets.condition import condition_on
 
 GENERATOR = torch.Generator
 
@@ -17,6 +18,7 @@ class Lookup(torch.nn.Module):
     def __init__(self, classes: int = 0) -> None:
         super().__init__()
         self.classes, self.weight = classes, torch.nn.Parameter(torch.zeros(1))
+        self.condition = condition_on(classes)
 
     def posterior_mean(self, x):
         return x[:, 0, 0, :2]
@@ -100,7 +102,7 @@ class Middle:
 
     name = "middle"
 
-    def latents(self, count, generator, label):
+    def latents(self, count, generator, condition):
         return torch.zeros(count, 2)
 
 

@@ -37,7 +37,7 @@ def trained(model, captured: bool, record=None):
         return work  # with the step of its recording, as a graph has it
 
     def do(x, label, step):
-        return train_step(model, players, x, step, label=label)
+        return train_step(model, players, x, step, condition=label)
 
     step_of = CapturedSteps(do, model, record or by_calling) if captured else do
     losses = []
@@ -78,8 +78,8 @@ def test_what_cannot_be_recorded_is_done_step_by_step(capfd):
 
 def test_a_model_with_losses_of_its_own_is_not_replayed_by_its_parent_s_word(monkeypatch):
     class Mine(VAE):
-        def losses(self, x, step=None, label=None):
-            return super().losses(x, step, label)
+        def losses(self, x, step=None, condition=None):
+            return super().losses(x, step, condition)
 
     class Described(Mine):
         def phase(self, step):

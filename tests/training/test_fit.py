@@ -217,8 +217,8 @@ def test_a_signal_during_the_last_validation_is_not_lost(noise, vae, tmp_path, m
 class Resting(VAE):
     """A model whose one player rests at every other step, beginning with the first."""
 
-    def losses(self, x, step=None, label=None):
-        found = super().losses(x, step, label)
+    def losses(self, x, step=None, condition=None):
+        found = super().losses(x, step, condition)
         return found if step is None or step % 2 else Losses({}, found.terms)
 
 

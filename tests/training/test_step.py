@@ -29,14 +29,14 @@ class Game(GenerativeModel):
     def players(self) -> dict[str, list[nn.Module]]:
         return {"left": [self.left], "right": [self.right]}
 
-    def losses(self, x, step=None, label=None) -> Losses:
+    def losses(self, x, step=None, condition=None) -> Losses:
         score = self.right(self.left(x.flatten(1)).tanh())[:, 0]
         players = {"left": score.mean(), "right": (-score + score**2).mean()}
         if self.rest:
             del players["right"]
         return Losses(players, {"score": score})
 
-    def decode(self, z, label=None):
+    def decode(self, z, condition=None):
         return torch.zeros(len(z), *self.shape)
 
 

@@ -16,15 +16,15 @@ EVALUATION_VALUES = 500_000
 
 
 class Batch(NamedTuple):
-    """Images with their labels.
+    """Images with what a model may be conditional on.
 
     Attributes:
         x: float32 `[b, c, h, w]` in [0, 1].
-        label: int64 `[b]`, or None where the data has no labels.
+        condition: the labels, int64 `[b]`; None where the data has none.
     """
 
     x: Tensor
-    label: Tensor | None
+    condition: Tensor | None
 
 
 def to_unit(pixels: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class HasEncoder(metaclass=readable("encoder")):
 class Discriminates(Protocol):
     """A model that says how real an image seems."""
 
-    def logit(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+    def logit(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """float `[b, c, h, w]` → float `[b]`, higher meaning more real."""
         ...
 

@@ -111,16 +111,16 @@ def _per_image(
 
 
 def _measure(model: GenerativeModel, batch: Batch) -> dict[str, Tensor]:
-    x, label = batch
+    x, condition = batch
     found = {"sharpness_data": sharpness(x)}
     if isinstance(model, Reconstructs):
-        y = model.reconstruct(x, label)
+        y = model.reconstruct(x, condition)
         found |= {name: metric.function(x, y) for name, metric in METRICS.items()}
         found["sharpness_reconstruction"] = sharpness(y)
     if isinstance(model, HasPosterior):
         found["kl_per_latent_nats"] = model.kl(x)
     if isinstance(model, HasLikelihood):
-        found["elbo_nats"] = model.elbo(x, label)
+        found["elbo_nats"] = model.elbo(x, condition)
     if isinstance(model, Encodes):
         found["posterior_mean"] = model.posterior_mean(x)
     return found
@@ -139,9 +139,9 @@ def _likelihood(
     chosen = images[:count]
     values: list[NDArray[Any]] = []
     with Progress("importance-weighted likelihood", len(chosen)) as bar:
-        for index, (x, label) in enumerate(in_order(chosen, device)):
+        for index, (x, condition) in enumerate(in_order(chosen, device)):
             torch.manual_seed(seed + index)
-            values.append(model.log_likelihood(x, samples, label).cpu().numpy())
+            values.append(model.log_likelihood(x, samples, condition).cpu().numpy())
             bar.advance(len(x))
     return {
         **mean_with_interval("log_likelihood_nats", np.concatenate(values)),

@@ -155,14 +155,14 @@ def sample_images(
     sampler: Sampler | None = None,
     label: int | None = None,
 ) -> Images:
-    """New images as a data set, rounded to bytes as every image is; `label`: all of that label."""
+    """New images as a data set, rounded to bytes as every image is; `label`: all of that class."""
     generator = torch.Generator().manual_seed(seed)
     size = evaluation_batch(model.shape)
     pixels = np.empty((count, *model.shape), np.uint8)
-    labels = None if label is None else torch.full((count,), label)
+    condition = None if label is None else torch.full((count,), label)
     with torch.inference_mode(), Progress("sampling", count) as bar:
         start = 0
-        for x in draw(model.eval(), count, generator, size, labels, sampler):
+        for x in draw(model.eval(), count, generator, size, condition, sampler):
             pixels[start : start + len(x)] = to_bytes(x)
             start += len(x)
             bar.advance(len(x))

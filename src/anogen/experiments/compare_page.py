@@ -114,11 +114,11 @@ def _reconstructions(comparison: Comparison) -> Picture | None:
     for kind, name in zip(comparison.kinds, [kind.name for kind in comparison.kinds], strict=True):
         model = kind.runs[0].load_model(allow_code=comparison.allow_code)
         if isinstance(model, Reconstructs):
-            label = None
+            condition = None
             if model.classes and chosen.labels is not None:
-                label = torch.from_numpy(chosen.labels)
+                condition = torch.from_numpy(chosen.labels)
             with torch.inference_mode():
-                sheet.append(to_bytes(model.reconstruct(x, label)))
+                sheet.append(to_bytes(model.reconstruct(x, condition)))
             labels.append(name)
     if len(sheet) == 1:
         return None

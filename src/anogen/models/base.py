@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Protocol, Self, Union, get_args, get_origin, r
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 from anogen.errors import UsageError, finite_number, whole_number
 from anogen.nets import Shape
+from anogen.nets.condition import ClassCondition, Condition, NoCondition
 from anogen.nets.parts import MAX_UNITS
 
 
@@ -38,7 +38,8 @@ class GenerativeModel(nn.Module, ABC):
     Attributes:
         shape: channels, height and width of the images.
         latent: length of the latent vector, standard normal a priori.
-        classes: how many labels it is conditional on; 0: none, and labels are ignored.
+        condition: what it is conditional on; nothing, unless the constructor sets another
+            `Condition` after that of this class.
         arguments: what the constructor was called with, defaults included.
         monitor: the validation metric by which the best checkpoint is chosen, lower is better;
             None where no single number says which epoch is best, as in a game.
@@ -46,7 +47,7 @@ class GenerativeModel(nn.Module, ABC):
 
     shape: Shape
     latent: int
-    classes: int = 0
+    condition: Condition
     arguments: dict[str, Any]
     monitor: ClassVar[str | None]
 
@@ -84,19 +85,28 @@ class GenerativeModel(nn.Module, ABC):
         object.__setattr__(model, "arguments", own)
         return model
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.condition = NoCondition()
+
+    @property
+    def classes(self) -> int:
+        """How many classes it is conditional on; 0: none, and labels are ignored."""
+        return self.condition.size if isinstance(self.condition, ClassCondition) else 0
+
     @abstractmethod
     def players(self) -> dict[str, list[nn.Module]]:
         """Player → the modules that it trains; no parameter may have two players."""
 
     @abstractmethod
-    def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
+    def losses(self, x: Tensor, step: int | None = None, condition: Tensor | None = None) -> Losses:
         """Every player's loss for a batch.
 
         Args:
             x: float `[b, c, h, w]` in [0, 1].
             step: optimiser steps done so far, for schedules; None in evaluation: schedules are at
                 their end and there are no gradients, so gradient penalties are left out.
-            label: int64 `[b]` where the model is conditional.
+            condition: int64, a row for each image, where the model is conditional.
         """
 
     def phase(self, step: int) -> Hashable | None:  # noqa: ARG002 (for those who override it)
@@ -112,35 +122,35 @@ class GenerativeModel(nn.Module, ABC):
         return None
 
     @abstractmethod
-    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The images of latent vectors; deterministic in evaluation mode.
 
         Args:
             z: float `[b, latent]`.
-            label: int64 `[b]` where the model is conditional.
+            condition: int64 `[b]`, the classes, where the model is conditional on classes.
 
         Returns:
             float `[b, c, h, w]` in [0, 1].
         """
 
     def sample(
-        self, count: int, generator: Generator | None = None, label: Tensor | None = None
+        self, count: int, generator: Generator | None = None, condition: Tensor | None = None
     ) -> Tensor:
         """New images: latents drawn from the prior, decoded.
 
         Args:
             count: how many.
             generator: of the draws, on the processor.
-            label: int64 `[count]`; default, where the model is conditional: drawn uniformly.
+            condition: one for each; default, where the model is conditional: drawn uniformly.
 
         Returns:
             float `[count, c, h, w]` in [0, 1].
         """
         device = next(self.parameters()).device
         z = torch.randn(count, self.latent, generator=generator, dtype=torch.float32)
-        if label is None and self.classes:
-            label = torch.randint(self.classes, (count,), generator=generator)
-        return self.decode(z.to(device), None if label is None else label.to(device))
+        if condition is None:
+            condition = self.condition.random(count, generator)
+        return self.decode(z.to(device), None if condition is None else condition.to(device))
 
 
 def _check_shape(shape: Any) -> None:
@@ -175,56 +185,10 @@ def _defaults(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
     return {name: p.default for name, p in parameters.items() if p.default is not p.empty}
 
 
-def with_label(z: Tensor, label: Tensor | None, classes: int) -> Tensor:
-    """Latents with the label appended, one-hot, `[b, latent + classes]`; without classes, alone.
-
-    Raises:
-        UsageError: the model is conditional and no label is given.
-
-    >>> with_label(torch.zeros(1, 2), torch.tensor([1]), classes=3)
-    tensor([[0., 0., 0., 1., 0.]])
-    """
-    if not classes:
-        return z
-    return torch.cat([z, F.one_hot(_given(label, classes), classes).to(z.dtype)], 1)
-
-
-def logit_for(logits: Tensor, label: Tensor | None, classes: int) -> Tensor:
-    """A discriminator's verdict, float32 `[b]`: of its outputs `[b, max(1, classes)]`, the label's.
-
-    A linear layer with one output per class is the projection discriminator with its class
-    embeddings as rows (Miyato & Koyama 2018, section 3).
-    """
-    if not classes:
-        return logits.float()[:, 0]
-    return logits.float().gather(1, _given(label, classes)[:, None])[:, 0]
-
-
-def _given(label: Tensor | None, classes: int) -> Tensor:
-    if label is None:
-        raise UsageError(f"this model is conditional (classes={classes}); give a label per image")
-    if len(label) and not _is_recording(label):
-        outside = (label < 0) | (label >= classes)
-        if outside.any():
-            raise UsageError(
-                f"label {int(label[outside][0])}: this model has the labels 0 to {classes - 1}"
-            )
-    return label
-
-
-def _is_recording(label: Tensor) -> bool:
-    """Whether a graph is being made of what is computed, during which no value can be looked at."""
-    if torch.compiler.is_compiling():
-        return True
-    return label.is_cuda and torch.cuda.is_current_stream_capturing()
-
-
-def check_latent(latent: int, classes: int) -> None:
-    """Refuse a latent vector without length, or fewer than no labels."""
+def check_latent(latent: int) -> None:
+    """Refuse a latent vector without length, or of one that no machine can hold."""
     if not 1 <= latent <= MAX_UNITS:
         raise UsageError(f"latent must be at least 1 and at most {MAX_UNITS:,}, found {latent}")
-    if not 0 <= classes <= MAX_UNITS:
-        raise UsageError(f"classes must not be negative, or more than {MAX_UNITS:,}: {classes}")
 
 
 @runtime_checkable
@@ -240,7 +204,7 @@ class Encodes(Protocol):
 class Reconstructs(Protocol):
     """A model that gives back what it understood of an image."""
 
-    def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+    def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """float `[b, c, h, w]` → float `[b, c, h, w]`; deterministic."""
         ...
 
@@ -265,7 +229,7 @@ class HasLikelihood(Protocol):
     def elbo(
         self,
         x: Tensor,
-        label: Tensor | None = None,
+        condition: Tensor | None = None,
         *,
         noise: Tensor | None = None,
         posterior: tuple[Tensor, Tensor] | None = None,
@@ -277,7 +241,7 @@ class HasLikelihood(Protocol):
         self,
         x: Tensor,
         samples: int,
-        label: Tensor | None = None,
+        condition: Tensor | None = None,
         *,
         noise: Tensor | None = None,
     ) -> Tensor:
@@ -298,7 +262,7 @@ class HasContrast(Protocol):
 class HasStyles(Protocol):
     """A model whose layers are each driven by a style."""
 
-    def styles(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+    def styles(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """float `[b, latent]` → float `[b, layers, style]`."""
         ...
 

@@ -14,8 +14,9 @@ from anogen.models.adversarial import (
     logit_terms,
     refuse_contradictions,
 )
-from anogen.models.base import GenerativeModel, Losses, check_latent, logit_for, with_label
+from anogen.models.base import GenerativeModel, Losses, check_latent
 from anogen.nets import Activation, Net, Shape
+from anogen.nets.condition import condition_on, repeated
 
 
 class GAN(GenerativeModel):
@@ -83,7 +84,8 @@ class GAN(GenerativeModel):
         activation: Activation = "leaky_relu",
     ) -> None:
         super().__init__()
-        check_latent(latent, classes)
+        check_latent(latent)
+        self.condition = condition_on(classes)
         refuse_contradictions(
             loss, r1=r1, r2=r2, penalty_every=penalty_every, critic_steps=critic_steps,
             batch_norm=discriminator_batch_norm,
@@ -91,13 +93,13 @@ class GAN(GenerativeModel):
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.r1, self.r2, self.penalty_every = latent, r1, r2, penalty_every
         self.loss: Adversarial = loss
-        self.critic_steps, self.classes = critic_steps, classes
+        self.critic_steps = critic_steps
         self.generator = nets.decoder(
-            net, shape, latent + classes, width=width, depth=depth, batch_norm=batch_norm,
-            activation=activation,
+            net, shape, latent + self.condition.size, width=width, depth=depth,
+            batch_norm=batch_norm, activation=activation,
         )  # fmt: skip
         self.discriminator = nets.encoder(
-            net, shape, max(1, classes), width=width, depth=depth, dropout=dropout,
+            net, shape, max(1, self.condition.size), width=width, depth=depth, dropout=dropout,
             activation=activation, batch_norm=discriminator_batch_norm,
             spectral_norm=spectral_norm,
         )  # fmt: skip
@@ -106,20 +108,25 @@ class GAN(GenerativeModel):
         """The generator and the discriminator."""
         return {"generator": [self.generator], "discriminator": [self.discriminator]}
 
-    def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
+    def losses(self, x: Tensor, step: int | None = None, condition: Tensor | None = None) -> Losses:
         """Both players' losses, and per example the logits of real and of generated images.
 
         Where the model is conditional, the generated images have the labels of the real ones.
         """
         noise = torch.randn(len(x), self.latent, device=x.device, dtype=torch.float32)
-        fake = self.decode(noise, label)
-        both = None if label is None else label.repeat(2)
+        fake = self.decode(noise, condition)
+        both = repeated(condition, 2)
         real_logit, fake_logit = self.logit(torch.cat([x, fake]), both).chunk(2)
         kind = ADVERSARIAL[self.loss]
         discriminator = kind.discriminator(real_logit, fake_logit).mean()
         if step is not None and step % self.penalty_every == 0:
             discriminator = discriminator + self.penalty_every * discriminator_penalty(
-                lambda image: self.logit(image, label), x, fake, self.loss, r1=self.r1, r2=self.r2
+                lambda image: self.logit(image, condition),
+                x,
+                fake,
+                self.loss,
+                r1=self.r1,
+                r2=self.r2,
             )
         players = {"discriminator": discriminator}
         if not generator_rests(step, self.critic_steps):
@@ -130,10 +137,10 @@ class GAN(GenerativeModel):
         """With penalties or without, who rests; see `GenerativeModel.phase`."""
         return step % self.penalty_every == 0, generator_rests(step, self.critic_steps)
 
-    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The image of a noise vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""
-        return torch.sigmoid(self.generator(with_label(z, label, self.classes)).float())
+        return torch.sigmoid(self.generator(self.condition.append(z, condition)).float())
 
-    def logit(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """How real an image seems (as one of its label), as a logit: float32 `[b]`."""
-        return logit_for(self.discriminator(x), label, self.classes)
+    def logit(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """How real an image seems (as one of its class), as a logit: float32 `[b]`."""
+        return self.condition.logit(self.discriminator(x), condition)

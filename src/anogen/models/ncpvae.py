@@ -66,11 +66,11 @@ class NCPVAE(VAE):
         self.contrast, self.contrast_noise = contrast, contrast_noise
         self.contrast_width = contrast_width
 
-    def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
+    def losses(self, x: Tensor, step: int | None = None, condition: Tensor | None = None) -> Losses:
         """The VAE's loss and terms, with the KL of noisy images from the wide prior, in nats."""
         noisy = (x + self.contrast_noise * torch.randn_like(x)).clamp(0, 1)
         mu, logvar = self.posterior(torch.cat([x, noisy]))  # normalised together, as later alone
-        found = self._losses_at((mu[: len(x)], logvar[: len(x)]), x, step, label)
+        found = self._losses_at((mu[: len(x)], logvar[: len(x)]), x, step, condition)
         contrast = self._from_wide(mu[len(x) :], logvar[len(x) :])
         total = found.players["vae"] + self.contrast * contrast.mean()
         return Losses({"vae": total}, {**found.terms, "contrast_nats": contrast})

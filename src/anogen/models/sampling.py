@@ -28,8 +28,8 @@ class Sampler(Protocol):
 
     name: str
 
-    def latents(self, count: int, generator: Generator, label: Tensor | None) -> Tensor:
-        """float32 `[count, latent]`; `label` is int64 `[count]` for a conditional model."""
+    def latents(self, count: int, generator: Generator, condition: Tensor | None) -> Tensor:
+        """float32 `[count, latent]`; a condition for each, where the model is conditional."""
         ...
 
 
@@ -38,7 +38,7 @@ def draw(
     count: int,
     generator: Generator,
     size: int,
-    label: Tensor | None = None,
+    condition: Tensor | None = None,
     sampler: Sampler | None = None,
 ) -> Iterator[Tensor]:
     """`count` new images, at most `size` at a time: float `[≤ size, c, h, w]` in [0, 1].
@@ -48,15 +48,15 @@ def draw(
         count: how many.
         generator: of the draws, on the processor.
         size: of a pass.
-        label: int64 `[count]` for a conditional model; default: drawn uniformly.
+        condition: one for each, for a conditional model; default: drawn uniformly.
         sampler: of the latents; default: the model's prior.
     """
     device = next(model.parameters()).device
-    if label is None and model.classes:
-        label = torch.randint(model.classes, (count,), generator=generator)
+    if condition is None:
+        condition = model.condition.random(count, generator)
     for start in range(0, count, size):
         number = min(size, count - start)
-        part = None if label is None else label[start : start + number]
+        part = None if condition is None else condition[start : start + number]
         if sampler is None:
             yield model.sample(number, generator, part)
         else:
@@ -137,16 +137,16 @@ class MixtureSampler:
             groups = [chosen.labels == label for label in range(model.classes)]
         self._mixtures = [_fit(means.double().numpy()[group], components, seed) for group in groups]
 
-    def latents(self, count: int, generator: Generator, label: Tensor | None) -> Tensor:
+    def latents(self, count: int, generator: Generator, condition: Tensor | None) -> Tensor:
         """float32 `[count, latent]`, drawn with `generator`."""
-        if label is None or len(self._mixtures) == 1:
-            label = torch.zeros(count, dtype=torch.int64)
+        if condition is None or len(self._mixtures) == 1:
+            condition = torch.zeros(count, dtype=torch.int64)
         uniform = torch.rand(count, generator=generator, dtype=torch.float64)
         latent = self._mixtures[0].means_.shape[1]
         noise = torch.randn(count, latent, generator=generator, dtype=torch.float64)
         z = np.empty((count, latent))
         for index, mixture in enumerate(self._mixtures):
-            rows = np.flatnonzero(label.numpy() == index)
+            rows = np.flatnonzero(condition.numpy() == index)
             chosen = np.searchsorted(np.cumsum(mixture.weights_), uniform[rows].numpy())
             chosen = chosen.clip(max=len(mixture.weights_) - 1)
             roots = np.linalg.cholesky(mixture.covariances_)[chosen]

@@ -14,8 +14,9 @@ from anogen.models.adversarial import (
     logit_terms,
     refuse_contradictions,
 )
-from anogen.models.base import GenerativeModel, Losses, check_latent, logit_for, with_label
+from anogen.models.base import GenerativeModel, Losses, check_latent
 from anogen.nets import Shape
+from anogen.nets.condition import condition_on
 from anogen.nets.parts import check_options
 from anogen.nets.style import MappingNetwork, StyleDiscriminator, SynthesisNetwork
 
@@ -95,7 +96,8 @@ class StyleGAN(GenerativeModel):
         depth: int = 2,
     ) -> None:
         super().__init__()
-        check_latent(latent, classes)
+        check_latent(latent)
+        self.condition = condition_on(classes)
         refuse_contradictions(
             loss, r1=r1, r2=r2, penalty_every=penalty_every, critic_steps=critic_steps,
             batch_norm=False,
@@ -110,14 +112,14 @@ class StyleGAN(GenerativeModel):
         check_options(style, width, depth, 0.0, "leaky_relu")
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.mixing, self.truncation = latent, mixing, truncation
-        self.critic_steps, self.classes = critic_steps, classes
+        self.critic_steps = critic_steps
         self.loss: Adversarial = loss
         self.r1, self.r2, self.penalty_every = r1, r2, penalty_every
         self.path_length, self.path_length_every = path_length, path_length_every
-        self.mapping = MappingNetwork(latent + classes, style, mapping_layers)
+        self.mapping = MappingNetwork(latent + self.condition.size, style, mapping_layers)
         self.synthesis = SynthesisNetwork(self.shape, style, width=width, depth=depth)
         self.discriminator = StyleDiscriminator(
-            self.shape, max(1, classes), width=width, depth=depth
+            self.shape, max(1, self.condition.size), width=width, depth=depth
         )
         self.register_buffer("mean_style", torch.zeros(style))
         self.register_buffer("mean_path", torch.zeros(()))
@@ -129,25 +131,30 @@ class StyleGAN(GenerativeModel):
             "discriminator": [self.discriminator],
         }
 
-    def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
+    def losses(self, x: Tensor, step: int | None = None, condition: Tensor | None = None) -> Losses:
         """Both players' losses, and per example the logits of real and of generated images."""
-        styles = self._mixed(len(x), x.device, label)
+        styles = self._mixed(len(x), x.device, condition)
         if self.training:
             with torch.no_grad():
                 self.mean_style.lerp_(styles[:, 0].float().mean(0), 1 - MEAN_DECAY)
         fake = self.synthesise(styles)
-        real_logit, fake_logit = self.logit(x, label), self.logit(fake, label)
+        real_logit, fake_logit = self.logit(x, condition), self.logit(fake, condition)
         kind = ADVERSARIAL[self.loss]
         discriminator = kind.discriminator(real_logit, fake_logit).mean()
         generator = kind.generator(real_logit, fake_logit).mean()
         if step is not None and step % self.penalty_every == 0:
             discriminator = discriminator + self.penalty_every * discriminator_penalty(
-                lambda image: self.logit(image, label), x, fake, self.loss, r1=self.r1, r2=self.r2
+                lambda image: self.logit(image, condition),
+                x,
+                fake,
+                self.loss,
+                r1=self.r1,
+                r2=self.r2,
             )
         if step is not None and self._path_is_due(step):
             weight = self.path_length_every * self.path_length
             half = max(1, len(x) // 2)
-            some = None if label is None else label[:half]
+            some = None if condition is None else condition[:half]
             generator = generator + weight * self._path_penalty(half, x.device, some)
         players = {"generator": generator, "discriminator": discriminator}
         if generator_rests(step, self.critic_steps):
@@ -159,13 +166,13 @@ class StyleGAN(GenerativeModel):
         rests = generator_rests(step, self.critic_steps)
         return step % self.penalty_every == 0, self._path_is_due(step), rests
 
-    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The image of a noise vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""
-        return self.synthesise(self.truncate(self.styles(z, label), self.truncation))
+        return self.synthesise(self.truncate(self.styles(z, condition), self.truncation))
 
-    def styles(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+    def styles(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """One style for every layer, all the same: float32 `[b, layers, style]`."""
-        style = self.mapping(with_label(z, label, self.classes)).float()
+        style = self.mapping(self.condition.append(z, condition)).float()
         return style[:, None].expand(-1, self.synthesis.layers_count, -1)
 
     def truncate(self, styles: Tensor, share: float) -> Tensor:
@@ -182,17 +189,17 @@ class StyleGAN(GenerativeModel):
         images = 0.5 + 0.5 * self.synthesis(styles).float()
         return images if self.training else images.clamp(0, 1)
 
-    def logit(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """How real an image seems (as one of its label), as a logit: float32 `[b]`."""
-        return logit_for(self.discriminator(2 * x - 1), label, self.classes)
+    def logit(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """How real an image seems (as one of its class), as a logit: float32 `[b]`."""
+        return self.condition.logit(self.discriminator(2 * x - 1), condition)
 
-    def _mixed(self, count: int, device: torch.device, label: Tensor | None) -> Tensor:
+    def _mixed(self, count: int, device: torch.device, condition: Tensor | None) -> Tensor:
         """Styles of random latents, where training mixes some from a random layer on."""
         z = torch.randn(count, self.latent, device=device, dtype=torch.float32)
-        first = self.styles(z, label)
+        first = self.styles(z, condition)
         if not self.training or not self.mixing:
             return first
-        second = self.styles(torch.randn_like(z), label)
+        second = self.styles(torch.randn_like(z), condition)
         layers = self.synthesis.layers_count
         start = torch.randint(1, layers, (count, 1), device=device)
         mixes = torch.rand(count, 1, device=device) < self.mixing
@@ -205,10 +212,10 @@ class StyleGAN(GenerativeModel):
             return False
         return step // self.critic_steps % self.path_length_every == 0
 
-    def _path_penalty(self, count: int, device: torch.device, label: Tensor | None) -> Tensor:
+    def _path_penalty(self, count: int, device: torch.device, condition: Tensor | None) -> Tensor:
         """(‖Jᵀy‖ − its running mean)², mean over images (Karras et al. 2020, equation 4)."""
         with torch.autocast(device.type, enabled=False):
-            styles = self._mixed(count, device, label)
+            styles = self._mixed(count, device, condition)
             images = self.synthesise(styles)
             direction = torch.randn_like(images) / images[0, 0].numel() ** 0.5
             (jacobian,) = torch.autograd.grad((images * direction).sum(), styles, create_graph=True)

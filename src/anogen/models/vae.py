@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from anogen import nets
 from anogen.errors import UsageError, unknown_name
-from anogen.models.base import GenerativeModel, Losses, check_latent, with_label
+from anogen.models.base import GenerativeModel, Losses, check_latent
 from anogen.models.terms import (
     bernoulli_nll,
     gaussian_nll,
@@ -18,6 +18,7 @@ from anogen.models.terms import (
     squared_error,
 )
 from anogen.nets import Activation, Net, Shape
+from anogen.nets.condition import condition_on
 
 Likelihood = Literal["squared_error", "gaussian", "learned_sigma", "bernoulli"]
 Output = Literal["sigmoid", "leaky_relu"]
@@ -96,7 +97,8 @@ class VAE(GenerativeModel):
         activation: Activation = "leaky_relu",
     ) -> None:
         super().__init__()
-        check_latent(latent, classes)
+        check_latent(latent)
+        self.condition = condition_on(classes)
         if likelihood not in get_args(Likelihood):
             raise unknown_name("likelihood", likelihood, get_args(Likelihood))
         if output not in get_args(Output):
@@ -114,7 +116,7 @@ class VAE(GenerativeModel):
         if capacity is not None and free_nats:
             raise UsageError("capacity and free_nats both set how much KL is free; choose one")
         self.shape: Shape = (shape[0], shape[1], shape[2])
-        self.latent, self.beta, self.free_nats, self.classes = latent, beta, free_nats, classes
+        self.latent, self.beta, self.free_nats = latent, beta, free_nats
         self.capacity, self.capacity_steps = capacity, capacity_steps
         self.kl_warmup_steps = kl_warmup_steps
         self.likelihood: Likelihood = likelihood
@@ -126,7 +128,7 @@ class VAE(GenerativeModel):
             batch_norm=batch_norm, activation=activation,
         )  # fmt: skip
         self.decoder = nets.decoder(
-            net, shape, latent + classes, width=width, depth=depth, dropout=dropout,
+            net, shape, latent + self.condition.size, width=width, depth=depth, dropout=dropout,
             batch_norm=batch_norm, activation=activation,
         )  # fmt: skip
 
@@ -134,13 +136,13 @@ class VAE(GenerativeModel):
         """One player trains everything."""
         return {"vae": [self]}
 
-    def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
+    def losses(self, x: Tensor, step: int | None = None, condition: Tensor | None = None) -> Losses:
         """The player's loss in nats; per example, of one posterior sample: squared error, −ELBO, …
 
         `sampled_squared_error` is larger than the squared error of `reconstruct`, which decodes the
         posterior's mean.
         """
-        return self._losses_at(self.posterior(x), x, step, label)
+        return self._losses_at(self.posterior(x), x, step, condition)
 
     def phase(self, step: int) -> Hashable | None:
         """Always the same once all schedules are at their end; see `GenerativeModel.phase`."""
@@ -148,11 +150,15 @@ class VAE(GenerativeModel):
         return "schedules done" if step >= max(schedules) else None
 
     def _losses_at(
-        self, posterior: tuple[Tensor, Tensor], x: Tensor, step: int | None, label: Tensor | None
+        self,
+        posterior: tuple[Tensor, Tensor],
+        x: Tensor,
+        step: int | None,
+        condition: Tensor | None,
     ) -> Losses:
         """The losses of images with these posteriors."""
         mu, logvar = posterior
-        raw = self._decode_raw(self._draw(mu, logvar), label)
+        raw = self._decode_raw(self._draw(mu, logvar), condition)
         kl = kl_standard_normal(mu, logvar)
         nll = self._nll(x, raw)
         constant = self._constant(x) if self.likelihood == "squared_error" else 0.0
@@ -173,13 +179,13 @@ class VAE(GenerativeModel):
         """Mean of q(z|x), float32 `[b, latent]`."""
         return self.posterior(x)[0]
 
-    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Mean image of p(x|z), clipped to [0, 1]: float32 `[b, c, h, w]`."""
-        return self._bound(self._decode_raw(z, label)).clamp(0, 1)
+        return self._bound(self._decode_raw(z, condition)).clamp(0, 1)
 
-    def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+    def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The image decoded from the posterior's mean: float32 `[b, c, h, w]` in [0, 1]."""
-        return self.decode(self.posterior_mean(x), label)
+        return self.decode(self.posterior_mean(x), condition)
 
     def kl(self, x: Tensor) -> Tensor:
         """KL(q(z|x) ‖ p(z)) in nats, one value per latent: float32 `[b, latent]`."""
@@ -188,7 +194,7 @@ class VAE(GenerativeModel):
     def elbo(
         self,
         x: Tensor,
-        label: Tensor | None = None,
+        condition: Tensor | None = None,
         *,
         noise: Tensor | None = None,
         posterior: tuple[Tensor, Tensor] | None = None,
@@ -200,21 +206,21 @@ class VAE(GenerativeModel):
 
         Args:
             x: float `[b, c, h, w]`.
-            label: int64 `[b]` where the model is conditional.
+            condition: int64 `[b]` where the model is conditional.
             noise: float `[draws, latent]`, standard normal, shared by all images, which makes the
                 bound deterministic; default: one draw for each image.
             posterior: mean and log-variance to take instead of the encoder's.
         """
         mu, logvar = self.posterior(x) if posterior is None else posterior
         draws = [None] if noise is None else list(noise)
-        nll = [self._nll(x, self._decode_raw(self._draw(mu, logvar, n), label)) for n in draws]
+        nll = [self._nll(x, self._decode_raw(self._draw(mu, logvar, n), condition)) for n in draws]
         return -torch.stack(nll).mean(0) - kl_standard_normal(mu, logvar).sum(1)
 
     def log_likelihood(
         self,
         x: Tensor,
         samples: int,
-        label: Tensor | None = None,
+        condition: Tensor | None = None,
         *,
         noise: Tensor | None = None,
     ) -> Tensor:
@@ -230,15 +236,15 @@ class VAE(GenerativeModel):
         for index in range(samples):
             z = self._draw(mu, logvar, None if noise is None else noise[index])
             ratio = normal_log_density(z, 0.0, 0.0) - normal_log_density(z, mu, logvar)
-            weights.append(ratio - self._nll(x, self._decode_raw(z, label)))
+            weights.append(ratio - self._nll(x, self._decode_raw(z, condition)))
         return torch.logsumexp(torch.stack(weights), 0) - math.log(samples)
 
     def _draw(self, mu: Tensor, logvar: Tensor, noise: Tensor | None = None) -> Tensor:
         noise = torch.randn_like(mu) if noise is None else noise
         return mu + noise * torch.exp(0.5 * logvar)
 
-    def _decode_raw(self, z: Tensor, label: Tensor | None) -> Tensor:
-        return self.decoder(with_label(z, label, self.classes)).float()
+    def _decode_raw(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        return self.decoder(self.condition.append(z, condition)).float()
 
     def _bound(self, raw: Tensor) -> Tensor:
         return torch.sigmoid(raw) if self.output == "sigmoid" else nn.functional.leaky_relu(raw)

@@ -17,9 +17,10 @@ from anogen.models.adversarial import (
     logit_terms,
     refuse_contradictions,
 )
-from anogen.models.base import GenerativeModel, Losses, check_latent, logit_for, with_label
+from anogen.models.base import GenerativeModel, Losses, check_latent
 from anogen.models.terms import kl_standard_normal, squared_error
 from anogen.nets import Activation, Encoder, Net, Shape
+from anogen.nets.condition import condition_on, repeated
 
 VAEGANLoss = Literal["non_saturating", "saturating", "hinge"]
 
@@ -103,7 +104,8 @@ class VAEGAN(GenerativeModel):
         activation: Activation = "leaky_relu",
     ) -> None:
         super().__init__()
-        check_latent(latent, classes)
+        check_latent(latent)
+        self.condition = condition_on(classes)
         _refuse_contradictions(loss, gamma, beta, pixel_weight, gate)
         refuse_contradictions(
             loss, r1=r1, r2=0.0, penalty_every=penalty_every, batch_norm=discriminator_batch_norm
@@ -112,17 +114,17 @@ class VAEGAN(GenerativeModel):
         self.latent, self.gamma, self.beta, self.pixel_weight = latent, gamma, beta, pixel_weight
         self.feature_layer, self.r1, self.penalty_every = feature_layer, r1, penalty_every
         self.loss: Adversarial = loss
-        self.gate, self.classes = gate, classes
+        self.gate = gate
         self.encoder = nets.encoder(
             net, shape, 2 * latent, width=width, depth=depth, batch_norm=batch_norm,
             activation=activation,
         )  # fmt: skip
         self.decoder = nets.decoder(
-            net, shape, latent + classes, width=width, depth=depth, batch_norm=batch_norm,
-            activation=activation,
+            net, shape, latent + self.condition.size, width=width, depth=depth,
+            batch_norm=batch_norm, activation=activation,
         )  # fmt: skip
         self.discriminator = nets.encoder(
-            net, shape, max(1, classes), width=width, depth=depth,
+            net, shape, max(1, self.condition.size), width=width, depth=depth,
             batch_norm=discriminator_batch_norm, activation=activation,
         )  # fmt: skip
         _refuse_layer(feature_layer, self.discriminator)
@@ -135,9 +137,9 @@ class VAEGAN(GenerativeModel):
             "discriminator": [self.discriminator],
         }
 
-    def losses(self, x: Tensor, step: int | None = None, label: Tensor | None = None) -> Losses:
+    def losses(self, x: Tensor, step: int | None = None, condition: Tensor | None = None) -> Losses:
         """Three losses from one pass; per example: errors, KL in nats, logits."""
-        twice, thrice = (None if label is None else label.repeat(n) for n in (2, 3))
+        twice, thrice = repeated(condition, 2), repeated(condition, 3)
         mu, logvar = self.posterior(x)
         z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
         rebuilt, drawn = self.decode(torch.cat([z, torch.randn_like(z)]), twice).chunk(2)
@@ -148,7 +150,7 @@ class VAEGAN(GenerativeModel):
         real, of_rebuilt, of_drawn = logits.chunk(3)
         fool, judge = self._adversarial(real, of_rebuilt, of_drawn)
         if step is not None and self.r1 and step % self.penalty_every == 0:
-            penalty = gradient_penalty(lambda image: self.logit(image, label), x).mean()
+            penalty = gradient_penalty(lambda image: self.logit(image, condition), x).mean()
             judge = judge + self.penalty_every * self.r1 * penalty
         players = {
             "encoder": (self.beta * kl + error + self.pixel_weight * pixels).mean(),
@@ -179,17 +181,17 @@ class VAEGAN(GenerativeModel):
         """KL(q(z|x) ‖ p(z)) in nats, one value per latent: float32 `[b, latent]`."""
         return kl_standard_normal(*self.posterior(x))
 
-    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The image of a latent vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""
-        return torch.sigmoid(self.decoder(with_label(z, label, self.classes)).float())
+        return torch.sigmoid(self.decoder(self.condition.append(z, condition)).float())
 
-    def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+    def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The image decoded from the posterior's mean: float32 `[b, c, h, w]` in [0, 1]."""
-        return self.decode(self.posterior_mean(x), label)
+        return self.decode(self.posterior_mean(x), condition)
 
-    def logit(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """How real an image seems (as one of its label), as a logit: float32 `[b]`."""
-        return logit_for(self.discriminator(x), label, self.classes)
+    def logit(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """How real an image seems (as one of its class), as a logit: float32 `[b]`."""
+        return self.condition.logit(self.discriminator(x), condition)
 
     def larsen_gamma(self) -> float:
         """γ as Larsen et al. write it, for a feature error summed over features."""
@@ -202,11 +204,11 @@ class VAEGAN(GenerativeModel):
     def _gamma_per_feature(self, features: Tensor) -> float:
         return self.gamma * math.prod(self.shape) / features[0].numel()
 
-    def _judge(self, x: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _judge(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """Features at the chosen layer, and logits `[b]`."""
         features = self.discriminator.features(x)
         logits = self.discriminator.head(features[-1].flatten(1))
-        return features[self.feature_layer], logit_for(logits, label, self.classes)
+        return features[self.feature_layer], self.condition.logit(logits, condition)
 
     def _adversarial(self, real: Tensor, rebuilt: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """The decoder's and the discriminator's adversarial loss, mean over x̃ and x_p."""

@@ -15,7 +15,7 @@ from anogen.progress import say
 from anogen.training.step import NORM_EVERY, Update
 
 Step = Callable[[Tensor, Tensor | None, int], Update]
-"""Images, labels and the number of steps done → what the step did."""
+"""Images, conditions and the number of steps done → what the step did."""
 Recorder = Callable[[Callable[[], Update]], Callable[[], Update]]
 """Takes work down without doing it → does it, whenever it is called, on the same memory."""
 WARM_UP = 3
@@ -27,7 +27,7 @@ class _Recording:
     """A step on tensors of its own, to be filled before each replay."""
 
     x: Tensor
-    label: Tensor | None
+    condition: Tensor | None
     replay: Callable[[], Update]
 
 
@@ -53,31 +53,31 @@ class CapturedSteps:
         self._done = Counter[Hashable]()
         self._refused = False
 
-    def __call__(self, x: Tensor, label: Tensor | None, step: int) -> Update:
+    def __call__(self, x: Tensor, condition: Tensor | None, step: int) -> Update:
         """Do a step; the tensors that it gives are overwritten by the next one."""
         phase = self._phase(step)
         kind = (phase, step % NORM_EVERY == 0, x.shape)
         if phase is None or self._refused:
-            return self._step(x, label, step)
+            return self._step(x, condition, step)
         if kind not in self._recordings:
             if self._done[kind] < WARM_UP:
                 self._done[kind] += 1
-                return _aside(lambda: self._step(x, label, step), x.device)
-            recording = self._try(x, label, step)
+                return _aside(lambda: self._step(x, condition, step), x.device)
+            recording = self._try(x, condition, step)
             if recording is None:
-                return self._step(x, label, step)
+                return self._step(x, condition, step)
             self._recordings[kind] = recording
         recording = self._recordings[kind]
         recording.x.copy_(x)
-        if recording.label is not None and label is not None:
-            recording.label.copy_(label)
+        if recording.condition is not None and condition is not None:
+            recording.condition.copy_(condition)
         return recording.replay()
 
-    def _try(self, x: Tensor, label: Tensor | None, step: int) -> _Recording | None:
-        own, own_label = x.clone(), None if label is None else label.clone()
+    def _try(self, x: Tensor, condition: Tensor | None, step: int) -> _Recording | None:
+        own, own_condition = x.clone(), None if condition is None else condition.clone()
         try:
             return _Recording(
-                own, own_label, self._record(lambda: self._step(own, own_label, step))
+                own, own_condition, self._record(lambda: self._step(own, own_condition, step))
             )
         except RuntimeError as error:
             say(f"training without CUDA graphs, which cannot take this step down: {error}")

@@ -134,17 +134,17 @@ class Loop:
         for player in self.state.players:
             player.scale_rate(factor)
         _seed_noise(self.device, settings["seed"], counters.step)
-        update = self._train(batch.x, batch.label, counters.step)
+        update = self._train(batch.x, batch.condition, counters.step)
         counters.step += 1
         counters.batch += 1
         if self.decay is not None:
             self.state.average(min(self.decay, counters.step / (counters.step + 10)))
         return update
 
-    def _train_step(self, x: Tensor, label: Tensor | None, step: int) -> Update:
+    def _train_step(self, x: Tensor, condition: Tensor | None, step: int) -> Update:
         return train_step(
             self.state.model, self.state.players, x, step, self.dtype,
-            self.settings["clip_gradient"], label,
+            self.settings["clip_gradient"], condition,
         )  # fmt: skip
 
     def _finish_epoch(self, run: Run, log: MetricsLog) -> None:
@@ -280,10 +280,10 @@ def _mean_losses(
     """Means over images, in evaluation mode, schedules at their end, with fixed noise."""
     model.eval()
     sums: dict[str, float] = {}
-    for index, (x, label) in enumerate(in_order(images, device)):
+    for index, (x, condition) in enumerate(in_order(images, device)):
         _seed_noise(device, 0, index)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            losses = model.losses(x, label=label)
+            losses = model.losses(x, condition=condition)
         found = {f"loss_{name}": value * len(x) for name, value in losses.players.items()}
         found |= {name: value.sum() for name, value in losses.terms.items()}
         for name, value in found.items():

@@ -99,7 +99,7 @@ def train_step(
     step: int,
     precision: torch.dtype = torch.float32,
     clip_gradient: float | None = None,
-    label: Tensor | None = None,
+    condition: Tensor | None = None,
 ) -> Update:
     """Every player's gradient at the same point, then every player's step.
 
@@ -112,13 +112,13 @@ def train_step(
         step: optimiser steps done so far.
         precision: of matrix products; weights, losses and optimisers stay float32.
         clip_gradient: largest norm of a player's gradient; None does not clip.
-        label: int64 `[b]` where the model is conditional.
+        condition: int64 `[b]` where the model is conditional.
 
     Returns:
         The losses before the step, and now and then the norms of the gradients.
     """
     with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
-        losses = model.losses(x, step, label)
+        losses = model.losses(x, step, condition)
     active = [player for player in players if player.name in losses.players]
     set_gradients(active, losses.players)
     norms: dict[str, Tensor] = {}

@@ -25,12 +25,12 @@ IDENTICAL = 0.02
 def fixed_samples(model: GenerativeModel, seed: int) -> Pixels:
     """The same latents decoded, whatever the epoch: uint8 `[32, c, h, w]`.
 
-    A conditional model decodes one label after another.
+    A conditional model decodes one class after another.
     """
     generator = torch.Generator().manual_seed(seed)
     count = ROWS * COLUMNS
-    label = torch.arange(count) % model.classes if model.classes else None
-    images = model.eval().sample(count, generator, label)
+    condition = torch.arange(count) % model.classes if model.classes else None
+    images = model.eval().sample(count, generator, condition)
     return to_bytes(images)
 
 
@@ -63,7 +63,7 @@ def collapse_warnings(
         measured: means of an epoch of training, with the discriminator's accuracies where the
             model has one.
         samples: uint8 `[n, c, h, w]`, from `fixed_samples`.
-        classes: of a conditional model, whose samples are compared within a label.
+        classes: of a conditional model, whose samples are compared within a class.
 
     >>> samples = np.zeros((4, 1, 2, 2), np.uint8)
     >>> [name for name, _ in collapse_warnings({}, samples)]
@@ -86,7 +86,7 @@ def collapse_warnings(
 
 
 def _spread(samples: Pixels, classes: int) -> float:
-    """Standard deviation of a pixel over samples of one label, mean over pixels and labels."""
-    groups = [samples[label::classes] / 255.0 for label in range(classes)]
+    """Standard deviation of a pixel over samples of one class, mean over pixels and classes."""
+    groups = [samples[index::classes] / 255.0 for index in range(classes)]
     spreads = [float(group.std(0).mean()) for group in groups if len(group) > 1]
     return float(np.mean(spreads)) if spreads else math.inf

@@ -1,0 +1,119 @@
+"""What a model is conditional on, as a vector, whatever it was: nothing, or a class."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from anogen.errors import UsageError
+from anogen.nets.parts import MAX_UNITS
+
+
+class Condition(nn.Module, ABC):
+    """Conditions `[b]` or `[b, length]`, int64, to vectors; models do not ask what they were.
+
+    Attributes:
+        size: of the vector; 0 where there is no condition, and whatever is given is ignored.
+    """
+
+    size: int
+
+    @abstractmethod
+    def forward(self, condition: Tensor | None) -> Tensor | None:
+        """The vectors, float32 `[b, size]`; None where there is no condition.
+
+        Raises:
+            UsageError: none was given, or one that is not known.
+        """
+
+    @abstractmethod
+    def random(self, count: int, generator: Generator | None) -> Tensor | None:
+        """`count` conditions drawn uniformly, on the processor."""
+
+    def append(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Latents `[b, latent]` with the vectors beside them: `[b, latent + size]`."""
+        vector = self(condition)
+        return z if vector is None else torch.cat([z, vector.to(z.dtype)], 1)
+
+    def logit(self, outputs: Tensor, condition: Tensor | None) -> Tensor:
+        """A discriminator's logit, float32 `[b]`, from its outputs `[b, max(1, size)]`.
+
+        Their projection on the vector; for classes, the output of the class.
+
+        Source: Miyato & Koyama 2018, section 3.
+        """
+        vector = self(condition)
+        if vector is None:
+            return outputs.float()[:, 0]
+        return (outputs.float() * vector).sum(1)
+
+
+class NoCondition(Condition):
+    """Of a model that is conditional on nothing: data may have labels, and they are ignored."""
+
+    size = 0
+
+    def forward(self, condition: Tensor | None) -> None:
+        """None."""
+
+    def random(self, count: int, generator: Generator | None) -> None:
+        """None."""
+
+
+class ClassCondition(Condition):
+    """One of `size` classes (or domains), int64 `[b]`, as a one-hot vector.
+
+    >>> ClassCondition(3).append(torch.zeros(1, 2), torch.tensor([1]))
+    tensor([[0., 0., 0., 1., 0.]])
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, condition: Tensor | None) -> Tensor:
+        """One-hot: float32 `[b, size]`.
+
+        Raises:
+            UsageError: no class is given, or one that there is not.
+        """
+        if condition is None:
+            raise UsageError(
+                f"this model is conditional (classes={self.size}); give a label per image"
+            )
+        if len(condition) and not _is_recording(condition):
+            outside = (condition < 0) | (condition >= self.size)
+            if outside.any():
+                raise UsageError(
+                    f"label {int(condition[outside][0])}: this model has the labels 0 to "
+                    f"{self.size - 1}"
+                )
+        return F.one_hot(condition, self.size).float()
+
+    def random(self, count: int, generator: Generator | None) -> Tensor:
+        """int64 `[count]`."""
+        return torch.randint(self.size, (count,), generator=generator)
+
+
+def condition_on(classes: int) -> Condition:
+    """The condition of a model with this many classes; 0: none.
+
+    Raises:
+        UsageError: a negative number, or one that no machine can hold.
+    """
+    if not 0 <= classes <= MAX_UNITS:
+        raise UsageError(f"classes must not be negative, or more than {MAX_UNITS:,}: {classes}")
+    return ClassCondition(classes) if classes else NoCondition()
+
+
+def repeated(condition: Tensor | None, times: int) -> Tensor | None:
+    """The conditions of a batch, once more for each of several batches side by side."""
+    return None if condition is None else torch.cat([condition] * times)
+
+
+def _is_recording(condition: Tensor) -> bool:
+    """Whether a graph is being made of what is computed, during which no value can be looked at."""
+    if torch.compiler.is_compiling():
+        return True
+    return condition.is_cuda and torch.cuda.is_current_stream_capturing()
