@@ -46,7 +46,7 @@ def ceiling(name: str, transformation: str, epochs: int) -> float:
         for part in (data.train[::step], data.validation, data.test)
     )
     torch.manual_seed(0)
-    net = nets.encoder("conv", data.shape, 1, width=16)
+    net = nets.encoder(data.shape, 1, width=16)
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     batches = Shuffled(train, BATCH_SIZE, 0, torch.device("cpu"))
     best = (0.0, 0.0)

@@ -4,6 +4,7 @@ python examples/own_model.py --data mnist --epochs 3 --run runs/denoising
 """
 
 import argparse
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,17 @@ class DenoisingAutoencoder(anogen.GenerativeModel):
     monitor = "squared_error"
 
     def __init__(
-        self, shape: nets.Shape, latent: int = 16, *, noise: float = 0.3, width: int = 32
+        self,
+        shape: nets.Shape,
+        latent: int = 16,
+        *,
+        noise: float = 0.3,
+        **options: Unpack[nets.NetOptions],
     ) -> None:
         super().__init__()
         self.shape, self.latent, self.noise = shape, latent, noise
-        self.encoder = nets.encoder("auto", shape, latent, width=width)
-        self.decoder = nets.decoder("auto", shape, latent, width=width)
+        self.encoder = nets.encoder(shape, latent, **options)
+        self.decoder = nets.decoder(shape, latent, **options)
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"autoencoder": [self]}

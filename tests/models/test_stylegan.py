@@ -164,7 +164,7 @@ def test_the_mean_style_follows_training_only():
         ({"path_length": -1.0}, "path_length must not be negative"),
         ({"mapping_layers": 0}, "at least 1"),
         ({"loss": "hing"}, "did you mean 'hinge'"),
-        ({"style": 0}, "vector length must be at least 1"),
+        ({"style": 0}, "style must be at least 1"),
     ],
 )
 def test_contradictions_are_refused(options, message):

@@ -1,9 +1,14 @@
+import math
+
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
 from anogen.errors import UsageError
-from anogen.nets.conv import ConvDecoder, ConvEncoder, sizes
+from anogen.nets.conv import ConvDecoder, ConvEncoder, ResizeConv
+from anogen.nets.fold import folded
+from anogen.nets.options import COARSE, sizes
 
 
 def convolutions(net: nn.Module) -> list[tuple[int, int, int]]:
@@ -32,6 +37,49 @@ def test_any_size_and_channel_count_comes_back(shape, depth):
     assert decoder(torch.rand(2, 3)).shape == (2, *shape)
 
 
+@pytest.mark.parametrize("size", [16, 28, 32, 48, 64, 96, 128, 256])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_default_nets_stay_small_as_images_grow(size, channels):
+    """No dense layer meets the whole image, and the work per pixel does not grow."""
+    shape = (channels, size, size)
+    encoder, decoder = ConvEncoder(shape, 32), ConvDecoder(shape, 16)
+    seed = decoder.seed_shape
+    assert encoder.head.in_features == math.prod(seed)
+    assert 4 <= seed[1] <= COARSE
+    weights = sum(p.numel() for net in (encoder, decoder) for p in net.parameters())
+    assert weights < 4_000_000
+    assert decoder(torch.rand(2, 16)).shape == (2, *shape)
+    assert encoder(torch.rand(2, *shape)).shape == (2, 32)
+
+
+def test_widths_are_taken_as_given():
+    encoder = ConvEncoder((1, 16, 16), 2, widths=[4, 6, 9])
+    assert convolutions(encoder) == [(1, 4, 1), (4, 6, 2), (6, 9, 2), (9, 9, 1)]
+    slower = ConvEncoder((1, 32, 32), 2, width=4, growth=1.5, depth=3)
+    assert [c[1] for c in convolutions(slower)] == [4, 6, 9, 9, 9]
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 17, 30), (3, 29, 33)])
+def test_resizing_doubles_pixels_before_it_convolves(shape):
+    torch.manual_seed(0)
+    decoder = ConvDecoder(shape, 3, width=4, upsampling="resize").eval()
+    assert nn.ConvTranspose2d not in {type(module) for module in decoder.modules()}
+    z = torch.randn(2, 3)
+    assert decoder(z).shape == (2, *shape)
+    assert_close(folded(decoder)(z), decoder(z), rtol=1e-4, atol=1e-5)
+    assert nn.BatchNorm2d not in {type(module) for module in folded(decoder).modules()}
+
+
+def test_a_constant_stays_constant_where_sizes_are_doubled():
+    """What a transposed convolution of stride 2 cannot: its kernel covers pixels unevenly."""
+    x = torch.ones(1, 2, 6, 6)
+    torch.manual_seed(0)
+    resized = ResizeConv(2, 1)(x)[0, 0, 2:-2, 2:-2]
+    transposed = nn.ConvTranspose2d(2, 1, 3, 2, 1, 1)(x)[0, 0, 2:-2, 2:-2]
+    assert resized.std() < 1e-6
+    assert transposed.std() > 1e-2
+
+
 @pytest.mark.parametrize("activation", ["leaky_relu", "relu", "silu", "elu"])
 def test_options_are_built(activation):
     options = {"batch_norm": False, "activation": activation, "dropout": 0.3}
@@ -55,6 +103,12 @@ def test_halving_rounds_up(size):
         ((1, 28, 28), {"depth": 5}, "depth 5 halves"),
         ((1, 28, 28), {"depth": 0}, "depth must be at least 1"),
         ((1, 28, 28), {"width": 0}, "width must be at least 1"),
+        ((1, 28, 28), {"growth": 0.5}, "growth must be at least 1"),
+        ((1, 28, 28), {"widths": [8, 8], "depth": 1}, "takes the place of width and depth"),
+        ((1, 28, 28), {"widths": [8, 0.5]}, "give whole numbers"),
+        ((1, 28, 28), {"widths": "8"}, "list of numbers"),
+        ((1, 28, 28), {"upsampling": "resise"}, "did you mean 'resize'"),
+        ((1, 28, 28), {"widht": 8}, "did you mean 'width'"),
         ((1, 28, 28), {"dropout": 1.0}, "dropout must lie"),
         ((1, 28, 28), {"activation": "leaky"}, "did you mean 'leaky_relu'"),
     ],

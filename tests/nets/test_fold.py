@@ -14,8 +14,8 @@ from anogen.nets.fold import folded, in_bfloat16
 @pytest.mark.parametrize("net", ["conv", "mlp"])
 def test_folded_nets_compute_the_same(net):
     torch.manual_seed(0)
-    encoder = nets.encoder(net, (1, 16, 16), 3, width=4)
-    decoder = nets.decoder(net, (1, 16, 16), 3, width=4)
+    encoder = nets.encoder((1, 16, 16), 3, net=net, width=4)
+    decoder = nets.decoder((1, 16, 16), 3, net=net, width=4)
     model = nn.ModuleList([encoder, decoder])
     x = torch.rand(20, 1, 16, 16)
     for _ in range(3):  # statistics other than those of the start
@@ -52,8 +52,8 @@ def test_bfloat16_stays_within_convolutions():
     torch.manual_seed(0)
     model = nn.ModuleList(
         [
-            nets.encoder("conv", (1, 16, 16), 3, width=4),
-            nets.decoder("conv", (1, 16, 16), 3, width=4),
+            nets.encoder((1, 16, 16), 3, net="conv", width=4),
+            nets.decoder((1, 16, 16), 3, net="conv", width=4),
         ]
     ).eval()
     light, x = in_bfloat16(model), torch.rand(20, 1, 16, 16)
@@ -65,7 +65,7 @@ def test_bfloat16_stays_within_convolutions():
         assert torch.allclose(light[0](x), z, atol=0.02)
         assert not torch.equal(light[0](x), z)
         assert torch.allclose(light[1](z), model[1](z), atol=0.02)
-    dense = nets.encoder("mlp", (1, 16, 16), 3)
+    dense = nets.encoder((1, 16, 16), 3, net="mlp")
     assert in_bfloat16(dense) is dense
 
 
@@ -82,7 +82,7 @@ def test_bfloat16_joins_convolutions_with_their_rectifiers(batch_norm, monkeypat
     if not joins_here():
         pytest.skip("this processor has no joined convolution in bfloat16")
     torch.manual_seed(0)
-    net = nets.decoder("conv", (1, 17, 20), 3, width=4, batch_norm=batch_norm)
+    net = nets.decoder((1, 17, 20), 3, net="conv", width=4, batch_norm=batch_norm)
     net = folded(net)
     joined, z = in_bfloat16(net), torch.randn(20, 3)
     assert not any(isinstance(module, nn.LeakyReLU) for module in joined.modules())
@@ -97,7 +97,7 @@ def test_what_this_pytorch_lacks_is_not_joined(monkeypatch):
     def missing(*_):
         raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute")
 
-    net = folded(nets.decoder("conv", (1, 16, 16), 3, width=4))
+    net = folded(nets.decoder((1, 16, 16), 3, net="conv", width=4))
     monkeypatch.setattr(fold._Rectified, "forward", missing)
     with torch.no_grad():
         assert in_bfloat16(net)(torch.randn(2, 3)).shape == (2, 1, 16, 16)
@@ -106,7 +106,7 @@ def test_what_this_pytorch_lacks_is_not_joined(monkeypatch):
 def test_weights_that_are_computed_are_not_folded():
     """Spectral normalisation computes them anew, and would undo what was folded in."""
     torch.manual_seed(0)
-    net = nets.encoder("conv", (1, 16, 16), 3, width=4, spectral_norm=True)
+    net = nets.encoder((1, 16, 16), 3, net="conv", width=4, spectral_norm=True)
     x = torch.rand(20, 1, 16, 16)
     for _ in range(3):
         net(x)

@@ -8,11 +8,11 @@ from anogen.nets.mlp import MLPDecoder, MLPEncoder
 
 
 def test_small_and_odd_shapes_get_dense_layers_and_images_convolutions():
-    assert isinstance(nets.encoder("auto", (1, 1, 2), 3), MLPEncoder)
-    assert isinstance(nets.encoder("auto", (1, 8, 8), 3), MLPEncoder)
-    assert isinstance(nets.encoder("auto", (1, 16, 16), 3), ConvEncoder)
-    assert isinstance(nets.encoder("mlp", (1, 16, 16), 3), MLPEncoder)
-    assert isinstance(nets.decoder("auto", (1, 8, 8), 3), MLPDecoder)
+    assert isinstance(nets.encoder((1, 1, 2), 3, net="auto"), MLPEncoder)
+    assert isinstance(nets.encoder((1, 8, 8), 3, net="auto"), MLPEncoder)
+    assert isinstance(nets.encoder((1, 16, 16), 3, net="auto"), ConvEncoder)
+    assert isinstance(nets.encoder((1, 16, 16), 3, net="mlp"), MLPEncoder)
+    assert isinstance(nets.decoder((1, 8, 8), 3, net="auto"), MLPDecoder)
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -48,12 +48,12 @@ def test_spectral_norm_bounds_every_layer():
 )
 def test_what_cannot_be_built_is_refused(net, shape, options, message):
     with pytest.raises(UsageError, match=message):
-        nets.encoder(net, shape, 3, **options)
+        nets.encoder(shape, 3, net=net, **options)
 
 
 def test_the_shorter_side_decides():
-    assert isinstance(nets.encoder("auto", (1, 8, 40), 3), MLPEncoder)
-    assert isinstance(nets.decoder("auto", (1, 40, 8), 3), MLPDecoder)
+    assert isinstance(nets.encoder((1, 8, 40), 3, net="auto"), MLPEncoder)
+    assert isinstance(nets.decoder((1, 40, 8), 3, net="auto"), MLPDecoder)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])

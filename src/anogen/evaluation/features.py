@@ -37,7 +37,7 @@ class Classifier(nn.Module):
 
     def __init__(self, shape: Shape, classes: int) -> None:
         super().__init__()
-        self.encoder = nets.encoder("auto", shape, FEATURES)
+        self.encoder = nets.encoder(shape, FEATURES)
         self.head = nn.Linear(FEATURES, classes)
 
     def features(self, x: Tensor) -> Tensor:

@@ -5,15 +5,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Protocol, Self, Union, get_args, get_origin, runtime_checkable
+from typing import (
+    Any,
+    ClassVar,
+    Protocol,
+    Self,
+    Union,
+    Unpack,
+    get_args,
+    get_origin,
+    get_type_hints,
+    runtime_checkable,
+)
 
 import torch
 from torch import Generator, Tensor, nn
 
 from anogen.errors import UsageError, finite_number, whole_number
-from anogen.nets import Shape
+from anogen.nets import NetOptions, Shape
 from anogen.nets.condition import ClassCondition, Condition, NoCondition
-from anogen.nets.parts import MAX_UNITS
+from anogen.nets.options import DEFAULTS, MAX_UNITS
 
 
 @dataclass(frozen=True)
@@ -60,26 +71,19 @@ class GenerativeModel(nn.Module, ABC):
             UsageError: an argument that is said to be a number is none, or is not finite.
         """
         model = super().__new__(cls)
-        signature = _signature(cls.__init__)
+        kinds, defaults = _accepted(cls)
         try:
-            bound = signature.bind(model, *args, **kwargs)
+            bound = inspect.signature(cls.__init__).bind(model, *args, **kwargs)
         except TypeError:  # `copy` makes objects without arguments; __init__ refuses wrong ones
             return model
-        bound.apply_defaults()
-        own = dict(list(bound.arguments.items())[1:])
-        kinds = {name: each.annotation for name, each in signature.parameters.items()}
-        defaults = _defaults(signature.parameters)
-        owner = next(kind for kind in cls.__mro__ if "__init__" in vars(kind))
-        for parameter in signature.parameters.values():
-            if parameter.kind is parameter.VAR_KEYWORD:
-                handed = own.pop(parameter.name)
-                above = _signature(super(owner, model).__init__).parameters
-                own |= _defaults(above) | own | handed
-                kinds = {name: each.annotation for name, each in above.items()} | kinds
-                defaults = _defaults(above) | defaults
+        given: dict[str, Any] = {}
+        for name, value in list(bound.arguments.items())[1:]:
+            gathers = bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+            given |= value if gathers else {name: value}
+        own = defaults | given
         if "shape" in own:
             _check_shape(own["shape"])
-        for name, value in own.items():
+        for name, value in given.items():
             if name not in defaults or value is not defaults[name]:
                 _check_number(name, value, kinds.get(name))
         object.__setattr__(model, "arguments", own)
@@ -159,6 +163,28 @@ def _check_shape(shape: Any) -> None:
         raise UsageError(f"a shape is (channels, height, width), found {shape!r}")
 
 
+def _accepted(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a constructor accepts: name → annotation, and name → default.
+
+    `**options` are those of a `NetOptions`, or whatever the parent's constructor accepts.
+    """
+    order = kind.__mro__
+    owner = next(index for index, each in enumerate(order) if "__init__" in vars(each))
+    parameters = list(_signature(vars(order[owner])["__init__"]).parameters.values())[1:]
+    kinds: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            continue
+        if get_origin(parameter.annotation) is Unpack:
+            kinds, defaults = get_type_hints(NetOptions), dict(DEFAULTS)
+        elif order[owner + 1 :] != (object,):
+            kinds, defaults = _accepted(order[owner + 1])
+    plain = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    kinds = kinds | {p.name: p.annotation for p in plain}
+    return kinds, defaults | {p.name: p.default for p in plain if p.default is not p.empty}
+
+
 def _signature(function: Callable[..., None]) -> inspect.Signature:
     """The signature with its annotations as types, where they can be found."""
     try:
@@ -179,10 +205,6 @@ def _check_number(name: str, value: Any, annotation: Any) -> None:
         finite_number(name, value)
     elif kinds == {bool} and not isinstance(value, bool):
         raise UsageError(f"{name} must be true or false, found {value!r}")
-
-
-def _defaults(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
-    return {name: p.default for name, p in parameters.items() if p.default is not p.empty}
 
 
 def check_latent(latent: int) -> None:

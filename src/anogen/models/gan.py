@@ -1,6 +1,7 @@
 """The generative adversarial network, on the shapes of the paper's decoder and encoder."""
 
 from collections.abc import Hashable
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from anogen.models.adversarial import (
     refuse_contradictions,
 )
 from anogen.models.base import GenerativeModel, Losses, check_latent
-from anogen.nets import Activation, Net, Shape
+from anogen.nets import NetOptions, Shape
 from anogen.nets.condition import condition_on, repeated
 
 
@@ -41,13 +42,9 @@ class GAN(GenerativeModel):
         spectral_norm: bound the Lipschitz constant of the discriminator's layers (Miyato 2018).
         discriminator_batch_norm: the paper's discriminator has it; it couples the images of a
             batch, so it cannot go with penalties, `wasserstein` or `relativistic`.
-        batch_norm: normalisation in the generator.
         classes: how many labels both players are conditional on; 0: none.
-        net: backbone, `conv`, `mlp`, or `auto`: `conv` for images of 16×16 and more.
-        width: filters of the layers at full size; see `anogen.nets.conv.ConvEncoder`.
-        depth: how often the image size is halved.
-        dropout: probability of dropping a channel of the discriminator.
-        activation: `leaky_relu`, `relu`, `silu` or `elu`.
+        options: of both nets, see `anogen.nets.NetOptions`; `batch_norm` is the generator's alone,
+            `dropout` the discriminator's.
 
     Raises:
         UsageError: options that contradict one another, or images too small.
@@ -75,13 +72,8 @@ class GAN(GenerativeModel):
         critic_steps: int = 1,
         spectral_norm: bool = False,
         discriminator_batch_norm: bool = False,
-        batch_norm: bool = True,
         classes: int = 0,
-        net: Net = "auto",
-        width: int = 32,
-        depth: int = 2,
-        dropout: float = 0.0,
-        activation: Activation = "leaky_relu",
+        **options: Unpack[NetOptions],
     ) -> None:
         super().__init__()
         check_latent(latent)
@@ -94,15 +86,12 @@ class GAN(GenerativeModel):
         self.latent, self.r1, self.r2, self.penalty_every = latent, r1, r2, penalty_every
         self.loss: Adversarial = loss
         self.critic_steps = critic_steps
-        self.generator = nets.decoder(
-            net, shape, latent + self.condition.size, width=width, depth=depth,
-            batch_norm=batch_norm, activation=activation,
-        )  # fmt: skip
+        of_generator: NetOptions = {**options, "dropout": 0.0}
+        of_discriminator: NetOptions = {**options, "batch_norm": discriminator_batch_norm}
+        self.generator = nets.decoder(shape, latent + self.condition.size, **of_generator)
         self.discriminator = nets.encoder(
-            net, shape, max(1, self.condition.size), width=width, depth=depth, dropout=dropout,
-            activation=activation, batch_norm=discriminator_batch_norm,
-            spectral_norm=spectral_norm,
-        )  # fmt: skip
+            shape, max(1, self.condition.size), spectral_norm=spectral_norm, **of_discriminator
+        )
 
     def players(self) -> dict[str, list[nn.Module]]:
         """The generator and the discriminator."""

@@ -15,9 +15,9 @@ from anogen.models.adversarial import (
     refuse_contradictions,
 )
 from anogen.models.base import GenerativeModel, Losses, check_latent
-from anogen.nets import Shape
+from anogen.nets import NetOptions, Shape
 from anogen.nets.condition import condition_on
-from anogen.nets.parts import check_options
+from anogen.nets.options import check_count
 from anogen.nets.style import MappingNetwork, StyleDiscriminator, SynthesisNetwork
 
 MEAN_DECAY = 0.995
@@ -57,7 +57,8 @@ class StyleGAN(GenerativeModel):
             images by a constant amount; 0 turns it off.
         path_length_every: steps between path-length penalties.
         classes: how many labels both players are conditional on; 0: none.
-        width: filters of the layers at full size.
+        width: filters at full size; see `anogen.nets.NetOptions` for this and what follows.
+        growth: what they are multiplied with at smaller sizes.
         depth: how often the image size is doubled.
 
     Raises:
@@ -92,8 +93,9 @@ class StyleGAN(GenerativeModel):
         path_length: float = 0.1,
         path_length_every: int = 8,
         classes: int = 0,
-        width: int = 32,
-        depth: int = 2,
+        width: int | None = None,
+        growth: float = 2.0,
+        depth: int | None = None,
     ) -> None:
         super().__init__()
         check_latent(latent)
@@ -109,18 +111,17 @@ class StyleGAN(GenerativeModel):
                 "path_length must not be negative; path_length_every and mapping_layers are at "
                 "least 1"
             )
-        check_options(style, width, depth, 0.0, "leaky_relu")
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.mixing, self.truncation = latent, mixing, truncation
         self.critic_steps = critic_steps
         self.loss: Adversarial = loss
         self.r1, self.r2, self.penalty_every = r1, r2, penalty_every
         self.path_length, self.path_length_every = path_length, path_length_every
+        check_count("style", style)
         self.mapping = MappingNetwork(latent + self.condition.size, style, mapping_layers)
-        self.synthesis = SynthesisNetwork(self.shape, style, width=width, depth=depth)
-        self.discriminator = StyleDiscriminator(
-            self.shape, max(1, self.condition.size), width=width, depth=depth
-        )
+        sizes: NetOptions = {"width": width, "growth": growth, "depth": depth}
+        self.synthesis = SynthesisNetwork(self.shape, style, **sizes)
+        self.discriminator = StyleDiscriminator(self.shape, max(1, self.condition.size), **sizes)
         self.register_buffer("mean_style", torch.zeros(style))
         self.register_buffer("mean_path", torch.zeros(()))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable
-from typing import Literal, get_args
+from typing import Literal, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from anogen.models.terms import (
     normal_log_density,
     squared_error,
 )
-from anogen.nets import Activation, Net, Shape
+from anogen.nets import NetOptions, Shape
 from anogen.nets.condition import condition_on
 
 Likelihood = Literal["squared_error", "gaussian", "learned_sigma", "bernoulli"]
@@ -52,13 +52,7 @@ class VAE(GenerativeModel):
         output: what bounds the image: `sigmoid`, or the paper's literal `leaky_relu`.
         classes: how many labels the decoder is conditional on; 0: none. The encoder sees the
             image alone, q(z|x), so that encoding and detection need no labels.
-        net: backbone, `conv`, `mlp`, or `auto`: `conv` for images of 16×16 and more.
-        width: filters of the first layer; see `anogen.nets.conv.ConvEncoder` for this and what
-            follows.
-        depth: how often the image size is halved.
-        dropout: probability of dropping a channel.
-        batch_norm: whether layers are normalised.
-        activation: `leaky_relu`, `relu`, `silu` or `elu`.
+        options: of both nets; see `anogen.nets.NetOptions`.
 
     Raises:
         UsageError: options that contradict one another, or images too small.
@@ -89,12 +83,7 @@ class VAE(GenerativeModel):
         free_nats: float = 0.0,
         output: Output = "sigmoid",
         classes: int = 0,
-        net: Net = "auto",
-        width: int = 32,
-        depth: int = 2,
-        dropout: float = 0.0,
-        batch_norm: bool = True,
-        activation: Activation = "leaky_relu",
+        **options: Unpack[NetOptions],
     ) -> None:
         super().__init__()
         check_latent(latent)
@@ -123,14 +112,8 @@ class VAE(GenerativeModel):
         self.output: Output = output
         log_sigma = math.log(math.sqrt(0.5) if likelihood == "squared_error" else sigma)
         self.log_sigma = nn.Parameter(torch.tensor(log_sigma), likelihood == "learned_sigma")
-        self.encoder = nets.encoder(
-            net, shape, 2 * latent, width=width, depth=depth, dropout=dropout,
-            batch_norm=batch_norm, activation=activation,
-        )  # fmt: skip
-        self.decoder = nets.decoder(
-            net, shape, latent + self.condition.size, width=width, depth=depth, dropout=dropout,
-            batch_norm=batch_norm, activation=activation,
-        )  # fmt: skip
+        self.encoder = nets.encoder(shape, 2 * latent, **options)
+        self.decoder = nets.decoder(shape, latent + self.condition.size, **options)
 
     def players(self) -> dict[str, list[nn.Module]]:
         """One player trains everything."""

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Hashable
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from anogen.models.adversarial import (
 )
 from anogen.models.base import GenerativeModel, Losses, check_latent
 from anogen.models.terms import kl_standard_normal, squared_error
-from anogen.nets import Activation, Encoder, Net, Shape
+from anogen.nets import Encoder, NetOptions, Shape
 from anogen.nets.condition import condition_on, repeated
 
 VAEGANLoss = Literal["non_saturating", "saturating", "hinge"]
@@ -56,13 +56,10 @@ class VAEGAN(GenerativeModel):
             images below 0.68 − `gate` it rests, above 0.68 + `gate` the decoder does, and if both
             would, none does; None: nobody rests.
         discriminator_batch_norm: normalisation in the discriminator, as in the paper's.
-        batch_norm: normalisation in encoder and decoder.
         classes: how many labels decoder and discriminator are conditional on; 0: none. The
             encoder sees the image alone.
-        net: backbone, `conv`, `mlp`, or `auto`: `conv` for images of 16×16 and more.
-        width: filters of the layers at full size; see `anogen.nets.conv.ConvEncoder`.
-        depth: how often the image size is halved.
-        activation: `leaky_relu`, `relu`, `silu` or `elu`.
+        options: of all nets, see `anogen.nets.NetOptions`; `batch_norm` is that of encoder and
+            decoder.
 
     Raises:
         UsageError: options that contradict one another, a feature layer that does not exist, or
@@ -96,12 +93,8 @@ class VAEGAN(GenerativeModel):
         penalty_every: int = 8,
         gate: float | None = None,
         discriminator_batch_norm: bool = False,
-        batch_norm: bool = True,
         classes: int = 0,
-        net: Net = "auto",
-        width: int = 32,
-        depth: int = 2,
-        activation: Activation = "leaky_relu",
+        **options: Unpack[NetOptions],
     ) -> None:
         super().__init__()
         check_latent(latent)
@@ -115,18 +108,10 @@ class VAEGAN(GenerativeModel):
         self.feature_layer, self.r1, self.penalty_every = feature_layer, r1, penalty_every
         self.loss: Adversarial = loss
         self.gate = gate
-        self.encoder = nets.encoder(
-            net, shape, 2 * latent, width=width, depth=depth, batch_norm=batch_norm,
-            activation=activation,
-        )  # fmt: skip
-        self.decoder = nets.decoder(
-            net, shape, latent + self.condition.size, width=width, depth=depth,
-            batch_norm=batch_norm, activation=activation,
-        )  # fmt: skip
-        self.discriminator = nets.encoder(
-            net, shape, max(1, self.condition.size), width=width, depth=depth,
-            batch_norm=discriminator_batch_norm, activation=activation,
-        )  # fmt: skip
+        self.encoder = nets.encoder(shape, 2 * latent, **options)
+        self.decoder = nets.decoder(shape, latent + self.condition.size, **options)
+        of_discriminator: NetOptions = {**options, "batch_norm": discriminator_batch_norm}
+        self.discriminator = nets.encoder(shape, max(1, self.condition.size), **of_discriminator)
         _refuse_layer(feature_layer, self.discriminator)
 
     def players(self) -> dict[str, list[nn.Module]]:

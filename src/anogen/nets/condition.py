@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from anogen.errors import UsageError
-from anogen.nets.parts import MAX_UNITS
+from anogen.nets.options import MAX_UNITS
 
 
 class Condition(nn.Module, ABC):

@@ -2,28 +2,43 @@
 
 import copy
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.nn.utils.parametrize import is_parametrized
 
-from anogen.nets.conv import ConvDecoder, ConvEncoder
-from anogen.nets.mlp import MLPDecoder, MLPEncoder
-
 M = TypeVar("M", bound=nn.Module)
 UNCOPYABLE = (RuntimeError, TypeError)
 """What `copy.deepcopy` raises for weights that hooks compute, and for members such as locks."""
 
 
+@runtime_checkable
+class Foldable(Protocol):
+    """A net that can be made faster for evaluation; both methods change it in place."""
+
+    def fold(self) -> None:
+        """Make the fixed statistics of normalisations part of the weights before them."""
+        ...
+
+
+@runtime_checkable
+class Lightenable(Protocol):
+    """A net that can compute in bfloat16; float32 goes in and comes out as before."""
+
+    def lighten(self) -> None:
+        """Convert weights, and what goes into them and comes out; no gradients from then on."""
+        ...
+
+
 def folded(model: M) -> M:
     """A copy, in evaluation mode, that computes the same function with fewer passes over memory.
 
-    In the encoders and decoders of `anogen.nets` the fixed statistics of a batch normalisation
-    become part of the weights before it; other modules stay as they are. Values differ in their
-    last bits. A model that cannot be copied, such as one whose weights are computed by hooks, is
-    itself put into evaluation mode and returned.
+    In every net that is `Foldable`, as those of `anogen.nets` are, the fixed statistics of a batch
+    normalisation become part of the weights before it; other modules stay as they are. Values
+    differ in their last bits. A model that cannot be copied, such as one whose weights are computed
+    by hooks, is itself put into evaluation mode and returned.
 
     Args:
         model: of any kind.
@@ -31,7 +46,7 @@ def folded(model: M) -> M:
     Examples:
         >>> import torch
         >>> from anogen import nets
-        >>> net = nets.encoder("mlp", (1, 1, 4), 2).eval()
+        >>> net = nets.encoder((1, 1, 4), 2, net="mlp").eval()
         >>> folded(net).layers[0][1]
         Identity()
         >>> x = torch.rand(3, 1, 1, 4)
@@ -44,58 +59,56 @@ def folded(model: M) -> M:
         except UNCOPYABLE:
             return model.eval()
         for net in list(copied.modules()):
-            if isinstance(net, ConvEncoder | ConvDecoder | MLPEncoder | MLPDecoder):
-                for layers in list(net.modules()):
-                    if isinstance(layers, nn.Sequential):
-                        _fold(layers)
+            if isinstance(net, Foldable):
+                net.fold()
     return copied
 
 
 def in_bfloat16(model: M) -> M:
     """A copy whose convolutions compute in bfloat16, in a third of the time where that is fast.
 
-    This is for the encoders and decoders of `anogen.nets`: what goes into them and what their
-    `forward` gives is float32 as before, and so are their dense layers. A reconstruction's squared
-    error differs by 0.3 % on average. No gradients pass through the copy, and it cannot be pickled.
-    A model without such nets, or one that cannot be copied, is returned itself.
+    This is for nets that are `Lightenable`, as the convolutional ones of `anogen.nets` are: what
+    goes into them and what their `forward` gives is float32 as before, and so are their dense
+    layers. A reconstruction's squared error differs by 0.3 % on average. No gradients pass through
+    the copy, and it cannot be pickled. A model without such nets, or one that cannot be copied, is
+    returned itself.
 
     Args:
         model: as `folded` gives it.
 
     Examples:
         >>> import torch
-        >>> net = ConvEncoder((1, 16, 16), 2).eval()
+        >>> from anogen import nets
+        >>> net = nets.encoder((1, 16, 16), 2).eval()
         >>> x = torch.rand(3, 1, 16, 16)
         >>> light = in_bfloat16(net)(x)
         >>> light.dtype, torch.allclose(light, net(x), atol=0.02)
         (torch.float32, True)
     """
-    if not any(isinstance(net, ConvEncoder | ConvDecoder) for net in model.modules()):
+    if not any(isinstance(net, Lightenable) for net in model.modules()):
         return model
     with torch.inference_mode(False), torch.no_grad():
         try:
             copied = copy.deepcopy(model)
         except UNCOPYABLE:
             return model
-        for net in copied.modules():
-            if isinstance(net, ConvEncoder):
-                _enter(net.layers.to(torch.bfloat16)[0], torch.bfloat16)
-                _enter(net.head, torch.float32)
-                for layers in net.layers:
-                    _rectify_at_once(layers)
-            elif isinstance(net, ConvDecoder):
-                _enter(net.layers.to(torch.bfloat16), torch.bfloat16)
-                _rectify_at_once(net.layers)
-                net.layers.register_forward_hook(lambda _module, _given, out: out.float())
+        for net in list(copied.modules()):
+            if isinstance(net, Lightenable):
+                net.lighten()
     return copied
 
 
-def _enter(module: nn.Module, dtype: torch.dtype) -> None:
+def in_precision(module: nn.Module, dtype: torch.dtype) -> None:
     """Convert what goes into a module."""
     module.register_forward_pre_hook(lambda _module, given: tuple(x.to(dtype) for x in given))
 
 
-def _fold(layers: nn.Sequential) -> None:
+def fold_normalisation(layers: nn.Module) -> None:
+    """Fold each normalisation of a sequence into the layer before it."""
+    for name, layer in list(layers.named_children()):
+        plain: Any = getattr(layer, "plain", None)  # one whose weights are computed from others
+        if plain is not None:
+            setattr(layers, name, plain())
     for (name, layer), (following, norm) in pairwise(list(layers.named_children())):
         fused = _fused(layer, norm)
         if fused is not None:
@@ -132,7 +145,7 @@ class _Rectified(nn.Module):
         return known._convolution_pointwise(x, layer.weight, layer.bias, layer.padding, *how)
 
 
-def _rectify_at_once(layers: nn.Module) -> None:
+def rectify_at_once(layers: nn.Module) -> None:
     """Join each convolution of folded layers with its LeakyReLU, where this PyTorch can do so."""
     kept = [(n, each) for n, each in layers.named_children() if not isinstance(each, nn.Identity)]
     for (name, layer), (following, rectifier) in pairwise(kept):

@@ -2,33 +2,27 @@
 
 import math
 from itertools import pairwise
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from anogen.nets.parts import (
-    ACTIVATIONS,
-    Activation,
-    Shape,
-    check_options,
-    normalise_spectrally,
-)
+from anogen.nets.fold import fold_normalisation
+from anogen.nets.options import WIDTH, NetOptions, check_count, complete
+from anogen.nets.parts import ACTIVATIONS, Shape, normalise_spectrally
 
 UNITS_PER_WIDTH = 8
 """Units of a dense layer for one filter of a convolution, so that the default 32 gives 256."""
+DEPTH = 2
 
 
 class MLPEncoder(nn.Module):
-    """Values in, a vector out, through `depth` dense layers of `8 * width` units.
+    """Values in, a vector out, through dense layers: two of 256 units, unless told otherwise.
 
     Args:
         shape: of one example; its values are taken in a row.
         outputs: length of the vector.
-        width: an eighth of the units of each layer.
-        depth: hidden layers.
-        dropout: probability of dropping a unit after each layer in training.
-        batch_norm: False leaves normalisation out.
-        activation: `leaky_relu`, `relu`, `silu` or `elu`.
         spectral_norm: divide each weight by its largest singular value.
+        options: see `NetOptions`.
 
     Raises:
         UsageError: options that cannot be built.
@@ -44,17 +38,12 @@ class MLPEncoder(nn.Module):
         shape: Shape,
         outputs: int,
         *,
-        width: int = 32,
-        depth: int = 2,
-        dropout: float = 0.0,
-        batch_norm: bool = True,
-        activation: Activation = "leaky_relu",
         spectral_norm: bool = False,
+        **options: Unpack[NetOptions],
     ) -> None:
         super().__init__()
-        check_options(outputs, width, depth, dropout, activation)
-        units = UNITS_PER_WIDTH * width
-        self.layers = _layers(math.prod(shape), units, depth, dropout, batch_norm, activation)
+        check_count("vector length", outputs)
+        self.layers, units = _layers(math.prod(shape), complete(options))
         self.head = nn.Linear(units, outputs)
         if spectral_norm:
             normalise_spectrally(self)
@@ -72,6 +61,11 @@ class MLPEncoder(nn.Module):
             found.append(x)
         return found
 
+    def fold(self) -> None:
+        """Make the fixed statistics of normalisations part of the weights; see `Foldable`."""
+        for layers in self.layers:
+            fold_normalisation(layers)
+
 
 class MLPDecoder(nn.Module):
     """A vector in, values out: the encoder's mirror; its last layer is left unbounded.
@@ -79,7 +73,7 @@ class MLPDecoder(nn.Module):
     Args:
         shape: of one example.
         inputs: length of the vector.
-        width: as in `MLPEncoder`; likewise the other options.
+        options: see `NetOptions`.
 
     Raises:
         UsageError: options that cannot be built.
@@ -94,18 +88,12 @@ class MLPDecoder(nn.Module):
         self,
         shape: Shape,
         inputs: int,
-        *,
-        width: int = 32,
-        depth: int = 2,
-        dropout: float = 0.0,
-        batch_norm: bool = True,
-        activation: Activation = "leaky_relu",
+        **options: Unpack[NetOptions],
     ) -> None:
         super().__init__()
-        check_options(inputs, width, depth, dropout, activation)
-        units = UNITS_PER_WIDTH * width
+        check_count("vector length", inputs)
         self.shape = shape
-        self.layers = _layers(inputs, units, depth, dropout, batch_norm, activation)
+        self.layers, units = _layers(inputs, complete(options))
         self.head = nn.Linear(units, math.prod(shape))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -114,16 +102,24 @@ class MLPDecoder(nn.Module):
             z = layer(z)
         return self.head(z).unflatten(1, self.shape)
 
+    def fold(self) -> None:
+        """Make the fixed statistics of normalisations part of the weights; see `Foldable`."""
+        for layers in self.layers:
+            fold_normalisation(layers)
 
-def _layers(
-    inputs: int, units: int, depth: int, dropout: float, batch_norm: bool, activation: str
-) -> nn.ModuleList:
-    return nn.ModuleList(
-        nn.Sequential(
-            nn.Linear(before, after, bias=not batch_norm),
-            *([nn.BatchNorm1d(after)] if batch_norm else []),
-            ACTIVATIONS[activation](),
-            *([nn.Dropout(dropout)] if dropout else []),
-        )
-        for before, after in pairwise([inputs, *[units] * depth])
+
+def _layers(inputs: int, options: NetOptions) -> tuple[nn.ModuleList, int]:
+    """The hidden layers, and the units of the last."""
+    units = options["widths"] or [UNITS_PER_WIDTH * (options["width"] or WIDTH)] * (
+        options["depth"] or DEPTH
     )
+    layers = nn.ModuleList(
+        nn.Sequential(
+            nn.Linear(before, after, bias=not options["batch_norm"]),
+            *([nn.BatchNorm1d(after)] if options["batch_norm"] else []),
+            ACTIVATIONS[options["activation"]](),
+            *([nn.Dropout(options["dropout"])] if options["dropout"] else []),
+        )
+        for before, after in pairwise([inputs, *units])
+    )
+    return layers, units[-1]

@@ -2,13 +2,14 @@
 
 import math
 from itertools import pairwise
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anogen.nets.conv import check_size, sizes
-from anogen.nets.parts import Shape, check_options
+from anogen.nets.options import NetOptions, complete, filters, sizes
+from anogen.nets.parts import Shape
 
 SLOPE = 0.2
 GAIN = math.sqrt(2)
@@ -155,15 +156,13 @@ class StyledLayer(nn.Module):
 class SynthesisNetwork(nn.Module):
     """Styles to images: a learnt constant, grown by styled layers, with an image at every size.
 
-    The constant has the smallest size of `ConvEncoder`'s path; each doubling has two styled
-    layers of `2 * width` filters, at full size of `width`. Every size contributes an image, and
-    their upsampled sum is the output.
+    The constant has the smallest size of `ConvEncoder`'s path, and each doubling has two styled
+    layers. Every size contributes an image, and their upsampled sum is the output.
 
     Args:
         shape: channels, height and width of the images; height and width at least 16.
         style: length of the style vector.
-        width: filters at full size.
-        depth: how often the size is doubled.
+        options: `width`, `growth`, `widths` and `depth` of `NetOptions`; the others play no part.
 
     Attributes:
         layers_count: styled layers, each of which takes a style of its own.
@@ -179,20 +178,18 @@ class SynthesisNetwork(nn.Module):
         torch.Size([3, 1, 28, 28])
     """
 
-    def __init__(self, shape: Shape, style: int, *, width: int = 32, depth: int = 2) -> None:
+    def __init__(self, shape: Shape, style: int, **options: Unpack[NetOptions]) -> None:
         super().__init__()
-        check_options(style, width, depth, 0.0, "leaky_relu")
-        check_size(shape, depth)
-        self.path = sizes(shape, depth)[::-1]
-        filters = [*[2 * width] * depth, width]
-        self.constant = nn.Parameter(torch.randn(1, filters[0], *self.path[0]))
-        layers: list[nn.Module] = [StyledLayer(filters[0], filters[0], style, self.path[0])]
-        for (before, after), size in zip(pairwise(filters), self.path[1:], strict=True):
+        widths = filters(shape, complete(options))[::-1]
+        self.path = sizes(shape, len(widths) - 1)[::-1]
+        self.constant = nn.Parameter(torch.randn(1, widths[0], *self.path[0]))
+        layers: list[nn.Module] = [StyledLayer(widths[0], widths[0], style, self.path[0])]
+        for (before, after), size in zip(pairwise(widths), self.path[1:], strict=True):
             layers.append(StyledLayer(before, after, style, size))
             layers.append(StyledLayer(after, after, style, size))
         self.layers = nn.ModuleList(layers)
         self.to_image = nn.ModuleList(
-            ModulatedConv(count, shape[0], 1, style, demodulate=False) for count in filters
+            ModulatedConv(count, shape[0], 1, style, demodulate=False) for count in widths
         )
         self.layers_count = len(layers)
 
@@ -222,8 +219,7 @@ class StyleDiscriminator(nn.Module):
     Args:
         shape: channels, height and width of the images; height and width at least 16.
         outputs: numbers per image.
-        width: filters at full size.
-        depth: how often the size is halved (rounded up).
+        options: as in `SynthesisNetwork`.
 
     Source: Karras et al. 2018 (progressive growing), section 3; Karras et al. 2020, figure 7.
 
@@ -234,23 +230,22 @@ class StyleDiscriminator(nn.Module):
 
     statistic: Tensor
 
-    def __init__(self, shape: Shape, outputs: int = 1, *, width: int = 32, depth: int = 2) -> None:
+    def __init__(self, shape: Shape, outputs: int = 1, **options: Unpack[NetOptions]) -> None:
         super().__init__()
-        check_options(outputs, width, depth, 0.0, "leaky_relu")
-        check_size(shape, depth)
-        filters = [shape[0], width, *[2 * width] * depth]
+        widths = filters(shape, complete(options))
+        depth, last = len(widths) - 1, widths[-1]
         self.layers = nn.Sequential(
             *(
                 EqualisedConv(before, after, stride)
                 for (before, after), stride in zip(
-                    pairwise(filters), [1, *[2] * depth], strict=True
+                    pairwise([shape[0], *widths]), [1, *[2] * depth], strict=True
                 )
             )
         )
-        self.last = EqualisedConv(2 * width + 1, 2 * width, 1)
+        self.last = EqualisedConv(last + 1, last, 1)
         height, breadth = sizes(shape, depth)[-1]
-        self.dense = EqualisedLinear(2 * width * height * breadth, 2 * width)
-        self.head = EqualisedLinear(2 * width, outputs)
+        self.dense = EqualisedLinear(last * height * breadth, last)
+        self.head = EqualisedLinear(last, outputs)
         self.register_buffer("statistic", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
