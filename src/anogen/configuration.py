@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from anogen.errors import UsageError
@@ -58,3 +59,14 @@ def _refuse_bombs(text: str, path: Path) -> None:
             raise UsageError(
                 f"{path}: has the YAML alias *{event.anchor}; write its value out instead"
             )
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON and YAML know it: no tuples, no NumPy scalars."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: plain(entry) for name, entry in value.items()}
+    return value

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
 from anogen.errors import MachineError, TrainingError, UsageError, unknown_name
 
-Precision = Literal["auto", "bfloat16", "float32"]
+PRECISIONS = ("auto", "bfloat16", "float32")
 STARVED = ("allocate memory", "Unable to allocate", "start new thread", "create new thread",
            "could not create a memory object", "std::bad_alloc")  # fmt: skip
 """What PyTorch and Python say when memory is short, in errors of no kind of their own."""
@@ -45,13 +45,13 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     """The type of matrix products: `auto` is bfloat16 where the device has instructions for it.
 
     Weights, optimiser state, losses and normalisation statistics stay float32 either way.
     """
-    if precision not in get_args(Precision):
-        raise unknown_name("precision", precision, get_args(Precision))
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
     if precision == "auto":
         return torch.bfloat16 if fast_bfloat16(device) else torch.float32
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[precision]

@@ -59,6 +59,18 @@ def test_widths_are_taken_as_given():
     assert [c[1] for c in convolutions(slower)] == [4, 6, 9, 9, 9]
 
 
+@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+@pytest.mark.parametrize("shape", [(3, 128, 128), (1, 67, 80), (3, 16, 17)])
+def test_nets_without_a_layer_at_full_size(shape, upsampling):
+    options = {"width": 4, "full_size": False, "upsampling": upsampling}
+    encoder, decoder = ConvEncoder(shape, 5, **options), ConvDecoder(shape, 3, **options)
+    assert convolutions(encoder)[0][2] == 2
+    assert encoder(torch.rand(2, *shape)).shape == (2, 5)
+    assert decoder(torch.rand(2, 3)).shape == (2, *shape)
+    assert isinstance(decoder.layers[0], nn.Conv2d)
+    assert not isinstance(decoder.layers[-2], nn.BatchNorm2d)
+
+
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 17, 30), (3, 29, 33)])
 def test_resizing_doubles_pixels_before_it_convolves(shape):
     torch.manual_seed(0)

@@ -7,7 +7,7 @@ import torch
 
 from anogen import GAN, NCPVAE, VAE, VAEGAN, StyleGAN
 from anogen.training import capture
-from anogen.training.capture import CapturedSteps, describes_its_losses
+from anogen.training.capture import CapturedSteps
 from anogen.training.step import make_players, train_step
 
 SHAPE, STEPS = (1, 16, 16), 30
@@ -82,12 +82,14 @@ def test_a_model_with_losses_of_its_own_is_not_replayed_by_its_parent_s_word(mon
             return super().losses(x, step, condition)
 
     class Described(Mine):
+        recordable = True
+
         def phase(self, step):
             return "always"
 
-    assert not describes_its_losses(Mine)
-    assert describes_its_losses(Described)
-    assert all(describes_its_losses(kind) for kind in (VAE, NCPVAE, GAN, VAEGAN, StyleGAN))
+    assert not Mine.recordable
+    assert Described.recordable
+    assert all(kind.recordable for kind in (VAE, NCPVAE, GAN, VAEGAN, StyleGAN))
     torch.manual_seed(0)
     assert trained(Mine(SHAPE, 2, width=4), captured=True)[2] == []
     monkeypatch.setattr(capture, "WARM_UP", 0)

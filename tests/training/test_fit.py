@@ -1,5 +1,4 @@
 import dataclasses
-import inspect
 import json
 import signal
 import sys
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from anogen import GAN, MODELS, VAE, Detector, Losses, Run, fit
+from anogen import GAN, MODELS, VAE, Detector, Losses, Run, TrainingSettings, fit
 from anogen.errors import DataError, Interrupted, MachineError, TrainingError, UsageError
 from anogen.training import loop as loop_module
 from anogen.training import record
@@ -502,13 +501,11 @@ def test_labels_that_are_no_classes_are_refused_before_training(noise, vae, tmp_
 
 
 def test_steps_are_recorded_only_where_that_is_asked_for(noise, vae):
-    settings = {"learning_rate": 1e-3, "betas": (0.9, 0.99), "ema_decay": None, "batch_size": 16,
-                "seed": 0, "epochs": 1, "monitor": None}  # fmt: skip
     for cuda_graphs in (False, True):
         made = loop_module.Loop(vae(noise.shape), noise, torch.device("cpu"), torch.float32,
-                    settings | {"cuda_graphs": cuda_graphs})  # fmt: skip
+                    TrainingSettings(batch_size=16, cuda_graphs=cuda_graphs))  # fmt: skip
         assert made._train == made._train_step  # never on the processor
-    assert inspect.signature(fit).parameters["cuda_graphs"].default is False
+    assert TrainingSettings().cuda_graphs is False
 
 
 def test_what_is_logged_is_of_the_averaged_weights(noise, vae, tmp_path):

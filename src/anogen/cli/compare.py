@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
     """Compare; prints a table, or with --json one object, and writes a folder with the page."""
     from anogen.experiments.compare import compare
 
-    parser = new_parser("compare", DESCRIPTION)
+    parser = new_parser("compare", DESCRIPTION, "RUN...")
     parser.add_argument("runs", nargs="+", help="folders of runs of the same data")
     parser.add_argument("--out", default="comparison", help="folder of the page and its pictures")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

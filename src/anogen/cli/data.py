@@ -23,11 +23,14 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         raise UsageError(message)
 
+    def format_help(self) -> str:
+        """An example, what the command does, then the usage and every option."""
+        return f"Example: anogen data\n\n{DESCRIPTION}\n\n{super().format_help()}"
+
 
 def main(arguments: list[str]) -> int:
     """List or fetch; 3 where a listed file is damaged."""
-    parser = _Parser("anogen data", description=DESCRIPTION,
-                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = _Parser("anogen data")
     parser.add_argument("name", nargs="?", help="one data set, or a path; default: all")
     parser.add_argument("--fetch", action="store_true", help="download what is missing or damaged")
     parser.add_argument("--data_dir", "--data-dir", help="where data sets lie, one folder each; "

@@ -26,7 +26,7 @@ TABLE_2 = tuple(f"{name}_{label}" for label in (0, 1) for name in ("precision", 
 
 def main(arguments: list[str]) -> int:
     """Detect; prints tables, or with --json one object with `rows` and `table2`."""
-    parser = new_parser("detect", DESCRIPTION)
+    parser = new_parser("detect", DESCRIPTION, "RUN")
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--out", action="append", required=True, help="an out-of-distribution set; "
                         "may be given several times")  # fmt: skip

@@ -13,9 +13,15 @@ PACKAGES = ("anogen", "torch", "numpy", "scipy", "scikit-learn", "matplotlib", "
             "jsonargparse", "pillow", "pooch", "tensorboard", "torchvision")  # fmt: skip
 
 
+DESCRIPTION = """Report versions, device, precision, data and known hazards.
+
+  anogen doctor
+  anogen doctor --json"""
+
+
 def main(arguments: list[str]) -> int:
     """Report; 5 where something is wrong that keeps anogen from working."""
-    parser = new_parser("doctor", "Report versions, device, precision, data and known hazards.")
+    parser = new_parser("doctor", DESCRIPTION)
     parser.add_argument("--data_dir", help="where data sets lie")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse(arguments)

@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     from anogen.evaluation.evaluate import evaluate
     from anogen.models.sampling import SamplerName
 
-    parser = new_parser("evaluate", DESCRIPTION)
+    parser = new_parser("evaluate", DESCRIPTION, "RUN")
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
     parser.add_argument("--data", help="other images than the run's own: a name or a path")

@@ -14,7 +14,7 @@ A score that is not computed by PyTorch alone, such as the default one, fused, i
 
 def main(arguments: list[str]) -> int:
     """Export; prints the path of what was written."""
-    parser = new_parser("export", DESCRIPTION)
+    parser = new_parser("export", DESCRIPTION, "RUN")
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--format", choices=["onnx"], default="onnx", help="of the file")
     parser.add_argument("--out", help="a name ending in .onnx; default: in the run's folder")

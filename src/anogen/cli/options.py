@@ -94,9 +94,17 @@ class Parser(jsonargparse.ArgumentParser):
     def _print_message(self, message: str, file: Any = None) -> None:
         """Help, for which argparse's own does not care whether anybody gets it."""
         if file is None or file is sys.stdout:
-            show(message.rstrip("\n"))
+            show(message.replace(" \b[", "[").rstrip("\n"))  # its way to leave a space out
         else:
             super()._print_message(message, file)
+
+    def format_help(self, *given: Any, **named: Any) -> str:
+        """The description, which begins with an example, then the usage and every option."""
+        description, self.description = self.description, None
+        try:
+            return f"{description}\n\n{super().format_help(*given, **named)}"
+        finally:
+            self.description = description
 
     def _flags(self) -> set[str]:
         return {
@@ -117,12 +125,33 @@ class Parser(jsonargparse.ArgumentParser):
         return own + sorted(accepted)
 
 
-def new_parser(command: str, description: str) -> Parser:
-    """A parser for one command."""
+def new_parser(command: str, description: str, arguments: str = "") -> Parser:
+    """A parser for one command, whose help begins with the first example of its description.
+
+    Args:
+        command: its name.
+        description: a sentence, then examples, each in a line of its own, indented.
+        arguments: what stands before the options, as in `RUN FILE...`.
+    """
     return Parser(
-        prog=f"anogen {command}", description=description, formatter_class=_HelpFormatter,
-        allow_abbrev=False,
+        prog=f"anogen {command}", description=with_example_first(description),
+        usage=f"anogen {command} {arguments} [options]".replace("  ", " "),
+        formatter_class=_HelpFormatter, allow_abbrev=False,
     )  # fmt: skip
+
+
+def with_example_first(description: str) -> str:
+    r"""The description after its first example.
+
+    >>> print(with_example_first("Do it.\n\n  anogen it now     at once"))
+    Example: anogen it now
+    <BLANKLINE>
+    Do it.
+    <BLANKLINE>
+      anogen it now     at once
+    """
+    example = re.search(r"^  (anogen \S.*?)(?:   .*)?$", description, re.MULTILINE)
+    return f"Example: {example[1]}\n\n{description}" if example else description
 
 
 def search_working_folder() -> None:

@@ -14,7 +14,7 @@ its numbers again."""
 
 def main(arguments: list[str]) -> int:
     """Report; prints the path of the page, below the table of a run that it had to evaluate."""
-    parser = new_parser("report", DESCRIPTION)
+    parser = new_parser("report", DESCRIPTION, "RUN")
     parser.add_argument("run", help="the run's folder")
     parser.add_allow_code()
     options = parser.parse(arguments)

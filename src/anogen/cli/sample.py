@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     from anogen.models.sampling import SamplerName
     from anogen.report.pictures import PICTURES
 
-    parser = new_parser("sample", DESCRIPTION)
+    parser = new_parser("sample", DESCRIPTION, "RUN")
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--picture", default="samples", help=", ".join(PICTURES))
     parser.add_argument("--count", type=int, help="with --out FILE.npy: how many samples")

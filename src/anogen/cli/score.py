@@ -28,7 +28,7 @@ is none with that score and these weights, it is calibrated first, on validation
 
 def main(arguments: list[str]) -> int:
     """Score; prints rows, or with --out the path of what was written."""
-    parser = new_parser("score", DESCRIPTION)
+    parser = new_parser("score", DESCRIPTION, "RUN FILE...")
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("files", nargs="+", help="pictures, folders of them, .npy, .npz, IDX files")
     parser.add_argument("--out", help="a file ending in .csv, .jsonl or .parquet; default: CSV on "

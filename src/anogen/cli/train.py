@@ -18,15 +18,18 @@ from anogen.progress import show
 DESCRIPTION = """Train a model into a run folder.
 
 Settings come from a preset, then YAML files and options in their order, later ones winning:
-  anogen train --preset paper --data mnist --run runs/paper
-  anogen train --model VAEGAN --preset recommended --run runs/vaegan
-  anogen train --model VAE --model.latent 16 --data my/pictures --epochs 5 --run runs/mine
+  anogen train --data my/pictures --image_size 64 --run runs/mine
+  anogen train --model VAEGAN --preset recommended --data mnist --run runs/vaegan
+  anogen train --model VAE --model.latent 16 --model.width 16 --epochs 5 --run runs/small
   anogen train --run runs/mine --resume
 The options of a model: anogen train --model.help VAE"""
 
 
 def main(arguments: list[str]) -> int:
     """Train; prints where the run is."""
+    if "--help" in arguments or "-h" in arguments:
+        _parser(whole=False).parse(["--help"])
+
     from anogen.device import memory_advice
     from anogen.models import find_model
 
@@ -43,6 +46,7 @@ def main(arguments: list[str]) -> int:
     from anogen.data.catalog import load_data
     from anogen.run import DATA_OPTIONS
     from anogen.training.fit import fit
+    from anogen.training.settings import TrainingSettings
 
     options.pop("config", None)
     options.pop("allow_code")
@@ -59,27 +63,39 @@ def main(arguments: list[str]) -> int:
     kind = find_model(chosen["class_path"], allow_code)
     with memory_advice("choose a smaller model"):
         model = kind(data.shape, **chosen.get("init_args", {}))
-    run = fit(model, data, **options)
+    folder, resume = options.pop("run"), options.pop("resume")
+    run = fit(model, data, folder, TrainingSettings(**options), resume=resume)
     show(run.shown)
     return 0
 
 
-def _parser() -> Parser:
+def _parser(whole: bool = True) -> Parser:
+    """The options; without `whole` models are only named, which needs no PyTorch."""
     from anogen.data.catalog import load_data
-    from anogen.models.base import GenerativeModel
-    from anogen.training.fit import fit
+    from anogen.training.settings import TrainingSettings
 
     parser = new_parser("train", DESCRIPTION)
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     names = "; ".join(f"{model}: {', '.join(own)}" for model, own in presets().items())
     parser.add_argument("--preset", help=f"settings that come with anogen, for the model that "
                         f"--model or --config names, by default VAE. {names}")  # fmt: skip
-    parser.add_subclass_arguments(
-        GenerativeModel, "model", skip={"shape"}, default={"class_path": "VAE"},
-        instantiate=False, help="the model: a name or an import path",
-    )  # fmt: skip
+    if whole:
+        from anogen.models.base import GenerativeModel
+
+        parser.add_subclass_arguments(
+            GenerativeModel, "model", skip={"shape"}, default={"class_path": "VAE"},
+            instantiate=False, help="the model: a name or an import path",
+        )  # fmt: skip
+    else:
+        parser.add_argument("--model", help=f"the model: {', '.join(presets())}, or an import path "
+                            "(default: VAE); --model.help NAME lists its options, such as "
+                            "--model.latent 16")  # fmt: skip
+    parser.add_argument("--run", required=True, help="a new folder, or with --resume the one to go "
+                        "on with")  # fmt: skip
+    parser.add_argument("--resume", type=bool, default=False,
+                        help="go on with the run where its last checkpoint stands")  # fmt: skip
     parser.add_function_arguments(load_data)
-    parser.add_function_arguments(fit, skip={"model", "data"})
+    parser.add_class_arguments(TrainingSettings)
     parser.add_allow_code()
     return parser
 

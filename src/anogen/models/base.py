@@ -54,6 +54,8 @@ class GenerativeModel(nn.Module, ABC):
         arguments: what the constructor was called with, defaults included.
         monitor: the validation metric by which the best checkpoint is chosen, lower is better;
             None where no single number says which epoch is best, as in a game.
+        recordable: whether `phase` says what `losses` computes, so that a GPU may replay recorded
+            steps; a class that defines `losses` must say so itself.
     """
 
     shape: Shape
@@ -61,6 +63,12 @@ class GenerativeModel(nn.Module, ABC):
     condition: Condition
     arguments: dict[str, Any]
     monitor: ClassVar[str | None]
+    recordable: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "losses" in vars(cls) and "recordable" not in vars(cls):
+            cls.recordable = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Note the arguments, so that every model knows how it was made.
@@ -116,9 +124,8 @@ class GenerativeModel(nn.Module, ABC):
     def phase(self, step: int) -> Hashable | None:  # noqa: ARG002 (for those who override it)
         """What of `step` decides what `losses` computes, so that a GPU may replay a recorded step.
 
-        With equal phases it must be the same function of images, labels, weights and noise, without
-        looking at values on the way. A model that overrides `losses` without this one is never
-        replayed.
+        With equal phases it must be the same function of images, conditions, weights and noise,
+        without looking at values on the way. It is asked where `recordable` is true.
 
         Returns:
             None where a step is like no other.

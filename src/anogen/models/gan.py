@@ -59,6 +59,7 @@ class GAN(GenerativeModel):
     """
 
     monitor = None
+    recordable = True
 
     def __init__(
         self,

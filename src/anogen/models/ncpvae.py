@@ -1,7 +1,6 @@
 """A VAE with a noise-contrastive prior: images made noisy are pulled to a wide prior."""
 
 import math
-from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -47,6 +46,8 @@ class NCPVAE(VAE):
         True
     """
 
+    recordable = True
+
     def __init__(
         self,
         shape: Shape,
@@ -74,10 +75,6 @@ class NCPVAE(VAE):
         contrast = self._from_wide(mu[len(x) :], logvar[len(x) :])
         total = found.players["vae"] + self.contrast * contrast.mean()
         return Losses({"vae": total}, {**found.terms, "contrast_nats": contrast})
-
-    def phase(self, step: int) -> Hashable | None:
-        """As of a VAE."""
-        return super().phase(step)
 
     def contrast_log_ratio(self, mu: Tensor, logvar: Tensor) -> Tensor:
         """E_q[log N(z; 0, width²) − log N(z; 0, 1)] in nats, `[b]`; more is further out."""

@@ -73,6 +73,7 @@ class StyleGAN(GenerativeModel):
     """
 
     monitor = None
+    recordable = True
     mean_style: Tensor
     mean_path: Tensor
 

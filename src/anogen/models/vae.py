@@ -68,6 +68,7 @@ class VAE(GenerativeModel):
     """
 
     monitor = "loss_vae"
+    recordable = True
 
     def __init__(
         self,

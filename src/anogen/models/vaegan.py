@@ -75,6 +75,7 @@ class VAEGAN(GenerativeModel):
     """
 
     monitor = "sampled_squared_error"
+    recordable = True
 
     EQUILIBRIUM = 0.68
     """Larsen's target for the discriminator's cross-entropy; log 2 ≈ 0.69 is a fair guess."""

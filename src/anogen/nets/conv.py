@@ -9,17 +9,24 @@ from torch.nn import functional as F
 
 from anogen.nets.fold import fold_normalisation, in_precision, rectify_at_once
 from anogen.nets.fused import Layers
-from anogen.nets.options import NetOptions, check_count, complete, filters, sizes
+from anogen.nets.options import (
+    NetOptions,
+    check_count,
+    complete,
+    filters,
+    has_full_size,
+    sizes,
+)
 from anogen.nets.parts import ACTIVATIONS, Shape, normalise_spectrally
 
 
 class ConvEncoder(nn.Module):
     """Images in, a vector out.
 
-    3×3 convolutions with padding: one at full size, then one with stride 2 for every halving, then
-    one with stride 1, each followed by batch normalisation and the activation; flattened into one
-    dense layer. For images of 28×28 the defaults give the paper's net: 32, 64, 64, 64 filters with
-    strides 1, 2, 2, 1 (28 → 14 → 7).
+    3×3 convolutions with padding: one at full size (of larger images there is none), then one with
+    stride 2 for every halving, then one with stride 1, each followed by batch normalisation and
+    the activation; flattened into one dense layer. For images of 28×28 the defaults give the
+    paper's net: 32, 64, 64, 64 filters with strides 1, 2, 2, 1 (28 → 14 → 7).
 
     Args:
         shape: channels, height and width of the images; height and width at least 16.
@@ -52,6 +59,8 @@ class ConvEncoder(nn.Module):
         widths = filters(shape, chosen)
         channels = [shape[0], *widths, widths[-1]]
         strides = [1, *[2] * (len(widths) - 1), 1]
+        if not has_full_size(shape, chosen):
+            del channels[1], strides[0]
         self.layers = nn.ModuleList(
             Layers(
                 nn.Conv2d(before, after, 3, stride, padding=1, bias=not chosen["batch_norm"]),
@@ -133,17 +142,23 @@ class ConvDecoder(nn.Module):
         )
         layers: list[nn.Module] = [nn.Conv2d(widths[0], widths[0], 3, padding=1, bias=bias)]
         layers += _after(widths[0], chosen)
+        ends_at_full_size = has_full_size(shape, chosen)
+        if not ends_at_full_size:  # the last doubling makes the image
+            widths[-1] = shape[0]
         for (before, after), size in zip(pairwise(widths), path[1:], strict=True):
             odd = (size[0] % 2, size[1] % 2)
+            last = size == path[-1] and not ends_at_full_size
+            bias = last or not chosen["batch_norm"]
             if resizes:
                 layers.append(ResizeConv(before, after, bias=bias))
             else:
                 extra = (1 - odd[0], 1 - odd[1])
                 layers.append(nn.ConvTranspose2d(before, after, 3, 2, 1, extra, bias=bias))
-            layers += _after(after, chosen)
+            layers += [] if last else _after(after, chosen)
             if resizes and any(odd):
                 layers.append(nn.ZeroPad2d((0, -odd[1], 0, -odd[0])))  # one column or row less
-        layers.append(nn.Conv2d(widths[-1], shape[0], 3, padding=1))
+        if ends_at_full_size:
+            layers.append(nn.Conv2d(widths[-1], shape[0], 3, padding=1))
         self.layers = Layers(*layers)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ COARSE = 7
 """Sizes up to this are not halved further, unless `depth` says so."""
 WIDTH, WIDE_UP_TO, LEAST_WIDTH = 32, 32, 8
 """Filters at full size, up to which size, and how few they may become for larger images."""
+FULL_SIZE_UP_TO = 64
+"""Larger images have no layer at full size, which would cost more than all others."""
 MOST_GROWN = 256
 """Filters to which growth leads at most."""
 
@@ -34,6 +36,8 @@ class NetOptions(TypedDict, total=False):
             `depth`; of `mlp` the units of every hidden layer.
         depth: how often the size is halved (rounded up); by default until it is at most 7. Of `mlp`
             hidden layers, 2 by default.
+        full_size: whether there is a layer at full size; without, the first convolution halves the
+            size and a decoder's last one doubles it. By default for images up to 64×64.
         dropout: probability of dropping a channel after each layer in training; 0 by default.
         batch_norm: whether layers are normalised; they are by default.
         activation: `leaky_relu` (slope 0.01, the default), `relu`, `silu` or `elu`.
@@ -47,6 +51,7 @@ class NetOptions(TypedDict, total=False):
     growth: float
     widths: list[int] | None
     depth: int | None
+    full_size: bool | None
     dropout: float
     batch_norm: bool
     activation: Activation
@@ -54,8 +59,8 @@ class NetOptions(TypedDict, total=False):
 
 
 DEFAULTS: NetOptions = {
-    "net": "auto", "width": None, "growth": 2.0, "widths": None, "depth": None, "dropout": 0.0,
-    "batch_norm": True, "activation": "leaky_relu", "upsampling": "auto",
+    "net": "auto", "width": None, "growth": 2.0, "widths": None, "depth": None, "full_size": None,
+    "dropout": 0.0, "batch_norm": True, "activation": "leaky_relu", "upsampling": "auto",
 }  # fmt: skip
 
 
@@ -126,6 +131,12 @@ def filters(shape: Shape, options: NetOptions) -> list[int]:
     most = max(MOST_GROWN, width)
     return [min(most, round(width * options["growth"] ** min(level, max(1, depth - 1))))
             for level in range(depth + 1)]  # fmt: skip
+
+
+def has_full_size(shape: Shape, options: NetOptions) -> bool:
+    """Whether a convolutional net has a layer at full size."""
+    given = options["full_size"]
+    return min(shape[1:]) <= FULL_SIZE_UP_TO if given is None else given
 
 
 def _width(size: int) -> int:

@@ -17,7 +17,7 @@ from anogen.training.step import NORM_EVERY, Update
 Step = Callable[[Tensor, Tensor | None, int], Update]
 """Images, conditions and the number of steps done → what the step did."""
 Recorder = Callable[[Callable[[], Update]], Callable[[], Update]]
-"""Takes work down without doing it → does it, whenever it is called, on the same memory."""
+"""Records work without doing it → does it, whenever it is called, on the same memory."""
 WARM_UP = 3
 """Steps of each kind that are done as they are, so that libraries and optimisers are set up."""
 
@@ -48,14 +48,14 @@ class CapturedSteps:
         self, step: Step, model: GenerativeModel, record: "Recorder | None" = None
     ) -> None:
         self._step, self._record = step, record or record_graph
-        self._phase = model.phase if describes_its_losses(type(model)) else _no_phase
+        self._model = model
         self._recordings: dict[Hashable, _Recording] = {}
         self._done = Counter[Hashable]()
         self._refused = False
 
     def __call__(self, x: Tensor, condition: Tensor | None, step: int) -> Update:
         """Do a step; the tensors that it gives are overwritten by the next one."""
-        phase = self._phase(step)
+        phase = self._model.phase(step) if self._model.recordable else None
         kind = (phase, step % NORM_EVERY == 0, x.shape)
         if phase is None or self._refused:
             return self._step(x, condition, step)
@@ -80,7 +80,7 @@ class CapturedSteps:
                 own, own_condition, self._record(lambda: self._step(own, own_condition, step))
             )
         except RuntimeError as error:
-            say(f"training without CUDA graphs, which cannot take this step down: {error}")
+            say(f"training without CUDA graphs, which cannot record this step: {error}")
             self._refused = True
             return None
 
@@ -100,18 +100,6 @@ def record_graph(work: Callable[[], Update]) -> Callable[[], Update]:
         return update
 
     return replay
-
-
-def describes_its_losses(kind: type[GenerativeModel]) -> bool:
-    """Whether a model's `phase` was written for its own `losses`, not for those of a parent."""
-    order = [set(vars(parent)) for parent in kind.__mro__]
-    first = {name: next(i for i, names in enumerate(order) if name in names)
-             for name in ("phase", "losses")}  # fmt: skip
-    return first["phase"] <= first["losses"]
-
-
-def _no_phase(step: int) -> None:
-    return None
 
 
 def _aside(work: Callable[[], Update], device: torch.device) -> Update:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from anogen.models.base import GenerativeModel, Losses
 from anogen.progress import Progress, say
 from anogen.run import Run
 from anogen.training.capture import CapturedSteps
+from anogen.training.hooks import Hook, Training
 from anogen.training.log import MetricsLog, Row
 from anogen.training.schedule import learning_rate_factor
+from anogen.training.settings import TrainingSettings
 from anogen.training.signals import StopRequest
 from anogen.training.state import TrainingState, averaged_copy
 from anogen.training.step import Update, make_players, train_step
@@ -25,7 +27,7 @@ from anogen.training.watch import collapse_warnings, fixed_samples, grid, save_g
 
 
 class Loop:
-    """A model in training: its state, its data and its settings (the arguments of `fit`)."""
+    """A model in training: its state, its data, its settings and hooks."""
 
     def __init__(
         self,
@@ -33,20 +35,22 @@ class Loop:
         data: Splits,
         device: torch.device,
         dtype: torch.dtype,
-        settings: dict[str, Any],
+        settings: TrainingSettings,
+        hooks: Sequence[Hook] = (),
     ) -> None:
         self.data, self.device, self.dtype, self.settings = data, device, dtype, settings
-        self.decay: float | None = settings["ema_decay"]
+        self.hooks = hooks
+        self.decay = settings.ema_decay
         self.state = TrainingState(
             model,
-            make_players(model, settings["learning_rate"], settings["betas"]),
+            make_players(model, settings.learning_rate, settings.betas),
             averaged_copy(model) if self.decay is not None else None,
         )
-        self.batches = Shuffled(data.train, settings["batch_size"], settings["seed"], device)
-        self.total_steps = settings["epochs"] * len(self.batches)
-        self.monitor: str | None = settings["monitor"] or model.monitor
+        self.batches = Shuffled(data.train, settings.batch_size, settings.seed, device)
+        self.total_steps = settings.epochs * len(self.batches)
+        self.monitor: str | None = settings.monitor or model.monitor
         self._warned: set[str] = set()
-        recorded = settings["cuda_graphs"] and device.type == "cuda"
+        recorded = settings.cuda_graphs and device.type == "cuda"
         self._train = CapturedSteps(self._train_step, model) if recorded else self._train_step
         stride = max(1, len(data.train) // len(data.validation))
         self.train_part = data.train[::stride][: len(data.validation)]
@@ -54,7 +58,7 @@ class Loop:
     def rehearse(self) -> None:
         """One batch in evaluation mode: what cannot work fails here, before a folder is made."""
         found = _mean_losses(self.state.model, self.data.validation[:2], self.device, self.dtype)
-        if self.monitor is None and self.settings["patience"] is not None:
+        if self.monitor is None and self.settings.patience is not None:
             raise UsageError("patience needs a monitor, and this model has none of its own")
         if self.monitor is not None and self.monitor not in found:
             raise UsageError(f"monitor {self.monitor!r}: this model has {', '.join(found)}")
@@ -74,7 +78,7 @@ class Loop:
     def go(self, run: Run, request: StopRequest) -> None:
         """Train until the epochs are done, patience ends, or a signal comes."""
         counters = self.state.counters
-        warmup, epochs = self.settings["warmup_steps"], self.settings["epochs"]
+        warmup, epochs = self.settings.warmup_steps, self.settings.epochs
         if warmup >= self.total_steps:
             say(
                 f"warning: warmup_steps {warmup} is not over when training ends, at step "
@@ -82,18 +86,28 @@ class Loop:
             )
         if counters.epoch >= epochs:
             say(f"{run.path} is finished: {counters.epoch} of {epochs} epochs; --epochs N goes on")
-        log = MetricsLog(run, counters.epoch, counters.step, self.settings["tensorboard"])
+        log = MetricsLog(run, counters.epoch, counters.step, self.settings.tensorboard)
+        seen = Training(self.state.model, run, self.settings, counters.step, counters.epoch)
         try:
-            while counters.epoch < self.settings["epochs"] and not self._out_of_patience():
-                self._epoch(run, request)
-                self._finish_epoch(run, log)
+            for hook in self.hooks:
+                hook.on_start(seen)
+            while counters.epoch < epochs and not self._out_of_patience() and not seen.stop:
+                self._epoch(run, request, seen)
+                metrics = self._finish_epoch(run, log)
+                seen.epoch = counters.epoch
+                for hook in self.hooks:
+                    hook.on_epoch_end(seen, metrics)
                 self._leave_if_asked(run, request)
+            if seen.stop:
+                say(f"stopped: {seen.stop}")
+            for hook in self.hooks:
+                hook.on_end(seen)
         finally:
             log.close()
 
-    def _epoch(self, run: Run, request: StopRequest) -> None:
+    def _epoch(self, run: Run, request: StopRequest, seen: Training) -> None:
         counters, size = self.state.counters, self.batches.size
-        title = f"epoch {counters.epoch + 1}/{self.settings['epochs']}"
+        title = f"epoch {counters.epoch + 1}/{self.settings.epochs}"
         total, done = len(self.batches) * size, counters.batch * size
         last_save = last_time = time.monotonic()
         self.state.model.train()
@@ -104,12 +118,17 @@ class Loop:
                 sums.add(update)
                 if self.device.type == "cpu" or counters.step % 50 == 0:
                     self._refuse_divergence(run, update.losses)
+                seen.step = counters.step
+                if self.hooks:
+                    losses = {name: loss.item() for name, loss in update.losses.players.items()}
+                    for hook in self.hooks:
+                        hook.on_step_end(seen, losses)
                 bar.advance(len(batch.x), sums.note())
                 now = time.monotonic()
                 counters.elapsed_s += now - last_time
                 last_time = now
                 stop = request.signal_number is not None
-                if stop or now - last_save > self.settings["checkpoint_every_s"]:
+                if stop or now - last_save > self.settings.checkpoint_every_s:
                     last_save = now
                     counters.sums = sums.values()
                     self.save(run)
@@ -129,11 +148,11 @@ class Loop:
     def _step(self, batch: Batch) -> Update:
         counters, settings = self.state.counters, self.settings
         factor = learning_rate_factor(
-            counters.step, self.total_steps, settings["schedule"], settings["warmup_steps"]
+            counters.step, self.total_steps, settings.schedule, settings.warmup_steps
         )
         for player in self.state.players:
             player.scale_rate(factor)
-        _seed_noise(self.device, settings["seed"], counters.step)
+        _seed_noise(self.device, settings.seed, counters.step)
         update = self._train(batch.x, batch.condition, counters.step)
         counters.step += 1
         counters.batch += 1
@@ -144,10 +163,11 @@ class Loop:
     def _train_step(self, x: Tensor, condition: Tensor | None, step: int) -> Update:
         return train_step(
             self.state.model, self.state.players, x, step, self.dtype,
-            self.settings["clip_gradient"], condition,
+            self.settings.clip_gradient, condition,
         )  # fmt: skip
 
-    def _finish_epoch(self, run: Run, log: MetricsLog) -> None:
+    def _finish_epoch(self, run: Run, log: MetricsLog) -> Row:
+        """Measure, write the row, the samples and the checkpoints; gives the row."""
         counters = self.state.counters
         running = {f"running_{k}": total / n for k, (total, n) in counters.sums.items()}
         parts = {"train": self.train_part, "validation": self.data.validation}
@@ -158,7 +178,7 @@ class Loop:
                 self.state.evaluated, images, self.device, self.dtype
             ).items()
         }
-        samples = fixed_samples(self.state.evaluated, self.settings["seed"])
+        samples = fixed_samples(self.state.evaluated, self.settings.seed)
         self.state.model.train()
         counters.epoch, counters.batch, counters.sums = counters.epoch + 1, 0, {}
         row = {
@@ -180,6 +200,7 @@ class Loop:
         if self.monitor is not None:
             self._keep_if_best(run, measured[f"validation_{self.monitor}"])
         self.save(run)
+        return row
 
     def _keep_if_best(self, run: Run, value: float) -> None:
         counters = self.state.counters
@@ -190,9 +211,9 @@ class Loop:
     def _announce(self, row: Row) -> None:
         shown = {k: v for k, v in row.items() if k.startswith("validation_")}
         terms = "  ".join(f"{k.removeprefix('validation_')} {v:.3f}" for k, v in shown.items())
-        left = (self.settings["epochs"] - row["epoch"]) * row["elapsed_s"] / row["epoch"]
+        left = (self.settings.epochs - row["epoch"]) * row["elapsed_s"] / row["epoch"]
         say(
-            f"epoch {row['epoch']}/{self.settings['epochs']}  validation: {terms}  "
+            f"epoch {row['epoch']}/{self.settings.epochs}  validation: {terms}  "
             f"({row['images_per_s']:,.0f} images/s, {left:.0f} s left)"
         )
 
@@ -208,7 +229,7 @@ class Loop:
         self._warned = set(seen)
 
     def _out_of_patience(self) -> bool:
-        patience, counters = self.settings["patience"], self.state.counters
+        patience, counters = self.settings.patience, self.state.counters
         stop = patience is not None and counters.epoch - counters.best_epoch >= patience
         if stop and counters.epoch:
             say(f"stopped: no better {self.monitor} since epoch {counters.best_epoch}")
@@ -229,7 +250,7 @@ class Loop:
         return DivergenceError(
             f"{what} is no longer finite at step {self.state.counters.step}",
             f"{run.checkpoint('last')} keeps the last finite state",
-            f"Try a smaller learning_rate (now {self.settings['learning_rate']}), clip_gradient 1, "
+            f"Try a smaller learning_rate (now {self.settings.learning_rate}), clip_gradient 1, "
             "or precision float32",
         )
 

@@ -17,13 +17,8 @@ from anogen.models.base import GenerativeModel
 from anogen.nets.fused import kernels
 from anogen.progress import say
 from anogen.run import Run
+from anogen.training.settings import MAY_CHANGE
 from anogen.training.state import describe
-
-MAY_CHANGE = {
-    "epochs", "device", "patience", "checkpoint_every_s", "tensorboard", "cuda_graphs", "data",
-    "data_dir",
-}  # fmt: skip
-"""Settings that a resumed run may have other values of: of data, the hashes must be the same."""
 
 
 def recipe(model: GenerativeModel) -> dict[str, Any]:
@@ -46,11 +41,12 @@ def refuse_changes(run: Run, config: dict[str, Any]) -> None:
             f"{run.path} has {done} epochs already, found epochs {config['epochs']}; give more, or "
             "another run"
         )
-    for key in sorted(set(config) - MAY_CHANGE):
+    may_change = MAY_CHANGE | {"data", "data_dir"}  # of data, the hashes must be the same
+    for key in sorted(set(config) - may_change):
         if before.get(key) != config[key]:
             raise UsageError(
                 f"{run.path} was begun with {key} {before.get(key)}, now {config[key]}; a resumed "
-                f"run may change only {', '.join(sorted(MAY_CHANGE))}"
+                f"run may change only {', '.join(sorted(may_change))}"
             )
 
 

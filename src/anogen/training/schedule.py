@@ -1,9 +1,8 @@
 """The learning rate as a pure function of the step."""
 
 import math
-from typing import Literal
 
-Schedule = Literal["constant", "cosine"]
+from anogen.training.settings import Schedule
 
 
 def learning_rate_factor(

@@ -4,10 +4,10 @@ import copy
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from anogen.configuration import plain
 from anogen.device import is_starved
 from anogen.errors import MachineError, first_line
 from anogen.models import model_name
@@ -137,17 +137,6 @@ def describe(model: GenerativeModel) -> dict[str, Any]:
     """How to build the model again, as JSON knows it (tuples are lists)."""
     arguments = {name: plain(value) for name, value in model.arguments.items()}
     return {"class_path": model_name(model), "init_args": arguments}
-
-
-def plain(value: Any) -> Any:
-    """The value as JSON and YAML know it: no tuples, no NumPy scalars."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, dict):
-        return {name: plain(entry) for name, entry in value.items()}
-    return value
 
 
 def averaged_copy(model: GenerativeModel) -> GenerativeModel:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel, Losses
+from anogen.training.settings import LearningRate
 
 NORM_EVERY = 11
 """Steps between measurements of gradient norms, so that they cost next to nothing; a prime, so that
@@ -45,10 +46,6 @@ class Update:
 
     losses: Losses
     gradient_norms: Mapping[str, Tensor]
-
-
-LearningRate = float | dict[str, float]
-"""One for all players, or one for each by name."""
 
 
 def make_players(

@@ -1,0 +1,48 @@
+"""What `anogen` offers, each name imported when it is first used."""
+
+from .data.catalog import DATASETS as DATASETS
+from .data.catalog import load_data as load_data
+from .data.corruptions import CORRUPTIONS as CORRUPTIONS
+from .data.corruptions import corrupt as corrupt
+from .data.images import (
+    Images as Images,
+)
+from .data.images import (
+    Splits as Splits,
+)
+from .data.images import (
+    images_from_array as images_from_array,
+)
+from .data.images import (
+    split as split,
+)
+from .detection.detector import Detector as Detector
+from .detection.estimators import OutlierDetector as OutlierDetector
+from .detection.estimators import PyODDetector as PyODDetector
+from .detection.explain import Explanation as Explanation
+from .detection.explain import explain as explain
+from .detection.scores import SCORES as SCORES
+from .errors import AnogenError as AnogenError
+from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.generation import (
+    evaluate_generation as evaluate_generation,
+)
+from .evaluation.generation import (
+    measure_samples as measure_samples,
+)
+from .models import MODELS as MODELS
+from .models.base import GenerativeModel as GenerativeModel
+from .models.base import Losses as Losses
+from .models.gan import GAN as GAN
+from .models.ncpvae import NCPVAE as NCPVAE
+from .models.sampling import MixtureSampler as MixtureSampler
+from .models.stylegan import StyleGAN as StyleGAN
+from .models.vae import VAE as VAE
+from .models.vaegan import VAEGAN as VAEGAN
+from .run import Run as Run
+from .training.fit import fit as fit
+from .training.hooks import Hook as Hook
+from .training.hooks import Training as Training
+from .training.settings import TrainingSettings as TrainingSettings
+
+__version__: str

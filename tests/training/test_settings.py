@@ -1,0 +1,44 @@
+"""Settings as a value: what they accept, and that nothing else states them."""
+
+import pytest
+import yaml
+
+from anogen import TrainingSettings, fit
+from anogen.errors import UsageError
+
+
+def test_settings_survive_yaml():
+    settings = TrainingSettings(learning_rate={"a": 1e-3, "b": 2e-3}, betas=(0.5, 0.9))
+    again = yaml.safe_load(yaml.safe_dump(settings.as_dict()))
+    assert TrainingSettings(**again) == settings
+
+
+def test_single_settings_win_over_the_others():
+    base = TrainingSettings(epochs=3, seed=5)
+    assert TrainingSettings.of(base, {"epochs": 4}) == TrainingSettings(epochs=4, seed=5)
+    assert TrainingSettings.of(None, {}) == TrainingSettings()
+
+
+def test_a_setting_that_is_not_there_is_refused(noise, vae, tmp_path):
+    with pytest.raises(TypeError, match="no setting 'epoch'; did you mean 'epochs'"):
+        fit(vae(noise.shape), noise, tmp_path / "run", epoch=3)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "half"}, "precision"),
+        ({"schedule": "cosin"}, "did you mean 'cosine'"),
+        ({"betas": 0.9}, "two numbers"),
+        ({"betas": (0.9, 1.0)}, "two numbers"),
+        ({"learning_rate": {"vae": 0}}, "learning_rate must be positive"),
+        ({"patience": 0}, "patience must be positive"),
+        ({"epochs": "3"}, "epochs"),
+        ({"ema_decay": 1.0}, "between 0 and 1"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        TrainingSettings(**changes)
