@@ -17,7 +17,8 @@ from anogen.detection.density import Density
 from anogen.detection.detector import unfitted_images
 from anogen.detection.judge import judge
 from anogen.detection.metrics import intervals, precision_recall, separation
-from anogen.detection.scores import FUSED, available, fit_scores, score_images
+from anogen.detection.scores import FUSED, available, fit_scores, score_images, smallest_view
+from anogen.detection.view import Prepared
 from anogen.errors import DataError, UsageError
 
 CPU = torch.device("cpu")
@@ -37,6 +38,30 @@ def awkward(shape) -> Images:
     pixels[3] = np.random.default_rng(0).integers(0, 256, shape)
     pixels[4, :, ::2, ::2] = 255
     return Images(pixels, "awkward")
+
+
+@pytest.mark.parametrize("score", [FUSED, "squared_error", "negative_elbo", "pixel_entropy"])
+def test_few_images_have_the_scores_that_they_have_among_many(trained, digits, score):
+    """Small views are taken only where this processor gives the same bits in them."""
+    detector = Detector.fit(trained.load_model(), digits, score)
+    whole = Detector.fit(trained.load_model(), digits, score).score(
+        Images(np.concatenate([digits.test.pixels, digits.train.pixels]), "many")
+    )
+    for count in (1, 2, 5, 17, 60):
+        assert np.array_equal(detector.score(digits.test[:count]), whole[:count])
+    assert detector.prepared.sizes[(score,)][-1] == 250
+
+
+def test_a_view_that_rounds_otherwise_is_not_taken(trained, digits):
+    prepared = Prepared.of(trained.load_model(), CPU)
+
+    def columns(view):
+        rounding = 1e-9 * (len(view.x) == 4)
+        return view.x.flatten(1).sum(1, keepdim=True).double().numpy() + rounding
+
+    x = torch.rand(1, *digits.shape)
+    assert smallest_view(prepared, x, ("some",), columns) == 16
+    assert prepared.sizes == {("some",): [16, 64, 250]}
 
 
 COSTLY = ("regret", "inversion", "importance_weighted")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,16 @@ from torch import Tensor
 from anogen.checkpoint import hash_of_tensors, load_checkpoint, save_checkpoint
 from anogen.data.images import Images, Splits, expect
 from anogen.detection.calibration import Calibration, discoveries, refuse_nan
-from anogen.detection.scores import FUSED, SCORES, available, fit_scores, score_images
+from anogen.detection.scores import (
+    FUSED,
+    SCORES,
+    available,
+    fit_scores,
+    score_images,
+    score_prepared,
+)
 from anogen.detection.scores.fused import statistics
-from anogen.detection.view import State
+from anogen.detection.view import Prepared, State
 from anogen.device import choose_device, is_starved
 from anogen.errors import AnogenError, MachineError, UsageError, first_line, unknown_name
 from anogen.models import rebuild
@@ -135,14 +143,16 @@ class Detector:
             for index, score in enumerate(scores)
         ]  # fmt: skip
 
+    @cached_property
+    def prepared(self) -> Prepared:
+        """The models as scores use them, made when they are first needed."""
+        return Prepared.of(self.model, self.device, self.companions)
+
     def score(self, images: Images) -> NDArray[np.float64]:
         """float64 `[n]`, higher meaning further out; the same image always has the same score."""
         expect(images, Images, "Detector.score")
-        states = {self.name: self.state}
         try:
-            return score_images(
-                self.model, images, [self.name], self.device, states, self.companions
-            )[:, 0]  # fmt: skip
+            return score_prepared(self.prepared, images, [self.name], {self.name: self.state})[:, 0]
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             if self.source is None or isinstance(error, AnogenError):
                 raise

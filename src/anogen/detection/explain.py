@@ -80,7 +80,7 @@ def explain(
     near: list[torch.Tensor] = []
     reconstructs = isinstance(detector.model, Reconstructs)
     make_map = MAPS.get(detector.name, MAPS["squared_error"])
-    seen = views(detector.model, images, detector.device, detector.companions)
+    seen = views(detector.prepared, images)
     with exactly():
         for view, count in seen:
             if known is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cached_property
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
@@ -177,12 +177,53 @@ def is_table(shape: Sequence[int]) -> bool:
     return shape[-2] == 1
 
 
-def views(
-    model: GenerativeModel,
-    images: Images,
-    device: torch.device,
-    companions: Sequence[GenerativeModel] = (),
-) -> Iterator[tuple[View, int]]:
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Models as scores use them, made once: copies on a device, their normalisation folded away.
+
+    What is changed in a model afterwards is not seen here.
+
+    Attributes:
+        model: in evaluation mode.
+        companions: other models that some scores compare with.
+        device: where they are.
+        sizes: names of scores → how many images a view of them may have; see `smallest_view`.
+    """
+
+    model: GenerativeModel
+    companions: tuple[GenerativeModel, ...]
+    device: torch.device
+    sizes: dict[tuple[str, ...], list[int]] = field(
+        default_factory=dict[tuple[str, ...], list[int]]
+    )
+
+    @classmethod
+    def of(
+        cls,
+        model: GenerativeModel,
+        device: torch.device,
+        companions: Sequence[GenerativeModel] = (),
+    ) -> "Prepared":
+        """From trained models, which stay as they are."""
+        made, *others = (
+            folded(each).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            for each in (model, *companions)
+        )
+        return cls(made, tuple(others), device)
+
+    @cached_property
+    def light(self) -> GenerativeModel:
+        """The model as `in_bfloat16` makes it."""
+        return in_bfloat16(self.model)
+
+    def view(self, x: Tensor, size: int) -> View:
+        """A view of images `[b, c, h, w]`, filled up with black ones to `size`."""
+        whole = F.pad(x, (0, 0, 0, 0, 0, 0, 0, size - len(x)))
+        whole = whole.contiguous(memory_format=torch.channels_last)
+        return View(self.model, whole, self.companions, lambda: self.light)
+
+
+def views(prepared: Prepared, images: Images) -> Iterator[tuple[View, int]]:
     """Views of all images, first to last, each with the number of images in it.
 
     Every view has the same size, the last one filled up with black images, so that what is made of
@@ -191,17 +232,18 @@ def views(
     Raises:
         UsageError: images of another shape than the model's.
     """
-    if images.shape != model.shape:
-        raise UsageError(f"{images.name}: images of {images.shape}, the model has {model.shape}")
-    made, *others = (
-        folded(each).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        for each in (model, *companions)
-    )
-    light = cache(partial(in_bfloat16, made))
+    refuse_shape(prepared, images)
     size = evaluation_batch(images.shape)
-    for x, _ in in_order(images, device):
-        whole = F.pad(x, (0, 0, 0, 0, 0, 0, 0, size - len(x)))
-        yield View(made, whole.contiguous(memory_format=torch.channels_last), others, light), len(x)
+    for x, _ in in_order(images, prepared.device):
+        yield prepared.view(x, size), len(x)
+
+
+def refuse_shape(prepared: Prepared, images: Images) -> None:
+    """Raise a `UsageError` for images of another shape than the model's."""
+    if images.shape != prepared.model.shape:
+        raise UsageError(
+            f"{images.name}: images of {images.shape}, the model has {prepared.model.shape}"
+        )
 
 
 def exactly() -> AbstractContextManager[None]:
@@ -220,7 +262,8 @@ def collect(
 ) -> Tensor:
     """What a function makes of all images, float64 `[n, ...]` on the processor."""
     with exactly(), memory_advice("use device cpu, or smaller images"):
-        found = [function(view)[:n].double().cpu() for view, n in views(model, images, device)]
+        seen = views(Prepared.of(model, device), images)
+        found = [function(view)[:n].double().cpu() for view, n in seen]
     return torch.cat(found)
 
 

@@ -1,11 +1,13 @@
 """Scores of single images by name: one number each, higher meaning further out of distribution."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from anogen.data.batches import evaluation_batch, in_order
 from anogen.data.images import Images
 from anogen.detection.scores.adversarial import ADVERSARIAL_SCORES
 from anogen.detection.scores.fused import FUSED, make_fused
@@ -13,10 +15,17 @@ from anogen.detection.scores.latent import LATENT
 from anogen.detection.scores.likelihood import LIKELIHOOD
 from anogen.detection.scores.pixels import PIXELS
 from anogen.detection.scores.reconstruction import RECONSTRUCTION
-from anogen.detection.view import Score, State, exactly, views
+from anogen.detection.view import Prepared, Score, State, View, exactly, refuse_shape
 from anogen.device import memory_advice
 from anogen.models.base import GenerativeModel
 from anogen.progress import Progress
+
+SIZES = (4, 16, 64)
+"""Of views, smaller than a whole one, that are tried for few images."""
+FEW = 64
+"""So many images may be looked at in a small view."""
+CHEAP = 10
+"""Passes of a score with which trying small views is worth it."""
 
 SCORES: dict[str, Score] = {}
 """Every score by name."""
@@ -56,7 +65,6 @@ def fit_scores(
     return found
 
 
-@torch.no_grad()
 def score_images(
     model: GenerativeModel,
     images: Images,
@@ -78,12 +86,55 @@ def score_images(
     Raises:
         UsageError: images of another shape than the model's.
     """
-    states = states or {}
+    return score_prepared(Prepared.of(model, device, companions), images, names, states or {})
+
+
+@torch.no_grad()
+def score_prepared(
+    prepared: Prepared, images: Images, names: Sequence[str], states: Mapping[str, State]
+) -> NDArray[np.float64]:
+    """As `score_images`, with models that are prepared already.
+
+    Few images are looked at in a small view, where one gives the same bits as a whole one.
+    """
+    refuse_shape(prepared, images)
+
+    def columns(view: View) -> NDArray[np.float64]:
+        found = [SCORES[name](view, states.get(name)).double().cpu() for name in names]
+        return torch.stack(found, 1).numpy()
+
+    whole = evaluation_batch(images.shape)
     parts: list[NDArray[np.float64]] = []
     advice = memory_advice("score fewer or smaller images at a time, or use device cpu")
     with exactly(), advice, Progress(f"scoring {images.name}", len(images)) as bar:
-        for view, count in views(model, images, device, companions):
-            columns = [SCORES[name](view, states.get(name)).double().cpu() for name in names]
-            parts.append(torch.stack(columns, 1)[:count].numpy())
-            bar.advance(count)
+        for x, _ in in_order(images, prepared.device):
+            few = len(images) <= FEW and max(SCORES[name].passes for name in names) <= CHEAP
+            size = smallest_view(prepared, x, tuple(names), columns) if few else whole
+            parts.append(columns(prepared.view(x, size))[: len(x)])
+            bar.advance(len(x))
     return np.concatenate(parts)
+
+
+def smallest_view(
+    prepared: Prepared,
+    x: Tensor,
+    names: tuple[str, ...],
+    columns: Callable[[View], NDArray[np.float64]],
+) -> int:
+    """The smallest size of a view that holds these images and gives the bits that a whole one does.
+
+    Libraries choose how to compute by the size of a batch, each processor in its own way; so this
+    is tried, once, with images of noise and with these.
+    """
+    whole = evaluation_batch(prepared.model.shape)
+    if names not in prepared.sizes:
+        noise = torch.rand(whole, *prepared.model.shape, generator=torch.Generator().manual_seed(0))
+        trial = torch.cat([x, noise.to(x)])[:whole]
+        expected = columns(prepared.view(trial, whole))
+        prepared.sizes[names] = [
+            size
+            for size in SIZES
+            if size < whole
+            and np.array_equal(columns(prepared.view(trial[:size], size)), expected[:size])
+        ] + [whole]
+    return next(size for size in prepared.sizes[names] if size >= len(x))
