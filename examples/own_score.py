@@ -1,4 +1,4 @@
-"""A score of one's own: how much sharper or duller an image is than its reconstruction.
+"""A score of one's own: how much duller an image is than its reconstruction.
 
 python examples/own_score.py --data mnist --out fashion-mnist --epochs 3 --run runs/own_score
 """
@@ -15,13 +15,13 @@ from anogen.evaluation.reconstruction import sharpness
 from anogen.models.base import Reconstructs
 
 
-def sharpness_lost(view: View) -> Tensor:
+def dullness(view: View) -> Tensor:
     """One number for each image of the view, `[b]`; higher means further out."""
-    return (sharpness(view.x) - sharpness(view.rebuilt)).abs()
+    return sharpness(view.rebuilt) - sharpness(view.x)
 
 
-anogen.SCORES["sharpness_lost"] = Score(
-    sharpness_lost,
+anogen.SCORES["dullness"] = Score(
+    dullness,
     needs=(Reconstructs,),
     unit="variance of the Laplacian",
     source="this example",
@@ -37,7 +37,7 @@ if __name__ == "__main__":
     data, other = anogen.load_data(options.data), anogen.load_data(options.out)
     torch.manual_seed(0)
     run = anogen.fit(anogen.VAE(data.shape), data, options.run, epochs=options.epochs)
-    verdicts = judge(run.load_model(), data, [other.test], scores=["sharpness_lost", "fused"])
+    verdicts = judge(run.load_model(), data, [other.test], scores=["dullness", "fused"])
     for verdict in verdicts:
         row = verdict.row(data.name)
         print(f"{row['score']:<16} AUROC {row['auroc']:.3f}")

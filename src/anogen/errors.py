@@ -85,6 +85,10 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
+MOST = 2**63 - 1
+"""No setting is a larger number."""
+
+
 def whole_number(name: str, value: Any) -> int:
     """The value as an int, if it is a whole number and neither text nor a bool.
 
@@ -99,6 +103,8 @@ def whole_number(name: str, value: Any) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise UsageError(f"{name} must be a whole number, found {value!r}")
+    if abs(int(value)) > MOST:
+        raise UsageError(f"{name} must be at most {MOST:.2g}, found a number with more digits")
     return int(value)
 
 
@@ -112,9 +118,22 @@ def finite_number(name: str, value: Any) -> float:
     Traceback (most recent call last):
     anogen.errors.UsageError: beta must be a finite number, found inf
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    if isinstance(value, Integral):
+        return float(whole_number(name, value))
+    if not isinstance(value, Real) or not math.isfinite(value):
         raise UsageError(f"{name} must be a finite number, found {value!r}")
     return float(value)
+
+
+def true_or_false(name: str, value: Any) -> bool:
+    """The value, if it is a bool.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} must be true or false, found {value!r}")
+    return value
 
 
 def finite_numbers(content: Any, what: str) -> None:

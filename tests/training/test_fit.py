@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from anogen import GAN, MODELS, VAE, Detector, Losses, Run, TrainingSettings, fit
+from anogen.checkpoint import save_checkpoint
 from anogen.errors import DataError, Interrupted, MachineError, TrainingError, UsageError
 from anogen.training import loop as loop_module
 from anogen.training import record
@@ -144,6 +145,34 @@ def test_resuming_with_other_settings_or_data_is_refused(noise, vae, tmp_path):
     other = type(noise)(noise.train, noise.validation[1:], noise.test)
     with pytest.raises(DataError, match="the validation images differ"):
         fit(vae(noise.shape), other, tmp_path / "run", **OPTIONS, resume=True)
+
+
+@pytest.mark.parametrize(
+    "counters",
+    [{"epoch": -5}, {"epoch": "1"}, {"batch": 10**9}, {"batch": -3}, {"step": 10**30},
+     {"best_value": "x"}, {"elapsed_s": -1.0}, {"elapsed_s": 10**400}, {"sums": [1]},
+     {"sums": {"a": [1.0, 0]}}],
+)  # fmt: skip
+def test_counters_that_no_training_leaves_are_refused(noise, vae, tmp_path, counters):
+    run = fit(vae(noise.shape), noise, tmp_path / "run", epochs=1, batch_size=16)
+    tensors, state = run.load_state("last")
+    state["counters"] |= counters
+    save_checkpoint(run.checkpoint("last"), tensors, state)
+    rows = run.metrics
+    with pytest.raises(MachineError):
+        fit(vae(noise.shape), noise, tmp_path / "run", epochs=2, batch_size=16, resume=True)
+    assert run.metrics == rows
+
+
+def test_a_caller_s_autocast_changes_nothing(noise, vae, tmp_path):
+    plain = fit(vae(noise.shape), noise, tmp_path / "plain", **OPTIONS, precision="float32")
+    detector = Detector.fit(plain.load_model(), noise, "squared_error")
+    expected = detector.score(noise.test)
+    with torch.autocast("cpu", torch.bfloat16):
+        run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS, precision="float32")
+        assert np.array_equal(detector.score(noise.test), expected)
+    for name, value in plain.load_model().state_dict().items():
+        assert torch.equal(value, run.load_model().state_dict()[name])
 
 
 def test_a_damaged_last_checkpoint_is_stepped_over(noise, vae, tmp_path, capsys):

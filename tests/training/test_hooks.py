@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from anogen import Hook, TrainingSettings, fit
+from anogen.errors import UsageError
 
 SETTINGS = TrainingSettings(epochs=3, batch_size=32)
 
@@ -70,3 +71,16 @@ def test_what_a_hook_raises_reaches_the_caller_and_the_run_goes_on(noise, vae, t
         fit(vae(noise.shape), noise, tmp_path / "run", SETTINGS, hooks=[Broken()])
     run = fit(vae(noise.shape), noise, tmp_path / "run", SETTINGS, resume=True)
     assert len(run.metrics) == 3
+
+
+@pytest.mark.parametrize("hooks", [None, 5, [5], "ab", Hook(), [Hook]])
+def test_what_is_no_hook_is_refused_before_anything_is_written(noise, vae, tmp_path, hooks):
+    with pytest.raises(UsageError, match=r"hooks are a list of anogen\.Hook"):
+        fit(vae(noise.shape), noise, tmp_path / "run", SETTINGS, hooks=hooks)
+    assert not (tmp_path / "run").exists()
+
+
+def test_hooks_from_an_iterator_are_called_as_often(noise, vae, tmp_path):
+    recorder = Recorder()
+    fit(vae(noise.shape), noise, tmp_path / "run", SETTINGS, hooks=iter([recorder]))
+    assert len(recorder.calls) == 9 + 5

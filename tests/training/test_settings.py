@@ -37,8 +37,25 @@ def test_a_setting_that_is_not_there_is_refused(noise, vae, tmp_path):
         ({"epochs": "3"}, "epochs"),
         ({"ema_decay": 1.0}, "between 0 and 1"),
         ({"seed": -1}, "seed"),
+        ({"epochs": 10**400}, "epochs must be at most"),
+        ({"learning_rate": 10**400}, "learning_rate must be at most"),
+        ({"checkpoint_every_s": None}, "checkpoint_every_s must be a finite number"),
+        ({"epochs": None}, "epochs must be a whole number"),
+        ({"batch_size": None}, "batch_size must be a whole number"),
+        ({"tensorboard": "no"}, "tensorboard must be true or false"),
+        ({"cuda_graphs": 1}, "cuda_graphs must be true or false"),
+        ({"monitor": ""}, "name of a metric"),
+        ({"learning_rate": {}}, "one for each player"),
+        ({"learning_rate": {1: 1e-3}}, "one for each player"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(UsageError, match=message):
         TrainingSettings(**changes)
+
+
+@pytest.mark.parametrize("settings", ["x", {"epochs": 2}, TrainingSettings])
+def test_settings_of_another_kind_are_refused(noise, vae, tmp_path, settings):
+    with pytest.raises(UsageError, match=r"settings are an anogen\.TrainingSettings"):
+        fit(vae(noise.shape), noise, tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()

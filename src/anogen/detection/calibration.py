@@ -129,8 +129,8 @@ def allowed(rate: float, n: int) -> int:
     if not found:
         raise UsageError(
             f"{n} calibration examples cannot support a false-positive rate of {rate:g}; the "
-            f"smallest is {1 / (n + 1):.2g}; choose a higher rate (on the command line --fpr "
-            f"{_rounded_up(1 / (n + 1))}), or hold out more examples"
+            f"smallest is {_rounded_up(1 / (n + 1))} (on the command line --fpr "
+            f"{_rounded_up(1 / (n + 1))}); with more images more are held out"
         )
     return found
 

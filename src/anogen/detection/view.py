@@ -1,7 +1,7 @@
 """The contract of a score: a view of a batch in, one number per image out."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol, cast, runtime_checkable
@@ -246,11 +246,14 @@ def refuse_shape(prepared: Prepared, images: Images) -> None:
         )
 
 
-def exactly() -> AbstractContextManager[None]:
+@contextmanager
+def exactly() -> Generator[None]:
     """The block computes in full float32, and by the same algorithm whenever it is asked."""
-    return torch.backends.cudnn.flags(
+    exact = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
+    with exact, torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield
 
 
 @torch.no_grad()

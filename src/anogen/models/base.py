@@ -1,6 +1,7 @@
 """What every generative model is: players, their losses in one forward pass, and samples."""
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import (
 import torch
 from torch import Generator, Tensor, nn
 
-from anogen.errors import UsageError, finite_number, whole_number
+from anogen.errors import UsageError, finite_number, true_or_false, whole_number
 from anogen.nets import NetOptions, Shape
 from anogen.nets.condition import ClassCondition, Condition, NoCondition
 from anogen.nets.options import DEFAULTS, MAX_UNITS
@@ -164,10 +165,18 @@ class GenerativeModel(nn.Module, ABC):
         return self.decode(z.to(device), None if condition is None else condition.to(device))
 
 
+MAX_VALUES = 100_000_000
+"""Of an image: more fit into no net that a machine can hold."""
+
+
 def _check_shape(shape: Any) -> None:
     sizes = list(shape) if isinstance(shape, list | tuple) else []
     if len(sizes) != 3 or min(whole_number("shape", size) for size in sizes) < 1:
         raise UsageError(f"a shape is (channels, height, width), found {shape!r}")
+    if math.prod(sizes) > MAX_VALUES:
+        raise UsageError(
+            f"images of {shape!r} have more than {MAX_VALUES:,} values; make them smaller"
+        )
 
 
 def _accepted(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -210,8 +219,8 @@ def _check_number(name: str, value: Any, annotation: Any) -> None:
         whole_number(name, value)
     elif kinds - {NoneType} == {float}:
         finite_number(name, value)
-    elif kinds == {bool} and not isinstance(value, bool):
-        raise UsageError(f"{name} must be true or false, found {value!r}")
+    elif kinds - {NoneType} == {bool}:
+        true_or_false(name, value)
 
 
 def check_latent(latent: int) -> None:

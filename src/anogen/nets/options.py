@@ -1,10 +1,9 @@
 """The options of nets, stated once for nets and models."""
 
-from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, get_args
 
-from anogen.errors import UsageError, unknown_name
-from anogen.nets.parts import ACTIVATIONS, Activation, Shape
+from anogen.errors import UsageError, finite_number, true_or_false, unknown_name, whole_number
+from anogen.nets.parts import Activation, Shape
 
 Net = Literal["auto", "conv", "mlp"]
 Upsampling = Literal["auto", "transposed", "resize"]
@@ -77,11 +76,17 @@ def complete(given: NetOptions) -> NetOptions:
         if name not in DEFAULTS:
             raise unknown_name("option of a net", name, DEFAULTS)
     options: NetOptions = {**DEFAULTS, **given}
-    for name, choices in (("net", Net), ("upsampling", Upsampling)):
+    for name, choices in (("net", Net), ("upsampling", Upsampling), ("activation", Activation)):
         if options[name] not in get_args(choices):
             raise unknown_name(name, str(options[name]), get_args(choices))
-    if options["activation"] not in ACTIVATIONS:
-        raise unknown_name("activation", str(options["activation"]), ACTIVATIONS)
+    true_or_false("batch_norm", options["batch_norm"])
+    if options["full_size"] is not None:
+        true_or_false("full_size", options["full_size"])
+    for name in ("width", "depth"):
+        if options[name] is not None:
+            whole_number(name, options[name])
+    for name in ("growth", "dropout"):
+        finite_number(name, options[name])
     check_count("width", options["width"])
     check_count("depth", options["depth"], MAX_DEPTH)
     if not 0 <= options["dropout"] < 1:
@@ -102,7 +107,7 @@ def check_count(name: str, value: int | None, most: int = MAX_UNITS) -> None:
 
 
 def _check_widths(widths: Any, options: NetOptions) -> None:
-    if not isinstance(widths, Sequence) or isinstance(widths, str) or not widths:
+    if not isinstance(widths, list | tuple) or not widths:
         raise UsageError(f"widths is a list of numbers, such as [32, 64, 64], found {widths!r}")
     for width in widths:
         if not isinstance(width, int) or isinstance(width, bool):

@@ -17,7 +17,7 @@ from anogen.errors import MachineError, UsageError
 from anogen.models.base import GenerativeModel
 from anogen.progress import say
 from anogen.run import Run
-from anogen.training.hooks import Hook
+from anogen.training.hooks import Hook, checked_hooks
 from anogen.training.log import check_tensorboard
 from anogen.training.loop import Loop
 from anogen.training.record import (
@@ -81,7 +81,7 @@ def fit(
         >>> run.metrics[0]["epoch"], run.load_model().latent
         (1, 2)
     """
-    settings = TrainingSettings.of(settings, changes)
+    settings, hooks = TrainingSettings.of(settings, changes), checked_hooks(hooks)
     _check(settings, model, data)
     target = choose_device(settings.device)
     dtype = choose_precision(settings.precision, target)
@@ -104,6 +104,7 @@ def fit(
         warn_of_differences(folder, target)
     with (
         own_randomness(),
+        torch.autocast(target.type, enabled=False),  # whatever the caller has on
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
         memory_advice(
             f"try batch_size {max(2, settings.batch_size // 2)} instead of {settings.batch_size}"

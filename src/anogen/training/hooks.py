@@ -1,8 +1,10 @@
 """Hooks: a user's code that takes part in training."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel
 from anogen.run import Run
 from anogen.training.settings import TrainingSettings
@@ -54,3 +56,19 @@ class Hook:
 
     def on_end(self, training: Training) -> None:
         """When training is over: all epochs done, out of patience, or stopped by a hook."""
+
+
+def checked_hooks(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
+    """The hooks, if that is what they are.
+
+    Raises:
+        UsageError: one is of another kind, or they are no sequence.
+    """
+    given: Any = hooks
+    found: tuple[Any, ...] = tuple(given) if isinstance(given, Iterable) else (given,)
+    for hook in found:
+        if not isinstance(hook, Hook):
+            raise UsageError(f"hooks are a list of anogen.Hook, such as [MyHook()], found {hook!r}")
+    if isinstance(given, Hook):
+        raise UsageError("hooks are a list of anogen.Hook; put the one in brackets")
+    return found

@@ -73,6 +73,11 @@ class Loop:
             say(f"{error}; going on with the checkpoint before it")
         self.state.restore(tensors, state)
         counters = self.state.counters
+        if counters.step != counters.epoch * len(self.batches) + counters.batch:
+            raise MachineError(
+                f"{run.checkpoint('last')}: damaged, its counters contradict one another; "
+                "train again"
+            )
         say(f"{run.path}: going on after epoch {counters.epoch}, step {counters.step}")
 
     def go(self, run: Run, request: StopRequest) -> None:

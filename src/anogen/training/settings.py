@@ -6,7 +6,14 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from anogen.configuration import plain
-from anogen.errors import UsageError, checked_seed, finite_number, unknown_name, whole_number
+from anogen.errors import (
+    UsageError,
+    checked_seed,
+    finite_number,
+    true_or_false,
+    unknown_name,
+    whole_number,
+)
 
 Precision = Literal["auto", "bfloat16", "float32"]
 Schedule = Literal["constant", "cosine"]
@@ -71,13 +78,19 @@ class TrainingSettings:
     cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "warmup_steps", "patience"):
-            if getattr(self, name) is not None:
-                whole_number(name, getattr(self, name))
-        for name in ("epochs", "batch_size", "checkpoint_every_s", "clip_gradient", "patience"):
+        optional = {name for name in ("patience", "clip_gradient", "ema_decay")
+                    if getattr(self, name) is None}  # fmt: skip
+        for name in {"epochs", "batch_size", "warmup_steps", "patience"} - optional:
+            whole_number(name, getattr(self, name))
+        for name in {"epochs", "batch_size", "checkpoint_every_s", "clip_gradient", "patience"}:
             value = getattr(self, name)
-            if value is not None and finite_number(name, value) <= 0:
+            if name not in optional and finite_number(name, value) <= 0:
                 raise UsageError(f"{name} must be positive, found {value}")
+        for name in ("tensorboard", "cuda_graphs"):
+            true_or_false(name, getattr(self, name))
+        monitor: Any = self.monitor
+        if monitor is not None and not (isinstance(monitor, str) and monitor):
+            raise UsageError(f"monitor is the name of a metric, found {monitor!r}")
         for rate in self._rates():
             if finite_number("learning_rate", rate) <= 0:
                 raise UsageError(f"learning_rate must be positive, found {rate}")
@@ -96,7 +109,9 @@ class TrainingSettings:
         checked_seed(self.seed)
 
     def _rates(self) -> list[Any]:
-        rate = self.learning_rate
+        rate: Any = self.learning_rate
+        if isinstance(rate, dict) and not (rate and all(isinstance(name, str) for name in rate)):
+            raise UsageError(f"learning_rate is a number, or one for each player, found {rate!r}")
         return list(rate.values()) if isinstance(rate, dict) else [rate]
 
     def _check_betas(self) -> None:
@@ -115,6 +130,12 @@ class TrainingSettings:
             TypeError: there is no such setting.
             UsageError: a value that makes no sense.
         """
+        kind: Any = given
+        if kind is not None and not isinstance(kind, cls):
+            raise UsageError(
+                f"settings are an anogen.TrainingSettings, found {given!r}; single ones are given "
+                "by name, such as epochs=5"
+            )
         names = [field.name for field in fields(cls)]
         for name in changes:
             if name not in names:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from anogen.configuration import plain
 from anogen.device import is_starved
-from anogen.errors import MachineError, first_line
+from anogen.errors import MOST, MachineError, first_line
 from anogen.models import model_name
 from anogen.models.base import GenerativeModel
 from anogen.training.step import Player
@@ -37,6 +37,23 @@ class Counters:
     best_value: float | None = None
     best_epoch: int = 0
     elapsed_s: float = 0.0
+
+    def check(self) -> None:
+        """Refuse values that no training leaves.
+
+        Raises:
+            ValueError: one of them.
+        """
+        counts = [self.step, self.epoch, self.batch, self.best_epoch]
+        counts += [count for _, count in self.sums.values()]
+        totals = [self.elapsed_s, *(total for total, _ in self.sums.values())]
+        totals += [] if self.best_value is None else [self.best_value]
+        if not all(type(count) is int and 0 <= count <= MOST for count in counts):
+            raise ValueError("a counter is not a whole number")
+        if not all(type(total) in (int, float) and abs(total) < MOST for total in totals):
+            raise ValueError("a sum is not a finite number")
+        if self.elapsed_s < 0 or any(not count for _, count in self.sums.values()):
+            raise ValueError("a counter is zero or negative")
 
 
 @dataclass
@@ -104,7 +121,7 @@ class TrainingState:
         """
         try:
             self._restore(tensors, state)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if is_starved(error):
                 raise
             raise MachineError(
@@ -131,6 +148,7 @@ class TrainingState:
                     if key.startswith(start)
                 }
         self.counters = Counters(**state["counters"])
+        self.counters.check()
 
 
 def describe(model: GenerativeModel) -> dict[str, Any]:
