@@ -45,6 +45,20 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+@contextmanager
+def matrix_products_in(dtype: torch.dtype, device: torch.device) -> Generator[None]:
+    """The block multiplies matrices in this type, whatever `torch.autocast` is on around it.
+
+    Within another autocast PyTorch keeps weights that were converted once, and would compute with
+    old ones after the next optimiser step; so they are dropped.
+    """
+    try:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            yield
+    finally:
+        torch.clear_autocast_cache()
+
+
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     """The type of matrix products: `auto` is bfloat16 where the device has instructions for it.
 

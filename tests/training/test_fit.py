@@ -164,15 +164,26 @@ def test_counters_that_no_training_leaves_are_refused(noise, vae, tmp_path, coun
     assert run.metrics == rows
 
 
-def test_a_caller_s_autocast_changes_nothing(noise, vae, tmp_path):
-    plain = fit(vae(noise.shape), noise, tmp_path / "plain", **OPTIONS, precision="float32")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_caller_s_autocast_changes_nothing(noise, vae, tmp_path, precision):
+    plain = fit(vae(noise.shape), noise, tmp_path / "plain", **OPTIONS, precision=precision)
     detector = Detector.fit(plain.load_model(), noise, "squared_error")
     expected = detector.score(noise.test)
     with torch.autocast("cpu", torch.bfloat16):
-        run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS, precision="float32")
+        run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS, precision=precision)
         assert np.array_equal(detector.score(noise.test), expected)
     for name, value in plain.load_model().state_dict().items():
         assert torch.equal(value, run.load_model().state_dict()[name])
+
+
+def test_training_in_bfloat16_uses_the_weights_of_the_step_before(digits, vae, tmp_path):
+    """Weights that were converted once must not be kept: half precision learns as full does."""
+    errors = [
+        fit(vae(digits.shape, width=8), digits, tmp_path / precision, epochs=4, batch_size=20,
+            learning_rate=3e-3, precision=precision).metrics[-1]["validation_loss_vae"]
+        for precision in ("float32", "bfloat16")
+    ]  # fmt: skip
+    assert errors[1] == pytest.approx(errors[0], rel=0.1)
 
 
 def test_a_damaged_last_checkpoint_is_stepped_over(noise, vae, tmp_path, capsys):

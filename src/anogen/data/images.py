@@ -294,8 +294,8 @@ def _to_uint8(array: NDArray[Any], name: str, first: int) -> Pixels:
         return array.astype(np.uint8) * np.uint8(255)
     if not np.issubdtype(array.dtype, np.floating):
         raise DataError(
-            f"{name}: type {array.dtype} is not uint8, bool or a float in [0, 1]; integers from 0 to "
-            "255 become bytes with .astype(numpy.uint8)"
+            f"{name}: type {array.dtype} is not uint8, bool or a float in [0, 1]; integers from 0 "
+            "to 255 become bytes with .astype(numpy.uint8)"
         )
     pixels = np.empty(array.shape, np.uint8)
     for start in range(0, len(array), 4096):

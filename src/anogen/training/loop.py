@@ -11,6 +11,7 @@ from torch import Tensor
 from anogen.checkpoint import put_aside, save_checkpoint
 from anogen.data.batches import Batch, Shuffled, in_order
 from anogen.data.images import Images, Pixels, Splits
+from anogen.device import matrix_products_in
 from anogen.errors import DivergenceError, Interrupted, MachineError, UsageError
 from anogen.models.base import GenerativeModel, Losses
 from anogen.progress import Progress, say
@@ -308,7 +309,7 @@ def _mean_losses(
     sums: dict[str, float] = {}
     for index, (x, condition) in enumerate(in_order(images, device)):
         _seed_noise(device, 0, index)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with matrix_products_in(dtype, device):
             losses = model.losses(x, condition=condition)
         found = {f"loss_{name}": value * len(x) for name, value in losses.players.items()}
         found |= {name: value.sum() for name, value in losses.terms.items()}

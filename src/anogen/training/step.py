@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from anogen.device import matrix_products_in
 from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel, Losses
 from anogen.training.settings import LearningRate
@@ -114,7 +115,7 @@ def train_step(
     Returns:
         The losses before the step, and now and then the norms of the gradients.
     """
-    with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+    with matrix_products_in(precision, x.device):
         losses = model.losses(x, step, condition)
     active = [player for player in players if player.name in losses.players]
     set_gradients(active, losses.players)
