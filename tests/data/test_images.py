@@ -124,3 +124,9 @@ def test_a_selection_says_how_many_bytes_it_stands_for(dtype):
     base = np.zeros((10, 1, 1, 6), dtype)
     chosen = Selection(base, np.arange(4))
     assert chosen.nbytes == chosen[:].nbytes == 4 * 6 * np.dtype(dtype).itemsize
+
+
+def test_masked_values_are_refused():
+    array = np.ma.masked_invalid(np.where(np.eye(8) > 0, np.nan, 0.2)[None].repeat(3, 0))
+    with pytest.raises(DataError, match="has masked values"):
+        images_from_array(array)

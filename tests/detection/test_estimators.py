@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from anogen import VAE, Images, OutlierDetector, PyODDetector
 from anogen.data.images import images_from_table
-from anogen.errors import Interrupted, TrainingError, UsageError
+from anogen.errors import DataError, Interrupted, TrainingError, UsageError
 
 SMALL = {"latent": 2, "width": 4}
 
@@ -388,3 +388,18 @@ def test_the_threshold_is_set_on_rows_that_are_held_out(score):
     held_out = np.random.RandomState(0).permutation(200)[:50]
     expected = np.sort(-detector.score_samples(rows[held_out]))
     assert detector.detector_.calibration.scores == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", ["M8[s]", "m8[ns]"])
+def test_dates_are_refused(unit):
+    dates = np.arange(80).reshape(40, 2).astype(unit)
+    with pytest.raises(UsageError, match="has dates or times"):
+        OutlierDetector().fit(dates)
+
+
+def test_masked_values_are_refused():
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    with pytest.raises(DataError, match="masked values"):
+        OutlierDetector().fit(np.ma.masked_greater(rows, 1))
+    detector = OutlierDetector().fit(np.ma.masked_greater(rows, 100))  # nothing is masked
+    assert np.array_equal(detector.predict(rows), OutlierDetector().fit(rows).predict(rows))

@@ -165,6 +165,7 @@ def test_the_mean_style_follows_training_only():
         ({"mapping_layers": 0}, "at least 1"),
         ({"loss": "hing"}, "did you mean 'hinge'"),
         ({"style": 0}, "style must be at least 1"),
+        ({"mapping_layers": 10**6}, "mapping_layers must be at most 100"),
     ],
 )
 def test_contradictions_are_refused(options, message):

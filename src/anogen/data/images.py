@@ -73,6 +73,7 @@ class Images:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        refuse_masked(self.pixels, self.name)
         table = self.pixels.dtype == np.float32 and self.pixels.shape[1:3] == (1, 1)
         if self.pixels.ndim != 4 or not (table or self.pixels.dtype == np.uint8):
             raise DataError(
@@ -235,6 +236,7 @@ def images_from_array(
         >>> images_from_array(np.full((2, 16, 16, 3), 0.5)).pixels[0, :, 0, 0]
         array([128, 128, 128], dtype=uint8)
     """
+    refuse_masked(array, name)
     pixels = _to_uint8(_to_nchw(np.asanyarray(array), name), name, first)
     if labels is None:
         return Images(pixels, name)
@@ -253,6 +255,7 @@ def images_from_table(rows: NDArray[Any], name: str = "table") -> Images:
     """
     if rows.ndim != 2:
         raise DataError(f"{name}: shape {list(rows.shape)} is not [n, columns]")
+    refuse_masked(rows, name)
     values = rows.astype(np.float32)
     _refuse_bad_values(values, 0, name)
     return Images(values[:, None, None], name)
@@ -272,6 +275,12 @@ def label(images: Images, labels: Any, classes: NDArray[Any] | None = None) -> I
                         f"{', '.join(map(str, known))}")  # fmt: skip
     indices = np.searchsorted(known, values).astype(np.int64)
     return replace(images, labels=indices, classes=tuple(str(entry) for entry in known))
+
+
+def refuse_masked(array: Any, name: str) -> None:
+    """Raise a `DataError` for an array with masked values, which nobody knows."""
+    if np.ma.is_masked(array):
+        raise DataError(f"{name}: has masked values; fill them, or leave their images out")
 
 
 def _to_nchw(array: NDArray[Any], name: str) -> NDArray[Any]:

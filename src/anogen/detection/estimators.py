@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from anogen.data.images import Images, Splits, images_from_array
+from anogen.data.images import Images, Splits, images_from_array, refuse_masked
 from anogen.data.tables import Scaling
 from anogen.detection.calibration import allowed, refuse_nan
 from anogen.detection.detector import Detector, refuse_unfit
@@ -228,11 +228,14 @@ class _Estimator(BaseEstimator):
         if new:
             self._pictures = pictures
         if pictures:
+            refuse_masked(x, "images")
             found = images_from_array(np.asarray(x), "images")
             if new:
                 self.n_features_in_ = int(np.prod(found.shape))
             return found
         rows: Any = x
+        refuse_masked(x, "the table")
+        _refuse_dates(x)
         checked: Any = validate_data(
             self, rows, reset=new, dtype=np.float64, ensure_min_samples=2 if new else 1
         )
@@ -240,6 +243,18 @@ class _Estimator(BaseEstimator):
             scaling = Scaling.of(checked)
             self.centre_, self.spread_ = scaling.centre, scaling.spread
         return Scaling(self.centre_, self.spread_).images(checked)
+
+
+def _refuse_dates(x: Any) -> None:
+    """Raise a `UsageError` for a column of dates, which are numbers in a unit that nobody sees."""
+    given: Any = x
+    kinds: list[Any] = (
+        list(given.dtypes) if hasattr(given, "dtypes") else [getattr(x, "dtype", None)]
+    )
+    if any(getattr(kind, "kind", "") in ("M", "m") for kind in kinds):
+        raise UsageError(
+            "the table has dates or times; give numbers instead, such as seconds since a day"
+        )
 
 
 def _is_fitted_name(name: str) -> bool:

@@ -17,7 +17,7 @@ from anogen.models.adversarial import (
 from anogen.models.base import GenerativeModel, Losses, check_latent
 from anogen.nets import NetOptions, Shape
 from anogen.nets.condition import condition_on
-from anogen.nets.options import check_count
+from anogen.nets.options import MAX_DEPTH, check_count
 from anogen.nets.style import MappingNetwork, StyleDiscriminator, SynthesisNetwork
 
 MEAN_DECAY = 0.995
@@ -119,6 +119,7 @@ class StyleGAN(GenerativeModel):
         self.r1, self.r2, self.penalty_every = r1, r2, penalty_every
         self.path_length, self.path_length_every = path_length, path_length_every
         check_count("style", style)
+        check_count("mapping_layers", mapping_layers, MAX_DEPTH)
         self.mapping = MappingNetwork(latent + self.condition.size, style, mapping_layers)
         sizes: NetOptions = {"width": width, "growth": growth, "depth": depth}
         self.synthesis = SynthesisNetwork(self.shape, style, **sizes)
