@@ -70,10 +70,9 @@ def checked_seed(seed: int) -> int:
     Raises:
         UsageError: it is not.
     """
-    seed = whole_number("seed", seed)
-    if not 0 <= seed < 2**63:
-        raise UsageError(f"seed must lie between 0 and {2**63 - 1}, found {seed}")
-    return seed
+    if isinstance(seed, Integral) and not 0 <= int(seed) <= MOST:
+        raise UsageError(f"seed must lie between 0 and {MOST}, found {seed}")
+    return whole_number("seed", seed)
 
 
 def first_line(error: BaseException) -> str:

@@ -32,6 +32,7 @@ from anogen.evaluation.distances import (
 )
 from anogen.evaluation.features import feature_extractor
 from anogen.evaluation.generation import _nearest, sample_images
+from anogen.nets.condition import NoCondition
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(size=(400, 3)), RNG.normal(1, 2, size=(400, 3))
@@ -150,7 +151,7 @@ def test_every_number_and_its_floor(cache, trained, digits):
 
 def test_copies_of_training_images_are_noticed(cache, digits):
     class Copies(torch.nn.Module):
-        shape, latent, classes = digits.shape, 1, 0
+        shape, latent, classes, condition = digits.shape, 1, 0, NoCondition()
 
         def __init__(self, images):
             super().__init__()

@@ -41,12 +41,11 @@ def refuse_changes(run: Run, config: dict[str, Any]) -> None:
             f"{run.path} has {done} epochs already, found epochs {config['epochs']}; give more, or "
             "another run"
         )
-    may_change = MAY_CHANGE | {"data", "data_dir"}  # of data, the hashes must be the same
-    for key in sorted(set(config) - may_change):
+    for key in sorted(set(config) - MAY_CHANGE):
         if before.get(key) != config[key]:
             raise UsageError(
                 f"{run.path} was begun with {key} {before.get(key)}, now {config[key]}; a resumed "
-                f"run may change only {', '.join(sorted(may_change))}"
+                f"run may change only {', '.join(sorted(MAY_CHANGE))}"
             )
 
 

@@ -21,9 +21,11 @@ LearningRate = float | dict[str, float]
 """One for all players, or one for each by name."""
 
 MAY_CHANGE = frozenset(
-    {"epochs", "device", "patience", "checkpoint_every_s", "tensorboard", "cuda_graphs"}
-)
-"""Settings that a resumed run may have other values of."""
+    {"epochs", "device", "patience", "checkpoint_every_s", "tensorboard", "cuda_graphs", "data",
+     "data_dir"}
+)  # fmt: skip
+"""What a resumed run may have other values of: where data lies too, for its hashes must be the
+same."""
 
 
 @dataclass(frozen=True)
