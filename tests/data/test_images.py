@@ -130,3 +130,10 @@ def test_masked_values_are_refused():
     array = np.ma.masked_invalid(np.where(np.eye(8) > 0, np.nan, 0.2)[None].repeat(3, 0))
     with pytest.raises(DataError, match="has masked values"):
         images_from_array(array)
+
+
+@pytest.mark.parametrize(("count", "validation"), [(100, 10), (494, 49), (495, 99), (2000, 200)])
+def test_validation_can_calibrate_one_percent_where_it_costs_little(count, validation):
+    parts = split(Images(np.zeros((count, 1, 2, 2), np.uint8), "black"))
+    assert len(parts.validation) == validation
+    assert len(parts.test) == round(count / 10)

@@ -273,3 +273,20 @@ def test_deep_grey_that_is_turned_round_or_partly_transparent(tmp_path):
         found = Pictures(background=background).read(tmp_path / "t.png")[..., 0]
         assert found[3, 3] == grey
         assert np.array_equal(found[4:], values[4:] >> 8)
+
+
+def test_the_layout_of_mvtec_is_known(tmp_path, capfd):
+    """Good pictures train and test; defects are sets of their own, and masks are left alone."""
+    for index, (kind, count) in enumerate(
+        {"train/good": 30, "test/good": 12, "test/crack": 5, "test/hole": 4,
+         "ground_truth/crack": 5}.items()
+    ):  # fmt: skip
+        (tmp_path / kind).mkdir(parents=True)
+        for number in range(count):
+            Image.new("L", (16, 16), 10 * index + number).save(tmp_path / kind / f"{number}.png")
+    data = anogen.load_data(tmp_path)
+    assert (len(data.train), len(data.validation), len(data.test)) == (27, 3, 12)
+    assert data.train.labels is None
+    assert data.test.pixels.min() == 10
+    assert "test/crack" in capfd.readouterr().err
+    assert len(walk(tmp_path / "test" / "crack").files) == 5

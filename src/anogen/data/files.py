@@ -17,6 +17,10 @@ PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".joblib"}
 VALIDATION_NAMES = ("val", "valid", "validation")
 
 
+GOOD = "good"
+"""What MVTec AD's layout calls pictures without a defect."""
+
+
 def load_path(
     path: Path,
     image_size: int | None = None,
@@ -29,8 +33,8 @@ def load_path(
 
     Args:
         path: a folder of pictures (sub-folders are labels; sub-folders named `train`, `val` and
-            `test` are those splits), a folder of IDX files named as MNIST's are, or one `.npy`,
-            `.npz` or IDX file.
+            `test` are those splits, also in MVTec AD's layout), a folder of IDX files named as
+            MNIST's are, or one `.npy`, `.npz` or IDX file.
         image_size: as in `Pictures`, for pictures only.
         resize: likewise.
         channels: likewise.
@@ -107,6 +111,17 @@ def _load_folder(folder: Path, pictures: Pictures) -> Splits:
     if idx["train"] is not None:
         test = idx["t10k"] and read_idx_images(idx["t10k"], folder.name)
         return split(read_idx_images(idx["train"], folder.name), test)
+    defects = _kinds_of_defects(folder)
+    if defects:
+        say(
+            f"{folder}: MVTec AD's layout: train/{GOOD} is learnt, test/{GOOD} tests it; each kind "
+            f"of defect is a set of its own, such as {folder / 'test' / defects[0]}"
+        )
+        train, test = (
+            _read_pictures(walk(folder / part / GOOD), folder.name, pictures)
+            for part in ("train", "test")
+        )
+        return split(train, test)
     parts = _parts(folder)
     if "train" not in parts or len(parts) < 2:
         _warn_of_split_names(folder)
@@ -127,6 +142,18 @@ def _load_folder(folder: Path, pictures: Pictures) -> Splits:
         say(f"{folder}: there is no test folder; val serves as test, and validation images are "
             "held out of train")  # fmt: skip
     return split(first, images.get("test") or images["validation"])
+
+
+def _kinds_of_defects(folder: Path) -> list[str]:
+    """The sub-folders of `test` beside `good`, where `train` has `good` alone; else none."""
+    inside = {
+        part: sorted(p.name for p in (folder / part).iterdir() if p.is_dir() and p.name[0] != ".")
+        for part in ("train", "test")
+        if (folder / part).is_dir()
+    }
+    if inside.get("train") != [GOOD] or GOOD not in inside.get("test", []):
+        return []
+    return [name for name in inside["test"] if name != GOOD]
 
 
 def _parts(folder: Path) -> dict[str, Walk]:

@@ -182,6 +182,10 @@ class Splits:
         return self.train.name
 
 
+CALIBRATING, MOST_CALIBRATING = 99, 0.2
+"""Images that the usual false-positive rate of 1 % needs, and the share of all that they may be."""
+
+
 def split(images: Images, test: Images | None = None, held_out: float = 0.1) -> Splits:
     """Shuffle once with a fixed seed and hold parts out.
 
@@ -189,6 +193,8 @@ def split(images: Images, test: Images | None = None, held_out: float = 0.1) -> 
         images: all images, or the training images where `test` is given.
         test: the official test images; None takes a share `held_out` of `images`.
         held_out: share of `images` that goes to validation (and, without `test`, to test).
+            Validation has 99 images at least, where these are a fifth of all or less: as many as a
+            detector needs for its usual false-positive rate of 1 %.
 
     Raises:
         DataError: fewer than ten images, or test images of another shape.
@@ -209,7 +215,9 @@ def split(images: Images, test: Images | None = None, held_out: float = 0.1) -> 
         raise DataError(f"{images.name}: test images are {test.shape}, others {images.shape}")
     order = np.random.default_rng(SPLIT_SEED).permutation(len(images))
     share = min(max(1, round(held_out * len(images))), (len(images) - 1) // 2)
-    validation, rest = np.sort(order[:share]), order[share:]
+    enough = MOST_CALIBRATING * len(images) >= CALIBRATING
+    part = max(share, CALIBRATING) if enough else share
+    validation, rest = np.sort(order[:part]), order[part:]
     own_test = test is not None
     if test is None:
         test, rest = images[np.sort(rest[:share])], rest[share:]
