@@ -194,7 +194,7 @@ def test_dashes_and_underscores_are_the_same(anogen):
 
 def test_data_describes_a_path(anogen, noise_file):
     shown = json.loads(anogen("data", noise_file, "--json").out)
-    assert (shown["shape"], shown["train"]) == ([1, 16, 16], 480)
+    assert (shown["shape"], shown["train"]) == ([1, 16, 16], 441)
 
 
 def test_other_pictures_are_brought_to_the_run_s_size(anogen, tmp_path):
