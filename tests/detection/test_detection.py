@@ -1,6 +1,8 @@
 """Scores, calibration, the detector and the command, with promises checked by simulation."""
 
+import copy
 import json
+import pickle
 import shutil
 
 import numpy as np
@@ -50,6 +52,14 @@ def test_few_images_have_the_scores_that_they_have_among_many(trained, digits, s
     for count in (1, 2, 5, 17, 60):
         assert np.array_equal(detector.score(digits.test[:count]), whole[:count])
     assert detector.prepared.sizes[(score,)][-1] == 250
+
+
+def test_a_detector_can_be_copied_and_pickled_after_it_has_scored(trained, digits):
+    detector = Detector.fit(trained.load_model(), digits)
+    scores = detector.score(digits.test[:3])
+    detector.prepared.light.register_forward_hook(lambda *_: None)  # as in bfloat16
+    for again in (copy.deepcopy(detector), pickle.loads(pickle.dumps(detector))):
+        assert np.array_equal(again.score(digits.test[:3]), scores)
 
 
 def test_a_view_that_rounds_otherwise_is_not_taken(trained, digits):

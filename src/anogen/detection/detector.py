@@ -143,6 +143,10 @@ class Detector:
             for index, score in enumerate(scores)
         ]  # fmt: skip
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is prepared, which is made again, and in bfloat16 cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "prepared"}
+
     @cached_property
     def prepared(self) -> Prepared:
         """The models as scores use them, made when they are first needed."""

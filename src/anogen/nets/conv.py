@@ -181,7 +181,7 @@ class ResizeConv(nn.Module):
     """Every pixel doubled in both directions, then a 3×3 convolution: no checkerboards.
 
     Computed as one transposed convolution of stride 2 whose 4×4 kernel is the sum of the 3×3 one's
-    shifts by a pixel, which takes less than half of the time.
+    shifts by a pixel, which takes 16 multiplications where the two in turn take 36.
 
     Args:
         inputs: channels in.
