@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import anogen
-from anogen.data.images import Images, Splits
+from anogen.data.images import Images
+from anogen.data.splits import Splits
 from anogen.device import choose_device, choose_precision
 from anogen.nets import NetOptions
 from anogen.training.step import make_players, train_step

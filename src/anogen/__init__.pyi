@@ -8,12 +8,12 @@ from .data.images import (
     Images as Images,
 )
 from .data.images import (
-    Splits as Splits,
-)
-from .data.images import (
     images_from_array as images_from_array,
 )
-from .data.images import (
+from .data.splits import (
+    Splits as Splits,
+)
+from .data.splits import (
     split as split,
 )
 from .detection.detector import Detector as Detector

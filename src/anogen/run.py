@@ -38,7 +38,8 @@ from anogen.checkpoint import (
 )
 from anogen.configuration import load_yaml
 from anogen.data.catalog import DATASETS, base_of, load_data
-from anogen.data.images import Images, Splits
+from anogen.data.images import Images
+from anogen.data.splits import Splits
 from anogen.device import memory_advice
 from anogen.errors import (
     AnogenError,
@@ -53,7 +54,9 @@ from anogen.models.base import GenerativeModel
 
 MAX_NAME_BYTES = 255
 PICTURE_OPTIONS = ("image_size", "resize", "background", "bits")
-DATA_OPTIONS = ("data", "data_dir", "channels", "limit", *PICTURE_OPTIONS)
+DATA_OPTIONS = (
+    "data", "data_dir", "channels", "group", "false_positive_rate", "limit", *PICTURE_OPTIONS
+)  # fmt: skip
 """The keys of `config.yaml` that are arguments of `load_data`."""
 
 

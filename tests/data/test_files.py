@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from anogen import load_data
-from anogen.data import files
+from anogen.data import arrays
 from anogen.data.files import load_path
 from anogen.data.images import Selection
+from anogen.data.pictures import Pictures
 from anogen.errors import DataError, UsageError
 
 
@@ -21,7 +22,7 @@ def picture(path: Path, size: tuple[int, int] = (20, 18), mode: str = "L", value
 
 
 def everything(folder: Path, **options) -> list[int]:
-    parts = load_path(folder, **options)
+    parts = load_path(folder, Pictures(**options))
     return [len(parts.train), len(parts.validation), len(parts.test)]
 
 
@@ -50,9 +51,9 @@ def test_one_colour_picture_makes_all_rgb(tmp_path):
     for index in range(11):
         picture(tmp_path / f"{index:02}.png", mode="RGB" if index == 10 else "L")
     assert load_path(tmp_path).shape == (3, 18, 20)
-    assert load_path(tmp_path, channels=1).shape == (1, 18, 20)
+    assert load_path(tmp_path, Pictures(channels=1)).shape == (1, 18, 20)
     with pytest.raises(UsageError, match="channels"):
-        load_path(tmp_path, channels=2)
+        load_path(tmp_path, Pictures(channels=2))
 
 
 def test_mixed_sizes_need_a_size(tmp_path):
@@ -60,7 +61,7 @@ def test_mixed_sizes_need_a_size(tmp_path):
         picture(tmp_path / f"{index:02}.png", (20 + index % 2, 18))
     with pytest.raises(DataError, match=r"01.png: 21×18 pixels, but .*00.png has 20×18"):
         load_path(tmp_path)
-    assert load_path(tmp_path, image_size=16).shape == (1, 16, 16)
+    assert load_path(tmp_path, Pictures(image_size=16)).shape == (1, 16, 16)
 
 
 def test_crop_keeps_the_centre_and_stretch_keeps_all(tmp_path):
@@ -68,8 +69,8 @@ def test_crop_keeps_the_centre_and_stretch_keeps_all(tmp_path):
     wide[:, 16:32] = 255
     for index in range(10):
         Image.fromarray(wide).save(tmp_path / f"{index}.png")
-    assert load_path(tmp_path, image_size=16, resize="crop").train.pixels.min() == 255
-    assert load_path(tmp_path, image_size=16, resize="stretch").train.pixels.min() == 0
+    assert load_path(tmp_path, Pictures(image_size=16, resize="crop")).train.pixels.min() == 255
+    assert load_path(tmp_path, Pictures(image_size=16, resize="stretch")).train.pixels.min() == 0
 
 
 def test_a_picture_of_100_megapixels_is_refused_from_its_header(tmp_path):
@@ -163,20 +164,20 @@ def test_npz_layouts(tmp_path):
         load_data(path, image_size=16)
     for options, message in (
         ({"image_size": 0}, "positive"),
-        ({"resize": "pad"}, "unknown resize"),
+        ({"resize": "squash"}, "unknown resize"),
     ):
         with pytest.raises(UsageError, match=message):
-            load_path(tmp_path, **options)
+            load_path(tmp_path, Pictures(**options))
 
 
 def test_archives_that_claim_too_much_are_not_read(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "a.npz", images=np.zeros((50, 16, 16), np.uint8))
     assert load_path(tmp_path / "a.npz").shape == (1, 16, 16)
     with monkeypatch.context() as patch:
-        patch.setattr(files, "MAX_DEFLATE_RATIO", 0)
+        patch.setattr(arrays, "MAX_DEFLATE_RATIO", 0)
         with pytest.raises(DataError, match="which what is there cannot hold"):
             load_path(tmp_path / "a.npz")
-    monkeypatch.setattr(files, "_memory_bytes", lambda: 1000)
+    monkeypatch.setattr(arrays, "_memory_bytes", lambda: 1000)
     with pytest.raises(DataError, match="more than this machine's memory"):
         load_path(tmp_path / "a.npz")
 

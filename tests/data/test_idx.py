@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anogen.data.files import read_idx_images
+from anogen.data.arrays import read_idx_images
 from anogen.data.idx import read_idx
 from anogen.errors import DataError
 

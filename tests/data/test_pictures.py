@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import anogen
-from anogen.data.files import load_path, read_picture
+from anogen.data.files import load_path
 from anogen.data.pictures import Pictures, walk
 from anogen.errors import DataError, UsageError
 
@@ -56,7 +56,9 @@ def test_half_transparent_pixels_are_mixed_with_the_background(tmp_path):
 def test_pictures_of_a_camera_with_fewer_bits(tmp_path, capsys, bits):
     values = np.linspace(0, 2**bits - 1, 4096).reshape(64, 64).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "a.png")
-    plain = read_picture(tmp_path / "a.png", None, "stretch", None)
+    pictures = Pictures()
+    plain = pictures.read(tmp_path / "a.png")
+    pictures.warn_of_unused_bits("a.png")
     assert np.array_equal(plain[..., 0], values >> 8)
     said = capsys.readouterr().err
     assert (f"set bits {bits}" in said) == (bits <= 12)
@@ -74,7 +76,7 @@ def test_a_folder_of_camera_pictures_warns_once_and_takes_bits(tmp_path, capsys)
         Image.fromarray(values).save(tmp_path / f"{index}.png")
     assert load_path(tmp_path).train.pixels.max() <= 15
     assert capsys.readouterr().err.count("set bits 12") == 1
-    assert load_path(tmp_path, bits=12).train.pixels.max() > 100
+    assert load_path(tmp_path, Pictures(bits=12)).train.pixels.max() > 100
     assert "set bits" not in capsys.readouterr().err
 
 

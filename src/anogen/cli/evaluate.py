@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from anogen.cli.options import new_parser, print_result, table
 
 if TYPE_CHECKING:
-    from anogen.data.images import Splits
+    from anogen.data.splits import Splits
     from anogen.models.base import GenerativeModel
 
 DESCRIPTION = """Measure a run on test images; write evaluation.json, figures/ and report.html.

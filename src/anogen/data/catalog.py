@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from anogen.data.arrays import read_idx_images
 from anogen.data.corruptions import corrupt
-from anogen.data.files import is_folder, load_path, read_idx_images, resize_pictures
-from anogen.data.images import Images, Splits, split
-from anogen.data.pictures import Background, Resize
+from anogen.data.files import is_folder, load_path
+from anogen.data.images import Images, Pixels
+from anogen.data.pictures import Background, Pictures, Resize
+from anogen.data.splits import FALSE_POSITIVE_RATE, Splits, images_for, split
 from anogen.errors import DataError, MachineError, UsageError, unknown_name, whole_number
 from anogen.folders import cache_dir
 from anogen.progress import Progress, say
@@ -92,6 +94,8 @@ def load_data(
     channels: int | None = None,
     background: Background = "white",
     bits: int | None = None,
+    group: str | None = None,
+    false_positive_rate: float = FALSE_POSITIVE_RATE,
     limit: int | None = None,
 ) -> Splits:
     """The training, validation and test images of a data set.
@@ -104,11 +108,18 @@ def load_data(
         data_dir: where data sets lie (one folder each); default: the variable ANOGEN_DATA_DIR,
             else the user's cache folder, to which missing ones are downloaded.
         image_size: height and width to bring a folder's pictures to; default: their own.
-        resize: `stretch` ignores the aspect ratio of pictures, `crop` keeps their centre.
+        resize: `stretch` ignores the aspect ratio of pictures, `crop` keeps their centre, `pad`
+            keeps all of them and fills up with the background.
         channels: 1 reads pictures as grey, 3 as RGB; default: grey where all are grey.
-        background: what shows through transparent pixels of pictures: `white`, `grey` or `black`.
+        background: what shows through transparent pixels of pictures, and beside padded ones:
+            `white`, `grey` or `black`.
         bits: significant bits of 16-bit pictures, for cameras that fill 10 or 12 of them; default:
             all 16, with a warning where that loses grey levels.
+        group: keeps pictures of one thing in one part: the name of a column of the folder's
+            metadata file, or a regular expression of which the first match in the path of a picture
+            (its parts in brackets, where there are any) names the thing, such as `part[0-9]+`.
+        false_positive_rate: for which a detector will be calibrated. Validation gets the images
+            that this needs (99 for 0.01), where they are a fifth of all or less.
         limit: for a quick try, keep this many training images, and as large a share of the others;
             they are taken at even distances.
 
@@ -134,6 +145,8 @@ def load_data(
         "channels": channels,
         "background": background,
         "bits": bits,
+        "group": group,
+        "false_positive_rate": false_positive_rate,
         "limit": limit,
         "data_dir": None if data_dir is None else str(Path(data_dir).resolve()),
     }
@@ -148,14 +161,17 @@ def load_data(
         raise UsageError(f"data: a name of {len(str(data)):,} characters is none")
     if limit is not None:
         whole_number("limit", limit)
+    images_for(false_positive_rate)  # refused before anything is read
+    splitting = {"false_positive_rate": false_positive_rate}
+    pictures = Pictures(image_size, resize, channels, background, bits)
     name, corruptions = _parse(str(data))
     if name == "auto":
-        splits = _load_best(data_dir)
+        splits = _load_best(data_dir, splitting)
         source["data"] = "+".join([splits.name, *corruptions])
     elif name in DATASETS:
-        splits = _load_named(name, data_dir)
+        splits = _load_named(name, data_dir, splitting)
     elif _exists(name):
-        splits = load_path(Path(name), image_size, resize, channels, background, bits)
+        splits = load_path(Path(name), pictures, group, **splitting)
         source["data"] = "+".join([str(Path(name).resolve()), *corruptions])
     elif any(mark in name for mark in "/\\."):
         raise DataError(f"{name}: no such file or folder")
@@ -164,9 +180,10 @@ def load_data(
             f"{unknown_name('data set', name, [*DATASETS, 'auto'])}, and there is no file or "
             "folder of that name"
         )
-    if name in (*DATASETS, "auto") and (image_size or channels or bits or background != "white"):
+    if name in (*DATASETS, "auto") and (pictures != Pictures(resize=resize) or group is not None):
         raise UsageError(
-            f"{name}: image_size, channels, background and bits apply to folders of pictures only"
+            f"{name}: image_size, channels, background, bits and group apply to folders of "
+            "pictures only"
         )
     if limit is not None:
         splits = splits.limited(limit)
@@ -255,19 +272,21 @@ def _exists(name: str) -> bool:
         return False
 
 
-def _load_best(data_dir: str | Path | None) -> Splits:
+def _load_best(data_dir: str | Path | None, splitting: dict[str, Any]) -> Splits:
     try:
-        return _load_named("mnist", data_dir, tries=1)
+        return _load_named("mnist", data_dir, splitting, tries=1)
     except (DataError, MachineError) as error:
         reason = str(error).split(" Tried ")[0]
         say(f"using scikit-learn's bundled digits instead of MNIST: {reason}")
-        return _load_named("digits", data_dir)
+        return _load_named("digits", data_dir, splitting)
 
 
-def _load_named(name: str, data_dir: str | Path | None, tries: int = 3) -> Splits:
+def _load_named(
+    name: str, data_dir: str | Path | None, splitting: dict[str, Any], tries: int = 3
+) -> Splits:
     source = DATASETS[name]
     if isinstance(source, Digits):
-        return split(_load_digits())
+        return split(_load_digits(), **splitting)
     folder = find(name, data_dir) or fetch(name, data_dir, tries)
     damaged = damaged_files(name, folder)
     if damaged:
@@ -279,7 +298,7 @@ def _load_named(name: str, data_dir: str | Path | None, tries: int = 3) -> Split
         read_idx_images(_stored(folder, f"{part}-images-idx3-ubyte.gz"), name, source.classes)
         for part in ("train", "t10k")
     )
-    return split(train, test, held_out=1 / 12)
+    return split(train, test, held_out=1 / 12, **splitting)
 
 
 def _load_digits() -> Images:
@@ -287,8 +306,17 @@ def _load_digits() -> Images:
 
     values, labels = load_digits(return_X_y=True)
     pixels = np.rint(np.asarray(values) * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
-    enlarged = resize_pictures(pixels, 28)[:, None]
+    enlarged = _enlarged(pixels, 28)[:, None]
     return Images(enlarged, "digits", np.asarray(labels, np.int64), tuple("0123456789"))
+
+
+def _enlarged(pixels: Pixels, size: int) -> Pixels:
+    """uint8 `[n, h, w]` brought to `[n, size, size]`, bicubic."""
+    from PIL import Image
+
+    scaled = (Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC)
+              for picture in pixels)  # fmt: skip
+    return np.stack([np.asarray(picture) for picture in scaled])
 
 
 def _stored(folder: Path, file: str) -> Path:

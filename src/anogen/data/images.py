@@ -1,47 +1,91 @@
-"""The one form that data takes: pixels, labels, a name; and its three splits."""
+"""The one form that data takes: pixels, labels, captions, a name."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import math
+import mmap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anogen.errors import DataError, UsageError
+from anogen.errors import DataError
 
 Pixels = NDArray[Any]
 """uint8 pictures, or the float32 rows of a table; see `Images`."""
 Labels = NDArray[np.int64]
+Captions = NDArray[np.object_]
+"""Of each image a tuple of texts, `[n]`."""
+READ_BYTES = 16 << 20
+"""About as much is read at once of what may not fit into memory."""
+
+
+class Rows(Protocol):
+    """What stands in for an array that is not in memory: rows are read when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of the array that this stands for."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Likewise."""
+        ...
+
+    def __getitem__(self, index: NDArray[np.int64]) -> Pixels:
+        """These rows, in memory."""
+        ...
 
 
 class Selection:
-    """Rows of a memory-mapped array, read from the file when they are asked for.
+    """Rows of a memory-mapped array, or of other `Rows`, read when they are asked for.
 
-    Stands in for an array in `Images.pixels`, so that splitting a large file copies nothing.
+    Stands in for an array in `Images.pixels`, so that splitting a large file copies nothing. What
+    was read of a mapped file does not stay in this process's memory.
+
+    Args:
+        base: what the rows are of.
+        rows: int64 `[n]`; default: all of them.
     """
 
-    def __init__(self, base: Pixels, rows: NDArray[np.int64]) -> None:
-        self._base, self._rows = base, rows
-        self.shape = (len(rows), *base.shape[1:])
-        self.dtype, self.ndim = base.dtype, base.ndim
-        self.nbytes = int(np.prod(self.shape)) * base.dtype.itemsize
+    def __init__(self, base: Pixels | Rows, rows: NDArray[np.int64] | None = None) -> None:
+        self._base = base
+        self._rows = np.arange(base.shape[0]) if rows is None else rows
+        self.shape = (len(self._rows), *base.shape[1:])
+        self.dtype, self.ndim = base.dtype, len(base.shape)
+        self.nbytes = math.prod(self.shape) * base.dtype.itemsize
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: slice | NDArray[Any]) -> Pixels:
         """The chosen rows, in memory."""
-        return np.array(self._base[self._rows[index]])
+        found = np.asarray(self._base[self._rows[index]])
+        if isinstance(self._base, np.memmap):
+            _give_back(self._base)
+        return found
 
     def select(self, index: slice | NDArray[Any]) -> "Selection":
-        """The chosen rows, still in the file."""
+        """The chosen rows, not yet read."""
         return Selection(self._base, self._rows[index])
 
+    def joined(self, others: "Sequence[Selection]") -> "Selection | None":
+        """These rows and those of others, not yet read; None where they are of something else."""
+        if any(other._base is not self._base for other in others):
+            return None
+        return Selection(self._base, np.concatenate([part._rows for part in (self, *others)]))
 
-SPLIT_SEED = 0
-"""All runs share one split, whatever their own seed, so that their numbers compare."""
+
+def _give_back(mapped: "np.memmap[Any, Any]") -> None:
+    """Take the pages of a mapped file out of this process's memory; the file is not touched."""
+    base: Any = mapped
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if mapped.mode == "r" and base is not None and hasattr(base, "madvise"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +93,13 @@ class Images:
     """Images in memory or mapped from a file; or the rows of a table, as images of height 1.
 
     Attributes:
-        pixels: uint8 `[n, c, h, w]`, 0 to 255, `c` 1 (grey) or 3 (RGB); may be a memory map, or a
-            selection of one, which gives an array when it is indexed. A table is float32
+        pixels: uint8 `[n, c, h, w]`, 0 to 255, `c` 1 (grey) or 3 (RGB); or a `Selection`, which
+            gives an array when it is indexed, as a memory map becomes one. A table is float32
             `[n, 1, 1, columns]` in [0, 1].
         name: what the report calls them.
         labels: int64 `[n]`, indices into `classes`, or None.
         classes: the names of the labels; empty where there are none.
+        captions: what is said of each image, a tuple of texts each, `[n]`; or None.
 
     Raises:
         DataError: the array is of another type or shape, is empty, or labels do not fit, in number
@@ -71,9 +116,12 @@ class Images:
     name: str
     labels: Labels | None = None
     classes: tuple[str, ...] = ()
+    captions: Captions | None = None
 
     def __post_init__(self) -> None:
         refuse_masked(self.pixels, self.name)
+        if isinstance(self.pixels, np.memmap):
+            object.__setattr__(self, "pixels", Selection(self.pixels))
         table = self.pixels.dtype == np.float32 and self.pixels.shape[1:3] == (1, 1)
         if self.pixels.ndim != 4 or not (table or self.pixels.dtype == np.uint8):
             raise DataError(
@@ -100,11 +148,23 @@ class Images:
     def __getitem__(self, index: slice | NDArray[Any]) -> "Images":
         """The chosen images, in the order of `index`."""
         labels = None if self.labels is None else np.ascontiguousarray(self.labels[index])
+        captions = None if self.captions is None else self.captions[index]
         pixels = self.pixels
-        if isinstance(pixels, np.memmap):
-            pixels = Selection(pixels, np.arange(len(pixels)))
         chosen = pixels.select(index) if isinstance(pixels, Selection) else pixels[index]
-        return replace(self, pixels=chosen, labels=labels)
+        return replace(self, pixels=chosen, labels=labels, captions=captions)
+
+    def __repr__(self) -> str:
+        """Name, number and shape, not the pixels."""
+        channels, height, width = self.shape
+        size = f"{width} columns" if height == 1 else f"{width}×{height}×{channels}"
+        labels = f", {len(self.classes)} classes" if self.classes else ""
+        return f"<{len(self)} images {self.name!r}, {size}{labels}>"
+
+    def in_parts(self) -> "Iterator[Images]":
+        """All images, first to last, in parts that take some 16 MiB each."""
+        step = max(1, READ_BYTES // max(1, self.pixels.nbytes // len(self)))
+        for start in range(0, len(self), step):
+            yield self[start : start + step]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -114,114 +174,15 @@ class Images:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of shape, pixels and labels: equal hashes mean equal data."""
+        """Hash of shape, pixels, labels and captions: equal hashes mean equal data."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
-        for start in range(0, len(self), 4096):
-            digest.update(np.ascontiguousarray(self.pixels[start : start + 4096]).data)
+        for part in self.in_parts():
+            digest.update(np.ascontiguousarray(part.pixels[:]).data)
         if self.labels is not None:
             digest.update(self.labels.astype(np.int64).data)
+        if self.captions is not None:
+            digest.update(repr(self.captions.tolist()).encode())
         return digest.hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class Splits:
-    """One data set, split for training, choosing and judging.
-
-    Attributes:
-        train: what a model is fitted to.
-        validation: held out of training; early stopping and calibration use it.
-        test: touched only by evaluation.
-        source: the arguments of `anogen.load_data` that make these splits again; empty for images
-            that come from memory.
-        own_test: whether the test images came as such; else they are a share of all images.
-    """
-
-    train: Images
-    validation: Images
-    test: Images
-    source: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    own_test: bool = True
-
-    @property
-    def foreign(self) -> Images:
-        """What represents this data where no model learns from it: its own test images, or all."""
-        if self.own_test:
-            return self.test
-        parts = (self.train, self.validation, self.test)
-        pixels = np.concatenate([part.pixels[:] for part in parts])
-        labels = [part.labels for part in parts if part.labels is not None]
-        return replace(self.test, pixels=pixels, labels=np.concatenate(labels) if labels else None)
-
-    def limited(self, count: int) -> "Splits":
-        """At most `count` training images and as large a share of the others, evenly spaced.
-
-        Raises:
-            UsageError: fewer than ten.
-        """
-        if count < 10:
-            raise UsageError(f"limit must be at least 10, found {count}")
-        total = len(self.train)
-        if count >= total:
-            return self
-
-        def part(images: Images) -> Images:
-            kept = max(1, round(len(images) * count / total))
-            return images[np.arange(kept) * len(images) // kept]
-
-        train, validation, test = map(part, (self.train, self.validation, self.test))
-        return replace(self, train=train, validation=validation, test=test)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one image."""
-        return self.train.shape
-
-    @property
-    def name(self) -> str:
-        """The name of the data set."""
-        return self.train.name
-
-
-CALIBRATING, MOST_CALIBRATING = 99, 0.2
-"""Images that the usual false-positive rate of 1 % needs, and the share of all that they may be."""
-
-
-def split(images: Images, test: Images | None = None, held_out: float = 0.1) -> Splits:
-    """Shuffle once with a fixed seed and hold parts out.
-
-    Args:
-        images: all images, or the training images where `test` is given.
-        test: the official test images; None takes a share `held_out` of `images`.
-        held_out: share of `images` that goes to validation (and, without `test`, to test).
-            Validation has 99 images at least, where these are a fifth of all or less: as many as a
-            detector needs for its usual false-positive rate of 1 %.
-
-    Raises:
-        DataError: fewer than ten images, or test images of another shape.
-
-    Examples:
-        >>> import numpy as np
-        >>> parts = split(Images(np.zeros((100, 1, 28, 28), np.uint8), "black"))
-        >>> len(parts.train), len(parts.validation), len(parts.test)
-        (80, 10, 10)
-    """
-    if not 0 < held_out < 0.5:
-        raise UsageError(f"held_out must lie between 0 and 0.5, found {held_out}")
-    if len(images) < 10:
-        raise DataError(
-            f"{images.name}: {len(images)} images are too few to split; give 10 or more"
-        )
-    if test is not None and test.shape != images.shape:
-        raise DataError(f"{images.name}: test images are {test.shape}, others {images.shape}")
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(images))
-    share = min(max(1, round(held_out * len(images))), (len(images) - 1) // 2)
-    enough = MOST_CALIBRATING * len(images) >= CALIBRATING
-    part = max(share, CALIBRATING) if enough else share
-    validation, rest = np.sort(order[:part]), order[part:]
-    own_test = test is not None
-    if test is None:
-        test, rest = images[np.sort(rest[:share])], rest[share:]
-    return Splits(images[np.sort(rest)], images[validation], test, own_test=own_test)
 
 
 def images_from_array(
@@ -336,15 +297,3 @@ def _refuse_bad_values(chunk: NDArray[Any], start: int, name: str) -> None:
             f"{name}: float pixels must lie in [0, 1], found {low:g} to {high:g}; "
             "divide by 255, or convert to uint8"
         )
-
-
-def expect(value: object, kind: type[Images] | type[Splits], function: str) -> None:
-    """Raise a `UsageError` where images are given for splits, or the other way round."""
-    if isinstance(value, kind):
-        return
-    hint = "; wrap an array with anogen.images_from_array"
-    if isinstance(value, Splits):
-        hint = "; give one of its parts, such as data.test"
-    elif isinstance(value, Images):
-        hint = "; give the whole data set, from anogen.load_data or anogen.split"
-    raise UsageError(f"{function} needs anogen.{kind.__name__}, found {type(value).__name__}{hint}")

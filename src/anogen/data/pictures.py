@@ -3,8 +3,11 @@
 import os
 import stat
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -16,7 +19,7 @@ from anogen.progress import say
 if TYPE_CHECKING:
     from PIL import Image
 
-Resize = Literal["stretch", "crop"]
+Resize = Literal["stretch", "crop", "pad"]
 Background = Literal["white", "black", "grey"]
 
 FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",),
@@ -28,6 +31,10 @@ KINDS = "a PNG or JPEG picture, nor BMP, TIFF or WebP"
 BACKGROUNDS = {"white": 255, "grey": 128, "black": 0}
 MAX_PICTURE_PIXELS = 50_000_000
 """A larger picture is refused from its header, before a byte of it is decoded."""
+GREY = ("1", "L", "LA", "La")
+"""Pillow's modes of grey pictures, beside those of 16 bits."""
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
+"""The EXIF tag of how a camera was held, and its values that swap height and width."""
 PHOTOMETRIC = 262
 """The tag of a TIFF file that says what its grey values mean; 0: white is 0."""
 USUAL_BITS = 12
@@ -123,14 +130,16 @@ class Pictures:
 
     Attributes:
         image_size: height and width to bring them to; None keeps theirs.
-        resize: `stretch` ignores the aspect ratio, `crop` keeps the centre.
+        resize: `stretch` ignores the aspect ratio, `crop` keeps the centre, `pad` keeps all and
+            fills up with the background.
         channels: 1 for grey, 3 for RGB; None keeps grey where a picture is grey.
         background: what shows through transparent pixels: `white`, `grey` or `black`; the colour
             that a file hides under them does not count.
         bits: significant bits of 16-bit grey pictures, 8 to 16, for cameras that fill 10 or 12 of
             them; None takes all 16, and `warn_of_unused_bits` says where that loses levels.
 
-    What was read is remembered as far as that warning needs it: the greatest 16-bit value.
+    What was read is remembered as far as that warning needs it: the greatest 16-bit values.
+    Several threads may read at a time.
 
     Raises:
         UsageError: a value that makes no sense.
@@ -141,7 +150,7 @@ class Pictures:
     channels: int | None = None
     background: Background = "white"
     bits: int | None = None
-    _highest: int = field(default=0, init=False, repr=False, compare=False)
+    _highest: list[int] = field(default_factory=list[int], init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.resize not in get_args(Resize):
@@ -158,48 +167,88 @@ class Pictures:
         if self.bits is not None and not 8 <= whole_number("bits", self.bits) <= 16:
             raise UsageError(f"bits must lie between 8 and 16, found {self.bits}")
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the pixels, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+
     def read(self, path: Path) -> NDArray[np.uint8]:
         """One picture as uint8 `[h, w, c]`, refused from its header where it is too large.
 
         Raises:
             DataError: it is damaged, too large, moving, or of another format.
         """
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import ImageOps
+
+        with self._opened(path) as picture:
+            reversed_grey = picture.format == "TIFF" and _tag(picture, PHOTOMETRIC) == 0
+            picture = self._to_8_bit(ImageOps.exif_transpose(picture), path, reversed_grey)
+            grey = self._channels(picture) == 1
+            image = self._opaque(picture).convert("L" if grey else "RGB")
+            array = np.asarray(image if self.image_size is None else self._resized(image))
+        return array[:, :, None] if array.ndim == 2 else array
+
+    def shape_of(self, path: Path) -> tuple[int, int, int]:
+        """Channels, height and width that `read` will give, from the picture's header.
+
+        Raises:
+            DataError: as `read`, but for damage below the header.
+        """
+        with self._opened(path) as picture:
+            height, width = picture.height, picture.width
+            if picture.getexif().get(ORIENTATION, 1) in TURNED:
+                height, width = width, height
+            channels = self._channels(picture)
+        if self.image_size is not None:
+            height = width = self.image_size
+        return channels, height, width
+
+    def _channels(self, picture: "Image.Image") -> int:
+        if self.channels is not None:
+            return self.channels
+        return 1 if picture.mode in GREY or picture.mode.startswith("I") else 3
+
+    def _resized(self, image: "Image.Image") -> "Image.Image":
+        from PIL import ImageOps
+
+        assert self.image_size is not None
+        size, grey = (self.image_size, self.image_size), BACKGROUNDS[self.background]
+        if self.resize == "crop":
+            return ImageOps.fit(image, size)
+        if self.resize == "pad":
+            return ImageOps.pad(image, size, color=grey if image.mode == "L" else (grey,) * 3)
+        return image.resize(size)
+
+    @contextmanager
+    def _opened(self, path: Path) -> "Generator[Image.Image]":
+        """The picture, its header read and found good; damage that shows in the block is told."""
+        from PIL import Image, UnidentifiedImageError
 
         check_regular(path)
-        Image.MAX_IMAGE_PIXELS, limit = None, Image.MAX_IMAGE_PIXELS  # our own limit, below
         try:
             # a file object, because what Pillow maps from a path it does not always turn rightly
-            with path.open("rb") as file, Image.open(file, formats=tuple(FORMATS)) as picture:
+            with (
+                _own_limit,
+                path.open("rb") as file,
+                Image.open(file, formats=tuple(FORMATS)) as picture,
+            ):
                 self._refuse(picture, path)
-                reversed_grey = picture.format == "TIFF" and _tag(picture, PHOTOMETRIC) == 0
-                picture = self._to_8_bit(ImageOps.exif_transpose(picture), path, reversed_grey)
-                grey = self.channels == 1 or (
-                    self.channels is None and picture.mode in ("1", "L", "LA", "La")
-                )
-                image = self._opaque(picture).convert("L" if grey else "RGB")
-                if self.image_size is not None:
-                    size = (self.image_size, self.image_size)
-                    cropped = self.resize == "crop"
-                    image = ImageOps.fit(image, size) if cropped else image.resize(size)
-                array = np.asarray(image)
+                yield picture
         except UnidentifiedImageError as error:
             raise DataError(f"{path}: not {KINDS}, or a damaged one") from error
         except DataError:
             raise
         except Exception as error:  # Pillow raises many kinds for a damaged file
             raise DataError(f"{path}: damaged picture ({first_line(error)})") from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-        return array[:, :, None] if array.ndim == 2 else array
 
     def warn_of_unused_bits(self, name: str) -> None:
         """Say so where the 16-bit pictures that were read use 12 bits or fewer."""
-        used = self._highest.bit_length()
+        highest = max(self._highest, default=0)
+        used = highest.bit_length()
         if self.bits is None and 0 < used <= USUAL_BITS:
             say(
                 f"warning: {name}: 16-bit pictures use {used} bits at most, so that no more "
-                f"than {max(1, self._highest >> 8) + 1} of 256 grey levels are left; set bits "
+                f"than {max(1, highest >> 8) + 1} of 256 grey levels are left; set bits "
                 f"{max(8, used)}"
             )
 
@@ -246,11 +295,38 @@ class Pictures:
                     else "; save it with 8 or 16 bits"
                 )
             )
-        self._highest = max(self._highest, highest)
+        self._highest.append(highest)
         grey = (values.astype(np.uint16) >> (bits - 8)).astype(np.uint8)
         if isinstance(picture.info.get("transparency"), int):  # one grey value that is no colour
             grey[values == picture.info["transparency"]] = BACKGROUNDS[self.background]
         return Image.fromarray(grey)
+
+
+class _OwnLimit:
+    """While any thread is in the block, Pillow's limit of size is off, because ours is in force."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = Lock(), 0
+        self._before: int | None = None
+
+    def __enter__(self) -> None:
+        from PIL import Image
+
+        with self._lock:
+            if not self._inside:
+                self._before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        from PIL import Image
+
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                Image.MAX_IMAGE_PIXELS = self._before
+
+
+_own_limit = _OwnLimit()
 
 
 def _moves(picture: "Image.Image") -> bool:

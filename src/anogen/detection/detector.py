@@ -14,7 +14,8 @@ from scipy.stats import ks_2samp
 from torch import Tensor
 
 from anogen.checkpoint import hash_of_tensors, load_checkpoint, save_checkpoint
-from anogen.data.images import Images, Splits, expect
+from anogen.data.images import Images
+from anogen.data.splits import Splits, expect
 from anogen.detection.calibration import Calibration, discoveries, refuse_nan
 from anogen.detection.scores import (
     FUSED,

@@ -15,7 +15,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from anogen.data.images import Images, Splits, images_from_array, refuse_masked
+from anogen.data.images import Images, images_from_array, refuse_masked
+from anogen.data.splits import Splits
 from anogen.data.tables import Scaling
 from anogen.detection.calibration import allowed, refuse_nan
 from anogen.detection.detector import Detector, refuse_unfit

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from anogen.data.batches import in_order
 from anogen.data.images import Images
 from anogen.detection.density import Density
 from anogen.detection.detector import Detector
@@ -76,25 +77,17 @@ def explain(
     """
     images = images[:MOST_IMAGES]
     maps, rebuilt, values = [], [], []
-    known = None if training is None else torch.from_numpy(np.array(training.pixels[:]))
-    near: list[torch.Tensor] = []
     reconstructs = isinstance(detector.model, Reconstructs)
     make_map = MAPS.get(detector.name, MAPS["squared_error"])
     seen = views(detector.prepared, images)
     with exactly():
         for view, count in seen:
-            if known is not None:
-                parts = [
-                    image_distances(view.x[:count], part).cpu() for part in known.split(NEAR_PART)
-                ]
-                near.append(torch.cat(parts, 1))
             if reconstructs:
                 maps.append(make_map(view)[:count].double().cpu())
                 rebuilt.append(view.rebuilt[:count].float().cpu())
             if detector.name == FUSED:
                 values.append(measured(SCORES, view, detector.state)[:count])
-    among = torch.cat(near) if near else torch.zeros(len(images), 0, dtype=torch.float64)
-    distances, nearest = among.topk(min(neighbours, among.shape[1]), largest=False)
+    distances, nearest = _nearest(images, training, neighbours, detector.device)
     shares, deviations = {}, {}
     if detector.name == FUSED:
         names = statistics(SCORES, detector.model)
@@ -106,6 +99,19 @@ def explain(
         torch.cat(rebuilt).numpy() if rebuilt else None,
         shares, deviations, nearest.numpy(), distances.numpy(),
     )  # fmt: skip
+
+
+def _nearest(
+    images: Images, training: Images | None, neighbours: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Squared errors and rows of the nearest training images, ascending, `[n, k]` each."""
+    found = [torch.zeros(len(images), 0, dtype=torch.float64)]
+    for part in () if training is None else training.in_parts():
+        for known in torch.from_numpy(np.array(part.pixels[:])).split(NEAR_PART):
+            rows = [image_distances(x, known).cpu() for x, _ in in_order(images, device)]
+            found.append(torch.cat(rows))
+    among = torch.cat(found, 1)
+    return among.topk(min(neighbours, among.shape[1]), largest=False)
 
 
 def _breakdown(

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from anogen.data.arrays import open_array
 from anogen.data.batches import evaluation_batch
-from anogen.data.files import is_folder, open_array
+from anogen.data.files import is_folder
 from anogen.data.images import Images, images_from_array
 from anogen.data.pictures import PICTURE_SUFFIXES, Background, Pictures, Resize, walk
 from anogen.detection.detector import Detector

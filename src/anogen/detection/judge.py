@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anogen.data.images import Images, Splits
+from anogen.data.images import Images
+from anogen.data.splits import Splits
 from anogen.detection.calibration import allowed
 from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.metrics import intervals, precision_recall, separation

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anogen.data.batches import Batch, in_order
-from anogen.data.images import Images, expect
+from anogen.data.images import Images
+from anogen.data.splits import expect
 from anogen.device import choose_device, memory_advice, own_randomness
 from anogen.errors import UsageError
 from anogen.evaluation.reconstruction import METRICS, mean_with_interval, sharpness

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from anogen import nets
 from anogen.checkpoint import load_checkpoint, save_checkpoint
 from anogen.data.batches import Shuffled, in_order
-from anogen.data.images import Images, Splits
+from anogen.data.images import Images
+from anogen.data.splits import Splits
 from anogen.device import own_randomness
 from anogen.errors import DataError, MachineError
 from anogen.folders import cache_dir

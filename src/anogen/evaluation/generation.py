@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from anogen.data.batches import evaluation_batch, in_order, to_bytes
-from anogen.data.images import Images, Splits, expect, images_from_array
+from anogen.data.images import Images, images_from_array
+from anogen.data.splits import Splits, expect
 from anogen.device import choose_device, memory_advice
 from anogen.errors import UsageError
 from anogen.evaluation.distances import (

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import t as student_t
 
-from anogen.data.images import Splits
+from anogen.data.splits import Splits
 from anogen.device import choose_device
 from anogen.errors import UsageError
 from anogen.evaluation.evaluate import evaluate

@@ -17,7 +17,8 @@ import torch
 from anogen.checkpoint import hash_of_tensors, make_folder, replace_durably
 from anogen.data.batches import in_order, to_bytes
 from anogen.data.catalog import load_data
-from anogen.data.images import Images, Splits
+from anogen.data.images import Images
+from anogen.data.splits import Splits
 from anogen.detection.calibration import allowed
 from anogen.detection.detector import DEFINITIONS
 from anogen.detection.judge import judge

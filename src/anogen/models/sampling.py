@@ -8,7 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from anogen.data.batches import in_order
-from anogen.data.images import Images, expect
+from anogen.data.images import Images
+from anogen.data.splits import expect
 from anogen.errors import UsageError, unknown_name
 from anogen.models.base import Encodes, GenerativeModel
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from anogen.data.images import Splits
+from anogen.data.splits import Splits
 from anogen.device import (
     choose_device,
     choose_precision,
@@ -139,6 +139,7 @@ def _check(settings: TrainingSettings, model: GenerativeModel, data: Splits) -> 
     if model.shape != data.shape:
         raise UsageError(f"the model is for images of {model.shape}, the data has {data.shape}")
     _check_labels(model, data)
+    data.warn_of_few()
     if settings.tensorboard:
         check_tensorboard()
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from anogen.checkpoint import put_aside, save_checkpoint
 from anogen.data.batches import Batch, Shuffled, in_order
-from anogen.data.images import Images, Pixels, Splits
+from anogen.data.images import Images, Pixels
+from anogen.data.splits import Splits
 from anogen.device import matrix_products_in
 from anogen.errors import DivergenceError, Interrupted, MachineError, UsageError
 from anogen.models.base import GenerativeModel, Losses

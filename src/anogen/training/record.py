@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from anogen.checkpoint import replace_durably
-from anogen.data.images import Splits
+from anogen.data.splits import Splits
 from anogen.device import device_name
 from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel
@@ -42,7 +42,7 @@ def refuse_changes(run: Run, config: dict[str, Any]) -> None:
             "another run"
         )
     for key in sorted(set(config) - MAY_CHANGE):
-        if before.get(key) != config[key]:
+        if before.get(key, config[key]) != config[key]:
             raise UsageError(
                 f"{run.path} was begun with {key} {before.get(key)}, now {config[key]}; a resumed "
                 f"run may change only {', '.join(sorted(MAY_CHANGE))}"

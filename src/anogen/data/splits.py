@@ -1,0 +1,273 @@
+"""One data set in three parts: what is learnt from, what chooses and calibrates, what judges."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anogen.data.images import Images, Selection
+from anogen.errors import DataError, UsageError, finite_number
+from anogen.progress import say
+
+SPLIT_SEED = 0
+"""All runs share one split, whatever their own seed, so that their numbers compare."""
+FALSE_POSITIVE_RATE = 0.01
+"""What a detector is usually calibrated for."""
+MOST_CALIBRATING = 0.2
+"""Validation takes no larger share of all images than this in order to be large enough."""
+THUMBNAIL = 16
+"""Height and width at which pictures are compared."""
+CLOSE = 0.1
+"""Pictures are nearly the same whose distance is below this share of the usual one."""
+FEW_ALIKE = 0.02
+"""So large a share of held-out pictures may have a near duplicate; MNIST has less than half."""
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """One data set, split for training, choosing and judging.
+
+    Attributes:
+        train: what a model is fitted to.
+        validation: held out of training; early stopping and calibration use it.
+        test: touched only by evaluation.
+        source: the arguments of `anogen.load_data` that make these splits again; empty for images
+            that come from memory.
+        own_test: whether the test images came as such; else they are a share of all images.
+    """
+
+    train: Images
+    validation: Images
+    test: Images
+    source: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    own_test: bool = True
+
+    def __repr__(self) -> str:
+        """The three parts, one line each."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return "\n".join(f"{name:<11} {images!r}" for name, images in parts.items())
+
+    @property
+    def foreign(self) -> Images:
+        """What represents this data where no model learns from it: its own test images, or all."""
+        if self.own_test:
+            return self.test
+        return _joined([self.train, self.validation, self.test])
+
+    def limited(self, count: int) -> "Splits":
+        """At most `count` training images and as large a share of the others, evenly spaced.
+
+        Raises:
+            UsageError: fewer than ten.
+        """
+        if count < 10:
+            raise UsageError(f"limit must be at least 10, found {count}")
+        total = len(self.train)
+        if count >= total:
+            return self
+
+        def part(images: Images) -> Images:
+            kept = max(1, round(len(images) * count / total))
+            return images[np.arange(kept) * len(images) // kept]
+
+        train, validation, test = map(part, (self.train, self.validation, self.test))
+        return replace(self, train=train, validation=validation, test=test)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        return self.train.shape
+
+    @property
+    def name(self) -> str:
+        """The name of the data set."""
+        return self.train.name
+
+    def warn_of_few(self) -> None:
+        """Say so where validation has too few images to calibrate the false-positive rate."""
+        rate = self.source.get("false_positive_rate", FALSE_POSITIVE_RATE)
+        needed, there = images_for(rate), len(self.validation)
+        if there < needed:
+            say(
+                f"warning: {self.name}: {there} validation images; a detector needs {needed} for a "
+                f"false-positive rate of {rate:g}. {needed - there} are missing, and with what is "
+                f"there the rate cannot be set below {1 / (there + 1):.2g}"
+            )
+
+
+def images_for(false_positive_rate: float) -> int:
+    """The least number of calibration images that supports a false-positive rate.
+
+    Raises:
+        UsageError: the rate is not between 0 and 1.
+
+    >>> images_for(0.01), images_for(0.05)
+    (99, 19)
+    """
+    rate = finite_number("false_positive_rate", false_positive_rate)
+    if not 0 < rate < 1:
+        raise UsageError(f"a false-positive rate lies between 0 and 1, found {rate}")
+    return math.ceil(1 / rate - 1e-9) - 1
+
+
+def split(
+    images: Images,
+    test: Images | None = None,
+    held_out: float = 0.1,
+    *,
+    groups: Sequence[Any] | NDArray[Any] | None = None,
+    false_positive_rate: float = FALSE_POSITIVE_RATE,
+) -> Splits:
+    """Shuffle once with a fixed seed and hold parts out.
+
+    Args:
+        images: all images, or the training images where `test` is given.
+        test: the official test images; None takes a share `held_out` of `images`.
+        held_out: share of `images` that goes to validation (and, without `test`, to test).
+        groups: for each image the name of what it shows, `[n]`; images of one group are never in
+            two parts. None: each image is a group of its own.
+        false_positive_rate: for which a detector is to be calibrated on validation images. So many
+            as this needs (99 for 1 %) are held out, where these are a fifth of all or less.
+
+    Raises:
+        DataError: fewer than ten images, too few groups, or test images of another shape.
+
+    Examples:
+        >>> import numpy as np
+        >>> parts = split(Images(np.zeros((100, 1, 28, 28), np.uint8), "black"))
+        >>> len(parts.train), len(parts.validation), len(parts.test)
+        (80, 10, 10)
+    """
+    if not 0 < held_out < 0.5:
+        raise UsageError(f"held_out must lie between 0 and 0.5, found {held_out}")
+    if len(images) < 10:
+        raise DataError(
+            f"{images.name}: {len(images)} images are too few to split; give 10 or more"
+        )
+    if test is not None and test.shape != images.shape:
+        raise DataError(f"{images.name}: test images are {test.shape}, others {images.shape}")
+    share = min(max(1, round(held_out * len(images))), (len(images) - 1) // 2)
+    needed = images_for(false_positive_rate)
+    enough = MOST_CALIBRATING * len(images) >= needed
+    wanted = [max(share, needed) if enough else share, *([share] if test is None else [])]
+    held, rest = _held_out(len(images), wanted, groups, images.name)
+    own_test = test is not None
+    return Splits(images[rest], images[held[0]], images[held[1]] if test is None else test,
+                  own_test=own_test)  # fmt: skip
+
+
+def _held_out(
+    count: int, wanted: list[int], groups: Sequence[Any] | NDArray[Any] | None, name: str
+) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+    """The numbers of the images of each part that is held out, and of the rest, ascending."""
+    if groups is None:
+        order = np.random.default_rng(SPLIT_SEED).permutation(count)
+        *held, rest = np.split(order, np.cumsum(wanted))
+        return [np.sort(part) for part in held], np.sort(rest)
+    values = np.asarray(groups)
+    if values.shape != (count,):
+        raise DataError(f"{name}: groups of shape {list(values.shape)} for {count} images")
+    _, of_image, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    if len(sizes) <= len(wanted):
+        raise DataError(
+            f"{name}: {len(sizes)} groups cannot be split into {len(wanted) + 1} parts; each needs "
+            "one at least"
+        )
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(sizes))
+    held, start = list[NDArray[np.int64]](), 0
+    for index, number in enumerate(wanted):
+        most = len(sizes) - (len(wanted) - index)  # one group for each part to come
+        reached = int(np.searchsorted(np.cumsum(sizes[order[start:]]), number)) + 1
+        stop = min(start + reached, most)
+        held.append(np.flatnonzero(np.isin(of_image, order[start:stop])))
+        start = stop
+    return held, np.flatnonzero(np.isin(of_image, order[start:]))
+
+
+def near_duplicates(images: Images, among: Images, most: tuple[int, int] = (1000, 5000)) -> int:
+    """How many images have nearly the same image among others.
+
+    Compared are grey thumbnails of 16×16, their means and contrasts made equal, by their squared
+    distance; two are nearly the same if it is below a hundredth of the median over all pairs.
+
+    Args:
+        images: at most `most[0]` of them are looked at, evenly spaced.
+        among: likewise, `most[1]`.
+        most: images that are looked at.
+
+    Examples:
+        >>> import numpy as np
+        >>> noise = np.random.default_rng(0).integers(0, 256, (20, 1, 16, 16), np.uint8)
+        >>> near_duplicates(Images(noise[:4], "few"), Images(noise[2:], "others"))
+        2
+    """
+    few, others = (
+        _thumbnails(part[np.linspace(0, len(part) - 1, min(len(part), count)).astype(np.int64)])
+        for part, count in zip((images, among), most, strict=True)
+    )
+    squares = (few**2).sum(1)[:, None] + (others**2).sum(1) - 2 * few @ others.T
+    return int((squares.min(1) < CLOSE**2 * np.median(squares)).sum())
+
+
+def warn_of_near_duplicates(data: Splits) -> None:
+    """Say so where held-out pictures nearly equal training pictures."""
+    held_out = _joined([data.validation, data.test])
+    looked_at = min(len(held_out), 1000)
+    alike = near_duplicates(held_out, data.train)
+    if alike > FEW_ALIKE * looked_at:
+        say(
+            f"warning: {data.name}: {alike} of {looked_at} held-out pictures nearly equal a "
+            "training picture, so that results on them flatter; if pictures show one thing several "
+            "times, name the thing with group"
+        )
+
+
+def _thumbnails(images: Images) -> NDArray[np.float64]:
+    """The means over channels and blocks of pixels, standardised: `[n, at most 256]`."""
+    channels, height, width = images.shape
+    edges = [
+        np.linspace(0, size, min(size, THUMBNAIL), endpoint=False).astype(np.int64)
+        for size in (height, width)
+    ]
+    parts: list[NDArray[np.float64]] = []
+    for part in images.in_parts():
+        rows = np.add.reduceat(part.pixels[:].sum(1, dtype=np.float64), edges[0], axis=1)
+        blocks = np.add.reduceat(rows, edges[1], axis=2)
+        sizes = (
+            np.diff(edge, append=size) for edge, size in zip(edges, (height, width), strict=True)
+        )
+        parts.append((blocks / (channels * np.multiply.outer(*sizes))).reshape(len(part), -1))
+    found = np.concatenate(parts)
+    found -= found.mean(1, keepdims=True)
+    return found / np.maximum(found.std(1, keepdims=True), 1)  # one grey level of 256
+
+
+def _joined(parts: Sequence[Images]) -> Images:
+    """The images of all parts, one after the other; not read where they are of one file."""
+    first = parts[0]
+    pixels = [part.pixels for part in parts]
+    selections = [part for part in pixels if isinstance(part, Selection)]
+    whole = selections[0].joined(selections[1:]) if len(selections) == len(pixels) else None
+    labels = [part.labels for part in parts if part.labels is not None]
+    captions = [part.captions for part in parts if part.captions is not None]
+    return replace(
+        first,
+        pixels=np.concatenate([part[:] for part in pixels]) if whole is None else whole,
+        labels=np.concatenate(labels) if labels else None,
+        captions=np.concatenate(captions) if captions else None,
+    )
+
+
+def expect(value: object, kind: type[Images] | type[Splits], function: str) -> None:
+    """Raise a `UsageError` where images are given for splits, or the other way round."""
+    if isinstance(value, kind):
+        return
+    hint = "; wrap an array with anogen.images_from_array"
+    if isinstance(value, Splits):
+        hint = "; give one of its parts, such as data.test"
+    elif isinstance(value, Images):
+        hint = "; give the whole data set, from anogen.load_data or anogen.split"
+    raise UsageError(f"{function} needs anogen.{kind.__name__}, found {type(value).__name__}{hint}")
