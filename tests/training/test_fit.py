@@ -322,7 +322,7 @@ def test_lack_of_memory_names_a_batch_size(noise, vae, tmp_path, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate ...")
 
     monkeypatch.setattr(loop_module, "train_step", starve)
-    with pytest.raises(TrainingError, match="try batch_size 8 instead of 16"):
+    with pytest.raises(TrainingError, match="try a batch_size below 16"):
         fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
 
 

@@ -284,9 +284,6 @@ def _plan(job: _Job, name: str, seed: int) -> tuple[GenerativeModel, dict[str, A
     settings |= {"epochs": system.epochs(job.epochs), "seed": seed}
     if system.paper:
         settings["batch_size"] = BATCH_SIZE
-    if "warmup_steps" in settings:  # no more than a tenth of a short training
-        steps = settings["epochs"] * (len(own.train) // settings["batch_size"])
-        settings["warmup_steps"] = min(settings["warmup_steps"], steps // 10)
     with own_randomness():
         torch.manual_seed(seed)
         model = find_model(system.model)(own.shape, **options)

@@ -83,6 +83,7 @@ def fit(
     """
     settings, hooks = TrainingSettings.of(settings, changes), checked_hooks(hooks)
     _check(settings, model, data)
+    settings = settings.for_images(len(data.train))
     target = choose_device(settings.device)
     dtype = choose_precision(settings.precision, target)
     if type(model).__module__ == "__main__":
@@ -106,9 +107,7 @@ def fit(
         own_randomness(),
         torch.autocast(target.type, enabled=False),  # whatever the caller has on
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
-        memory_advice(
-            f"try batch_size {max(2, settings.batch_size // 2)} instead of {settings.batch_size}"
-        ),
+        memory_advice(f"try a batch_size below {settings.batch_size}"),
         StopRequest() as request,
     ):
         model.to(target, torch.float32, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -48,6 +48,7 @@ class Loop:
             make_players(model, settings.learning_rate, settings.betas),
             averaged_copy(model) if self.decay is not None else None,
         )
+        assert settings.batch_size is not None  # `fit` has decided it
         self.batches = Shuffled(data.train, settings.batch_size, settings.seed, device)
         self.total_steps = settings.epochs * len(self.batches)
         self.monitor: str | None = settings.monitor or model.monitor
@@ -85,12 +86,7 @@ class Loop:
     def go(self, run: Run, request: StopRequest) -> None:
         """Train until the epochs are done, patience ends, or a signal comes."""
         counters = self.state.counters
-        warmup, epochs = self.settings.warmup_steps, self.settings.epochs
-        if warmup >= self.total_steps:
-            say(
-                f"warning: warmup_steps {warmup} is not over when training ends, at step "
-                f"{self.total_steps}; the learning rate stays small. Set warmup_steps 0"
-            )
+        epochs = self.settings.epochs
         if counters.epoch >= epochs:
             say(f"{run.path} is finished: {counters.epoch} of {epochs} epochs; --epochs N goes on")
         log = MetricsLog(run, counters.epoch, counters.step, self.settings.tensorboard)
@@ -155,7 +151,10 @@ class Loop:
     def _step(self, batch: Batch) -> Update:
         counters, settings = self.state.counters, self.settings
         factor = learning_rate_factor(
-            counters.step, self.total_steps, settings.schedule, settings.warmup_steps
+            counters.step,
+            self.total_steps,
+            settings.schedule,
+            settings.warmup(self.total_steps),
         )
         for player in self.state.players:
             player.scale_rate(factor)

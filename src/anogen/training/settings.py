@@ -1,8 +1,9 @@
 """How a model is trained: one frozen value, from which signature, YAML and options come."""
 
 import difflib
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from anogen.configuration import plain
@@ -28,6 +29,11 @@ MAY_CHANGE = frozenset(
 same."""
 
 
+BATCH_SIZE, LEAST_BATCH_SIZE, LEAST_STEPS = 128, 16, 8
+"""The usual batch; how small it may get where there are few images, so that an epoch has so many
+steps."""
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """How `anogen.fit` trains.
@@ -35,9 +41,10 @@ class TrainingSettings:
     Args:
         epochs: passes over the training images, in all.
         batch_size: images per step; those left over at the end of an epoch wait for another one.
+            Default: 128, or as few, down to 16, as give an epoch of few images eight steps.
         learning_rate: Adam's; one number, or one for each player by name.
         schedule: `constant`, or `cosine` down to 0 at the last step.
-        warmup_steps: steps over which the learning rate grows from 0.
+        warmup_steps: steps over which the learning rate grows from 0; at most a tenth of all.
         betas: Adam's decay rates.
         clip_gradient: largest norm of a player's gradient; default: not clipped.
         ema_decay: where given, a moving average of the weights with this decay is what is
@@ -58,12 +65,13 @@ class TrainingSettings:
         UsageError: a value that makes no sense.
 
     Examples:
-        >>> TrainingSettings(epochs=3).batch_size
-        128
+        >>> settings = TrainingSettings(epochs=3)
+        >>> settings.for_images(60_000).batch_size, settings.for_images(300).batch_size
+        (128, 32)
     """
 
     epochs: int = 10
-    batch_size: int = 128
+    batch_size: int | None = None
     learning_rate: LearningRate = 1e-3
     schedule: Schedule = "constant"
     warmup_steps: int = 0
@@ -80,7 +88,7 @@ class TrainingSettings:
     cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
-        optional = {name for name in ("patience", "clip_gradient", "ema_decay")
+        optional = {name for name in ("patience", "clip_gradient", "ema_decay", "batch_size")
                     if getattr(self, name) is None}  # fmt: skip
         for name in {"epochs", "batch_size", "warmup_steps", "patience"} - optional:
             whole_number(name, getattr(self, name))
@@ -102,7 +110,7 @@ class TrainingSettings:
         self._check_betas()
         if self.warmup_steps < 0:
             raise UsageError(f"warmup_steps must not be negative, found {self.warmup_steps}")
-        if self.batch_size < 2:
+        if self.batch_size is not None and self.batch_size < 2:
             raise UsageError(
                 "batch_size must be at least 2, because normalisation needs two images"
             )
@@ -145,6 +153,17 @@ class TrainingSettings:
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise TypeError(f"fit() has no setting {name!r}{hint}")
         return cls(**{**({} if given is None else given.as_dict()), **changes})
+
+    def for_images(self, count: int) -> "TrainingSettings":
+        """The same with what depends on the number of training images decided."""
+        if self.batch_size is not None:
+            return self
+        fitting = 2 ** int(math.log2(max(1, count / LEAST_STEPS)))
+        return replace(self, batch_size=min(BATCH_SIZE, max(LEAST_BATCH_SIZE, fitting)))
+
+    def warmup(self, total_steps: int) -> int:
+        """The steps of the warm-up, in a training of so many steps."""
+        return min(self.warmup_steps, total_steps // 10)
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON and YAML know them."""
