@@ -22,7 +22,7 @@ from scipy.stats import kstest
 
 from anogen import VAE, Images, Run, Splits, corrupt, fit, load_data
 from anogen.detection.calibration import discoveries
-from anogen.detection.judge import Verdict, judge
+from anogen.detection.judge import Detection, judge
 from anogen.progress import say
 
 SCORES = (
@@ -74,22 +74,22 @@ def judge_run(run: Run) -> dict[str, Any]:
     other = load_data(OTHER[data.name]).test
     few = data.test[:: len(data.test) // PANEL_IMAGES]
     panel = [corrupt(few, name) for name in PANEL]
-    verdicts = judge(run.load_model(), data, [other, *panel], scores=SCORES)
+    detections = judge(run.load_model(), data, [other, *panel], scores=SCORES)
     config = run.config
     return {
         "data": data.name,
         "seed": config["seed"],
         "epochs": config["epochs"],
         "latent": config["model"]["init_args"]["latent"],
-        "rows": [verdict.row(data.name) for verdict in verdicts],
-        "promises": [promises(v) for v in verdicts if v.out_set == other.name],
+        "rows": [detection.row(data.name) for detection in detections],
+        "promises": [promises(v) for v in detections if v.out_set == other.name],
     }
 
 
-def promises(verdict: Verdict) -> dict[str, Any]:
+def promises(detection: Detection) -> dict[str, Any]:
     """P-values of in-distribution test images, the rates of false alarms and of discoveries."""
-    calibration = verdict.detector.calibration
-    inside, outside = (calibration.p_value(part) for part in (verdict.inside, verdict.outside))
+    calibration = detection.detector.calibration
+    inside, outside = (calibration.p_value(part) for part in (detection.inside, detection.outside))
     rng = np.random.default_rng(0)
     false: list[float] = []
     found: list[float] = []
@@ -100,12 +100,12 @@ def promises(verdict: Verdict) -> dict[str, Any]:
         found.append(called[180:].mean())
     test: Any = kstest(inside, "uniform")
     return {
-        "score": verdict.detector.name,
+        "score": detection.detector.name,
         "ks_distance": float(test.statistic),
         "ks_p_value": float(test.pvalue),
         "false_positive_rates": {
             str(rate): {
-                "measured": float((verdict.inside > calibration.threshold(rate)).mean()),
+                "measured": float((detection.inside > calibration.threshold(rate)).mean()),
                 "interval": calibration.false_positive_interval(rate),
             }
             for rate in RATES
@@ -130,8 +130,8 @@ def one_digit(epochs: int, latent: int, seed: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             fit(model, own, Path(folder) / "run", epochs=epochs, batch_size=64, seed=seed,
                 learning_rate=1e-3, schedule="cosine")  # fmt: skip
-        verdicts = judge(model, own, [others], scores=SCORES, false_positive_rate=0.05)
-        rows += [{"digit": digit, **verdict.row(own.name)} for verdict in verdicts]
+        detections = judge(model, own, [others], scores=SCORES, false_positive_rate=0.05)
+        rows += [{"digit": digit, **detection.row(own.name)} for detection in detections]
     mean = {
         name: float(np.mean([row["auroc"] for row in rows if row["score"] == name]))
         for name in SCORES

@@ -72,11 +72,11 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     if len({images.name for images in sets}) < len(sets):
         sets = [replace(images, name=name)
                 for images, name in zip(sets, options["out"], strict=True)]  # fmt: skip
-    verdicts = judge(model, data, sets, scores=list(dict.fromkeys(names)),
+    judged = judge(model, data, sets, scores=list(dict.fromkeys(names)),
                      false_positive_rate=options["fpr"], device=options["device"],
                      companions=companions)  # fmt: skip
-    rows = [verdict.row(data.name) for verdict in verdicts]
-    made_for = {verdict.detector.name: verdict.detector for verdict in verdicts}
+    rows = [each.row(data.name) for each in judged]
+    made_for = {each.detector.name: each.detector for each in judged}
     result = {"run": run.shown, "fpr": options["fpr"], **_rows(rows)}
     if not run.is_writable:
         say(f"{run.path} cannot be written; the numbers, the detector and the page are not kept")
@@ -84,7 +84,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     kept = [FUSED] if "all" in (options["score"] or []) else list(made_for)
     for name in kept:
         made_for[name].save(run.detector(name))
-    weights = verdicts[0].detector.weights_sha256
+    weights = judged[0].detector.weights_sha256
     of = {"weights_sha256": weights, "definitions": DEFINITIONS}
     same = all(before.get(key) == value for key, value in of.items())
     old_rows, old_calls = (before.get(key, []) if same else [] for key in ("rows", "calls"))
@@ -98,7 +98,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     })  # fmt: skip
     with stage("drawing figures"):
         old_pictures = kept_pictures(run.figures, "detection") if same else []
-        pictures = detection_pictures(verdicts, data.test, sets)
+        pictures = detection_pictures(judged, data.test, sets)
         keep_pictures(pictures, run.figures, "detection", old_pictures)
         write_page(run)
     return result

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anogen.detection.detector import Detector
-    from anogen.detection.rows import Row
+    from anogen.detection.rows import ScoreRow
     from anogen.run import Run
 
 DESCRIPTION = """Score images with a run as a detector: one row per image, with its score, p-value
@@ -104,7 +104,9 @@ def _score(options: dict[str, Any]) -> None:
             raise
 
 
-def _counted(rows: "Iterator[Row]", done: int = 0, *, scored: bool = False) -> "Iterator[Row]":
+def _counted(
+    rows: "Iterator[ScoreRow]", done: int = 0, *, scored: bool = False
+) -> "Iterator[ScoreRow]":
     """The rows; at their end says how many could not be scored, and fails where none could.
 
     Args:

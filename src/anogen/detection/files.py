@@ -16,7 +16,7 @@ from anogen.data.files import is_folder
 from anogen.data.images import Images, images_from_array
 from anogen.data.pictures import PICTURE_SUFFIXES, Background, Pictures, Resize, walk
 from anogen.detection.detector import Detector
-from anogen.detection.rows import Row
+from anogen.detection.rows import ScoreRow
 from anogen.errors import DataError, UsageError
 from anogen.progress import Progress, silence
 
@@ -119,7 +119,7 @@ def score_files(
     bits: int | None = None,
     skip: int = 0,
     strict: bool = False,
-) -> Iterator[Row]:
+) -> Iterator[ScoreRow]:
     """One row for each image, in order; a few thousand images are held at a time.
 
     The next ones are read while the ones before are scored.
@@ -162,7 +162,9 @@ def _ahead(chunks: Iterator[T]) -> Iterator[T]:
             yield chunk
 
 
-def _rows(detector: Detector, chunk: list[_Item], threshold: float, strict: bool) -> Iterator[Row]:
+def _rows(
+    detector: Detector, chunk: list[_Item], threshold: float, strict: bool
+) -> Iterator[ScoreRow]:
     bad = next((item.error for item in chunk if item.error), "")
     if bad and strict:
         raise DataError(bad)
@@ -175,14 +177,14 @@ def _rows(detector: Detector, chunk: list[_Item], threshold: float, strict: bool
         scores = iter(zip(values, p_values, strict=True))
     for item in chunk:
         if item.pixels is None:
-            yield Row(item.file, item.index, error=item.error)
+            yield ScoreRow(item.file, item.index, error=item.error)
             continue
         score, p_value = next(scores)
         if np.isfinite(score):
             label = int(score > threshold)
-            yield Row(item.file, item.index, float(score), float(p_value), label)
+            yield ScoreRow(item.file, item.index, float(score), float(p_value), label)
         else:
-            yield Row(item.file, item.index, error=f"the score is {score}; choose another one")
+            yield ScoreRow(item.file, item.index, error=f"the score is {score}; choose another one")
 
 
 def _items(

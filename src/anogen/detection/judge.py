@@ -18,7 +18,7 @@ from anogen.models.base import GenerativeModel
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Detection:
     """One score against one set.
 
     Attributes:
@@ -68,7 +68,7 @@ def judge(
     false_positive_rate: float = 0.01,
     device: str = "auto",
     companions: Sequence[GenerativeModel] = (),
-) -> list[Verdict]:
+) -> list[Detection]:
     """Calibrate on `data.validation`, then compare `data.test` with each out-of-distribution set.
 
     Args:
@@ -99,7 +99,7 @@ def judge(
 
     inside, outside = scored(data.test), [scored(images) for images in out_sets]
     return [
-        Verdict(images.name, detector, inside[:, index], others[:, index], false_positive_rate)
+        Detection(images.name, detector, inside[:, index], others[:, index], false_positive_rate)
         for index, detector in enumerate(detectors)
         for images, others in zip(out_sets, outside, strict=True)
     ]

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_curve
 
 from anogen.data.images import Images
 from anogen.detection.explain import explain
-from anogen.detection.judge import Verdict
+from anogen.detection.judge import Detection
 from anogen.detection.scores import SCORES
 from anogen.detection.view import collect
 from anogen.models.base import Encodes, Reconstructs
@@ -24,20 +24,20 @@ EXPLAINED = 8
 
 
 def detection_pictures(
-    verdicts: Sequence[Verdict], inside: Images, outside: Sequence[Images]
+    detections: Sequence[Detection], inside: Images, outside: Sequence[Images]
 ) -> list[Picture]:
     """What every score makes of every out-of-distribution set.
 
     Maps and explanations are of the first score.
 
     Args:
-        verdicts: from `judge`.
-        inside: the in-distribution test images of the verdicts.
+        detections: from `judge`.
+        inside: the in-distribution test images of the detections.
         outside: their out-of-distribution sets.
     """
     made: list[Picture] = []
-    for name in dict.fromkeys(verdict.detector.name for verdict in verdicts):
-        own = [verdict for verdict in verdicts if verdict.detector.name == name]
+    for name in dict.fromkeys(detection.detector.name for detection in detections):
+        own = [detection for detection in detections if detection.detector.name == name]
         values = {f"{inside.name} (in)": own[0].inside} | {v.out_set: v.outside for v in own}
         threshold = own[0].detector.calibration.threshold(own[0].false_positive_rate)
         made.append(Picture(
@@ -47,8 +47,8 @@ def detection_pictures(
             figures.histograms(values, threshold, f"score {name}", SCORES[name].unit),
         ))  # fmt: skip
     for images in outside:
-        against = [verdict for verdict in verdicts if verdict.out_set == images.name]
-        curves = {verdict.detector.name: _curve(verdict) for verdict in against}
+        against = [detection for detection in detections if detection.out_set == images.name]
+        curves = {detection.detector.name: _curve(detection) for detection in against}
         title = f"{inside.name} against {images.name}"
         made.append(Picture(
             f"operating_curves_{images.name}", f"Operating curves, {title}",
@@ -67,9 +67,9 @@ def detection_pictures(
     return made
 
 
-def _maps(verdict: Verdict, inside: Images, outside: Images) -> list[Picture]:
+def _maps(detection: Detection, inside: Images, outside: Images) -> list[Picture]:
     """Where the images lie in latent space, by the truth and by the calls: the paper's 9 and 10."""
-    detector = verdict.detector
+    detector = detection.detector
     if not isinstance(detector.model, Encodes) or detector.model.latent < 2:
         return []
     chosen = [np.arange(0, len(part), -(-len(part) // MAPPED)) for part in (inside, outside)]
@@ -81,8 +81,8 @@ def _maps(verdict: Verdict, inside: Images, outside: Images) -> list[Picture]:
     if points.shape[1] > 2:
         points, axes = principal_plane(points)
     truth = np.repeat([0, 1], [len(part) for part in means])
-    scores = np.concatenate([verdict.inside[chosen[0]], verdict.outside[chosen[1]]])
-    limit = detector.calibration.threshold(verdict.false_positive_rate)
+    scores = np.concatenate([detection.inside[chosen[0]], detection.outside[chosen[1]]])
+    limit = detector.calibration.threshold(detection.false_positive_rate)
     called = (scores > limit).astype(int)
     names, against = ("in", "out"), f"{inside.name} and {outside.name}"
     kinds = {
@@ -99,11 +99,11 @@ def _maps(verdict: Verdict, inside: Images, outside: Images) -> list[Picture]:
     ]  # fmt: skip
 
 
-def _explained(verdict: Verdict, inside: Images, outside: Images) -> Figure:
+def _explained(detection: Detection, inside: Images, outside: Images) -> Figure:
     """Images of both sets, what the model made of them, and what each pixel adds to the error."""
     rows: list[NDArray[np.uint8]] = []
     parts = [part[:: max(1, len(part) // EXPLAINED)][:EXPLAINED] for part in (inside, outside)]
-    found = [explain(verdict.detector, part) for part in parts]
+    found = [explain(detection.detector, part) for part in parts]
     maps = [one.map for one in found if one.map is not None]
     brightest = max(max(float(each.max()) for each in maps), 1e-12)
     for part, one, each in zip(parts, found, maps, strict=True):
@@ -116,7 +116,7 @@ def _explained(verdict: Verdict, inside: Images, outside: Images) -> Figure:
     return figures.mosaic(np.stack([row[:width] for row in rows]), labels=labels)
 
 
-def _curve(verdict: Verdict) -> tuple[NDArray[Any], NDArray[Any]]:
-    truth = np.repeat([0, 1], [len(verdict.inside), len(verdict.outside)])
-    false, true, _ = roc_curve(truth, np.concatenate([verdict.inside, verdict.outside]))
+def _curve(detection: Detection) -> tuple[NDArray[Any], NDArray[Any]]:
+    truth = np.repeat([0, 1], [len(detection.inside), len(detection.outside)])
+    false, true, _ = roc_curve(truth, np.concatenate([detection.inside, detection.outside]))
     return false, true

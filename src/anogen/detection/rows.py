@@ -19,7 +19,7 @@ FORMATS = (".csv", ".jsonl", ".parquet")
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoreRow:
     """What is known of one image.
 
     Attributes:
@@ -41,7 +41,7 @@ class Row:
     error: str = ""
 
 
-def write_rows(rows: Iterable[Row], out: Path, job: dict[str, Any], done: int) -> Path:
+def write_rows(rows: Iterable[ScoreRow], out: Path, job: dict[str, Any], done: int) -> Path:
     """Write rows beside `out` as they come, and give them their name when all are there.
 
     Args:
@@ -144,7 +144,7 @@ def _read(part: Path) -> Iterator[dict[str, Any]]:
 
 def write_csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
     """Rows as comma-separated values with a heading, to an open text file."""
-    writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(file, [field.name for field in fields(ScoreRow)], lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({k: cell(v) if isinstance(v, str) else v for k, v in row.items()})
@@ -164,7 +164,7 @@ def _to_parquet(rows: Iterator[dict[str, Any]], out: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    names = [field.name for field in fields(Row)]
+    names = [field.name for field in fields(ScoreRow)]
     types = [pa.string(), pa.int64(), pa.float64(), pa.float64(), pa.int64(), pa.string()]
     schema = pa.schema(list(zip(names, types, strict=True)))
     with parquet.ParquetWriter(out, schema) as writer:

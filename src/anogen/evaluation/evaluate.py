@@ -13,8 +13,9 @@ from anogen.data.images import Images
 from anogen.data.splits import expect
 from anogen.device import choose_device, memory_advice, own_randomness
 from anogen.errors import UsageError
-from anogen.evaluation.reconstruction import METRICS, mean_with_interval, sharpness
-from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, HasPosterior, Reconstructs
+from anogen.evaluation.measures import Seen, per_image
+from anogen.evaluation.reconstruction import mean_with_interval
+from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, HasPosterior
 from anogen.progress import Progress
 
 ACTIVE_VARIANCE = 0.01
@@ -105,25 +106,18 @@ def _per_image(
         }
     per_latent = table.pop("kl_per_latent_nats", None)
     if per_latent is not None:
-        yield mean_with_interval("kl_nats", per_latent.sum(1))
         yield {"kl_per_latent_nats": per_latent.mean(0).tolist()}
     for name, values in table.items():
         yield mean_with_interval(name, values)
 
 
 def _measure(model: GenerativeModel, batch: Batch) -> dict[str, Tensor]:
-    x, condition = batch
-    found = {"sharpness_data": sharpness(x)}
-    if isinstance(model, Reconstructs):
-        y = model.reconstruct(x, condition)
-        found |= {name: metric.function(x, y) for name, metric in METRICS.items()}
-        found["sharpness_reconstruction"] = sharpness(y)
+    seen = Seen(model, *batch)
+    found = {name: measure(seen) for name, measure in per_image(model).items()}
     if isinstance(model, HasPosterior):
-        found["kl_per_latent_nats"] = model.kl(x)
-    if isinstance(model, HasLikelihood):
-        found["elbo_nats"] = model.elbo(x, condition)
+        found["kl_per_latent_nats"] = seen.kl_per_latent
     if isinstance(model, Encodes):
-        found["posterior_mean"] = model.posterior_mean(x)
+        found["posterior_mean"] = model.posterior_mean(batch.x)
     return found
 
 

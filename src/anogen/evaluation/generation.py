@@ -1,6 +1,5 @@
 """How good new images are: drawn, described by a classifier, and compared with real ones."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,21 +12,12 @@ from anogen.data.images import Images, images_from_array
 from anogen.data.splits import Splits, expect
 from anogen.device import choose_device, memory_advice
 from anogen.errors import UsageError
-from anogen.evaluation.distances import (
-    Features,
-    Labels,
-    class_kl,
-    coverage,
-    density,
-    frechet_distance,
-    kernel_distance,
-    manifold_share,
-)
 from anogen.evaluation.features import (
     FeatureExtractor,
     can_be_classified,
     feature_extractor,
 )
+from anogen.evaluation.measures import MEASURES, Described
 from anogen.evaluation.reconstruction import mean_with_interval, sharpness
 from anogen.models.base import GenerativeModel
 from anogen.models.sampling import Sampler, draw
@@ -39,19 +29,6 @@ MIN_COMPARED = 10
 """Below as many images, covariances and neighbourhoods mean nothing."""
 COMPARED_PIXELS = 1000
 """Samples of which the nearest training image is sought, in pixels."""
-
-
-@dataclass(frozen=True)
-class Described:
-    """Images as the feature extractor sees them.
-
-    Attributes:
-        features: float64 `[n, d]`.
-        labels: int64 `[n]`, the most likely ones.
-    """
-
-    features: Features
-    labels: Labels
 
 
 def evaluate_generation(
@@ -142,10 +119,12 @@ def measure_samples(drawn: Images | NDArray[Any], data: Splits, *, device: str =
         say(f"{count} images are too few for distances in features; {MIN_COMPARED} are needed")
         return result
     extract = feature_extractor(data, target)
-    found = [Described(*extract(images, target)) for images in (real, drawn[:count], other)]
     classes = len(data.train.classes)
-    result |= _against(found[0], found[1], classes)
-    result |= {f"{k}_floor": v for k, v in _against(found[0], found[2], classes).items()}
+    seen, new, again = (
+        Described(*extract(images, target), classes) for images in (real, drawn[:count], other)
+    )
+    result |= _against(seen, new)
+    result |= {f"{name}_floor": value for name, value in _against(seen, again).items()}
     return result | _extractor(extract) | {"classes": classes}
 
 
@@ -170,18 +149,12 @@ def sample_images(
     return Images(pixels, "samples")
 
 
-def _against(real: Described, other: Described, classes: int) -> Result:
+def _against(real: Described, other: Described) -> Result:
     """Every distance in features of other images from real ones."""
-    a, b = real.features, other.features
     return {
-        "frechet_distance": frechet_distance(a, b),
-        "kernel_distance": kernel_distance(a, b),
-        "precision": manifold_share(b, a),
-        "recall": manifold_share(a, b),
-        "density": density(b, a),
-        "coverage": coverage(b, a),
-        "classes_covered": int((np.bincount(other.labels, minlength=classes) > 0).sum()),
-        "class_kl_nats": class_kl(other.labels, real.labels, classes),
+        name: measure.of_samples(real, other)
+        for name, measure in MEASURES.items()
+        if measure.of_samples
     }
 
 

@@ -1,7 +1,5 @@
 """How well an image comes back: one value per image, from images and reconstructions alone."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,19 +13,6 @@ from anogen.models.terms import squared_error
 MIN_SHARPNESS_SIZE = 4
 MIN_MSE = 1e-10
 """A mean squared error below this counts as 100 dB, so that a perfect image stays finite."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A comparison of images `[b, c, h, w]` in [0, 1] with reconstructions.
-
-    Attributes:
-        function: images, reconstructions → `[b]`; the name and the docstring have the unit.
-        higher_is_better: the direction.
-    """
-
-    function: Callable[[Tensor, Tensor], Tensor]
-    higher_is_better: bool
 
 
 def mean_squared_error(x: Tensor, y: Tensor) -> Tensor:
@@ -73,15 +58,6 @@ def sharpness(x: Tensor) -> Tensor:
         return x.new_zeros(len(x))
     sides = x[..., 1:-1, :-2] + x[..., 1:-1, 2:] + x[..., :-2, 1:-1] + x[..., 2:, 1:-1]
     return (sides - 4 * x[..., 1:-1, 1:-1]).var((2, 3)).mean(1)
-
-
-METRICS: dict[str, Metric] = {
-    "squared_error": Metric(squared_error, higher_is_better=False),
-    "mean_squared_error": Metric(mean_squared_error, higher_is_better=False),
-    "cosine_similarity": Metric(cosine_similarity, higher_is_better=True),
-    "psnr_db": Metric(psnr_db, higher_is_better=True),
-}
-"""Every reconstruction metric by name."""
 
 
 def mean_with_interval(name: str, values: NDArray[Any]) -> dict[str, float | None]:

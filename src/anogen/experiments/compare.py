@@ -12,36 +12,14 @@ from anogen.device import choose_device
 from anogen.errors import UsageError
 from anogen.evaluation.evaluate import evaluate
 from anogen.evaluation.generation import evaluate_generation
+from anogen.evaluation.measures import MEASURES, compared
 from anogen.models.base import Encodes
 from anogen.models.sampling import SamplerName, make_sampler
 from anogen.progress import say
 from anogen.run import Run
 
-DIRECTIONS = {
-    "squared_error": False,
-    "cosine_similarity": True,
-    "elbo_nats": True,
-    "kl_nats": None,
-    "sharpness_reconstruction": None,
-    "sharpness_samples": None,
-    "frechet_distance": False,
-    "kernel_distance": False,
-    "precision": True,
-    "recall": True,
-    "density": True,
-    "coverage": True,
-    "classes_covered": True,
-    "class_kl_nats": False,
-    "nearest_train_distance": None,
-    "images_per_s": None,
-}
-"""What is compared, in the order of the table → whether higher is better; None: neither."""
-
 NO_DIFFERENCE = {"seed", "data_dir", "device", "checkpoint_every_s", "tensorboard", "patience"}
 """Settings that do not make another kind of run."""
-
-WITHIN = {"elbo_nats"}
-"""Comparable only among models of one likelihood; never marked as best."""
 
 
 class Estimate(NamedTuple):
@@ -117,16 +95,16 @@ class Comparison:
     @property
     def measures(self) -> list[str]:
         """What at least one kind has, in the table's order."""
-        return [name for name in DIRECTIONS if any(name in kind.values for kind in self.kinds)]
+        return [name for name in compared() if any(name in kind.values for kind in self.kinds)]
 
     def best(self, measure: str) -> Kind | None:
         """The kind with the best mean, where there are two to choose from and one is better."""
-        higher = DIRECTIONS[measure]
+        better = MEASURES[measure].better
         having = [kind for kind in self.kinds if measure in kind.values]
-        if higher is None or measure in WITHIN or len(having) < 2:
+        if better is None or len(having) < 2:
             return None
         means = [kind.summary(measure).mean for kind in having]
-        top = max(means) if higher else min(means)
+        top = max(means) if better == "higher" else min(means)
         return having[means.index(top)] if means.count(top) == 1 else None
 
     def as_json(self) -> dict[str, Any]:
@@ -251,7 +229,7 @@ def _kinds(runs: Sequence[Run], results: dict[str, dict[str, Any]]) -> tuple[Kin
 
 
 def _values(results: list[dict[str, Any]]) -> dict[str, list[float]]:
-    shared = [name for name in DIRECTIONS if all(name in result for result in results)]
+    shared = [name for name in compared() if all(name in result for result in results)]
     return {name: [float(result[name]) for result in results] for name in shared}
 
 

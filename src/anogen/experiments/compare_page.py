@@ -11,15 +11,15 @@ from anogen.checkpoint import make_folder, replace_durably
 from anogen.data.batches import to_bytes, to_unit
 from anogen.errors import finite_numbers
 from anogen.evaluation.generation import sample_images
+from anogen.evaluation.measures import MEASURES
 from anogen.experiments.compare import Comparison, Kind
 from anogen.models.base import Encodes, Reconstructs
 from anogen.models.sampling import make_sampler
 from anogen.report import figures
 from anogen.report.gallery import Picture
-from anogen.report.page import MEANINGS, render
+from anogen.report.page import render
 
 COLUMNS = 12
-NAMES = {"images_per_s": ("training speed", "images per second, on the machine of the run")}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One measure of every kind."""
 
     key: str
@@ -42,15 +42,17 @@ class Row:
     floor: str
 
 
-def rows(comparison: Comparison) -> list[Row]:
+def rows(comparison: Comparison) -> list[ComparisonRow]:
     """The table of a comparison, as text for people."""
-    found: list[Row] = []
+    found: list[ComparisonRow] = []
     for measure in comparison.measures:
-        name, meaning = (MEANINGS | NAMES)[measure]
+        title, meaning = MEASURES[measure].title, MEASURES[measure].meaning
         best = comparison.best(measure)
         cells = tuple(_cell(kind, measure, kind is best) for kind in comparison.kinds)
         floor = comparison.floors.get(measure)
-        found.append(Row(measure, name, meaning, cells, "" if floor is None else f"{floor:.4g}"))
+        found.append(
+            ComparisonRow(measure, title, meaning, cells, "" if floor is None else f"{floor:.4g}")
+        )
     return found
 
 

@@ -29,8 +29,9 @@ from anogen.device import choose_device, own_randomness
 from anogen.errors import DataError, Interrupted, MachineError, UsageError, unknown_name
 from anogen.evaluation.evaluate import evaluate
 from anogen.evaluation.generation import MIN_COMPARED, evaluate_generation, measure_samples
+from anogen.evaluation.measures import compared
 from anogen.experiments.claims import judge_claims
-from anogen.experiments.compare import DIRECTIONS, estimate
+from anogen.experiments.compare import estimate
 from anogen.experiments.reproduce_page import write_report
 from anogen.experiments.stages import Made, Stages
 from anogen.experiments.systems import SYSTEMS, System
@@ -324,7 +325,7 @@ def _measure(run: Run, model: GenerativeModel, data: Splits, seed: int, device: 
         mixture = evaluate_generation(
             model, data, samples=samples, sampler=MixtureSampler(model, data.train), device=device
         )
-        result |= {f"mixture_{name}": mixture[name] for name in DIRECTIONS if name in mixture}
+        result |= {f"mixture_{name}": mixture[name] for name in compared() if name in mixture}
         result["mean_image_squared_error"] = _error_of_mean_image(data)
         if data.test.labels is not None:
             result |= _midpoints(model, data, device)

@@ -127,7 +127,7 @@ def logit_terms(real: Tensor, fake: Tensor, loss: str) -> dict[str, Tensor]:
     }
 
 
-def refuse_contradictions(
+def check_adversarial_options(
     loss: str, *, r1: float, r2: float, penalty_every: int, batch_norm: bool, critic_steps: int = 1
 ) -> None:
     """Refuse what cannot work, before training, with the remedy."""

@@ -10,10 +10,10 @@ from anogen import nets
 from anogen.models.adversarial import (
     ADVERSARIAL,
     Adversarial,
+    check_adversarial_options,
     discriminator_penalty,
     generator_rests,
     logit_terms,
-    refuse_contradictions,
 )
 from anogen.models.base import GenerativeModel, Losses, check_latent
 from anogen.nets import NetOptions, Shape
@@ -79,7 +79,7 @@ class GAN(GenerativeModel):
         super().__init__()
         check_latent(latent)
         self.condition = condition_on(classes)
-        refuse_contradictions(
+        check_adversarial_options(
             loss, r1=r1, r2=r2, penalty_every=penalty_every, critic_steps=critic_steps,
             batch_norm=discriminator_batch_norm,
         )  # fmt: skip

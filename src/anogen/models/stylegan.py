@@ -9,10 +9,10 @@ from anogen.errors import UsageError
 from anogen.models.adversarial import (
     ADVERSARIAL,
     Adversarial,
+    check_adversarial_options,
     discriminator_penalty,
     generator_rests,
     logit_terms,
-    refuse_contradictions,
 )
 from anogen.models.base import GenerativeModel, Losses, check_latent
 from anogen.nets import NetOptions, Shape
@@ -101,7 +101,7 @@ class StyleGAN(GenerativeModel):
         super().__init__()
         check_latent(latent)
         self.condition = condition_on(classes)
-        refuse_contradictions(
+        check_adversarial_options(
             loss, r1=r1, r2=r2, penalty_every=penalty_every, critic_steps=critic_steps,
             batch_norm=False,
         )  # fmt: skip

@@ -13,9 +13,9 @@ from anogen.errors import UsageError
 from anogen.models.adversarial import (
     ADVERSARIAL,
     Adversarial,
+    check_adversarial_options,
     gradient_penalty,
     logit_terms,
-    refuse_contradictions,
 )
 from anogen.models.base import GenerativeModel, Losses, check_latent
 from anogen.models.terms import kl_standard_normal, squared_error
@@ -100,8 +100,8 @@ class VAEGAN(GenerativeModel):
         super().__init__()
         check_latent(latent)
         self.condition = condition_on(classes)
-        _refuse_contradictions(loss, gamma, beta, pixel_weight, gate)
-        refuse_contradictions(
+        _check_weights(loss, gamma, beta, pixel_weight, gate)
+        check_adversarial_options(
             loss, r1=r1, r2=0.0, penalty_every=penalty_every, batch_norm=discriminator_batch_norm
         )
         self.shape: Shape = (shape[0], shape[1], shape[2])
@@ -217,7 +217,7 @@ class VAEGAN(GenerativeModel):
             del players["decoder"]
 
 
-def _refuse_contradictions(
+def _check_weights(
     loss: str,
     gamma: float,
     beta: float,

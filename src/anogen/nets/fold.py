@@ -2,7 +2,7 @@
 
 import copy
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -105,10 +105,6 @@ def in_precision(module: nn.Module, dtype: torch.dtype) -> None:
 
 def fold_normalisation(layers: nn.Module) -> None:
     """Fold each normalisation of a sequence into the layer before it."""
-    for name, layer in list(layers.named_children()):
-        plain: Any = getattr(layer, "plain", None)  # one whose weights are computed from others
-        if plain is not None:
-            setattr(layers, name, plain())
     for (name, layer), (following, norm) in pairwise(list(layers.named_children())):
         fused = _fused(layer, norm)
         if fused is not None:

@@ -6,7 +6,7 @@ from anogen.errors import UsageError, finite_number, true_or_false, unknown_name
 from anogen.nets.parts import Activation, Shape
 
 Net = Literal["auto", "conv", "mlp"]
-Upsampling = Literal["auto", "transposed", "resize"]
+Upsampling = Literal["auto", "transposed", "smooth"]
 
 MIN_SIZE = 16
 """Height and width below which a convolutional net is refused."""
@@ -40,9 +40,10 @@ class NetOptions(TypedDict, total=False):
         dropout: probability of dropping a channel after each layer in training; 0 by default.
         batch_norm: whether layers are normalised; they are by default.
         activation: `leaky_relu` (slope 0.01, the default), `relu`, `silu` or `elu`.
-        upsampling: how a decoder doubles sizes: `transposed` convolutions, or a `resize` before a
-            convolution, which leaves no checkerboards (Odena et al. 2016); `auto`, the default, is
-            `transposed` for grey images and `resize` for others.
+        upsampling: the transposed convolutions by which a decoder doubles sizes: `transposed`, with
+            kernels of 3×3 as in the paper; `smooth`, with kernels of 4×4 that begin as a resize
+            before a convolution, which leaves no checkerboards (Odena et al. 2016); `auto`, the
+            default, is `transposed` for grey images and `smooth` for others.
     """
 
     net: Net

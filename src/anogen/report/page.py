@@ -9,6 +9,7 @@ import jinja2
 
 from anogen.checkpoint import replace_durably
 from anogen.errors import AnogenError, MachineError, UsageError, first_line
+from anogen.evaluation.measures import MEASURES
 from anogen.printable import printable
 from anogen.report.gallery import kept_pictures
 from anogen.report.paper import TABLE_1
@@ -16,7 +17,7 @@ from anogen.run import Run
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """A line of the table of results."""
 
     key: str
@@ -26,37 +27,6 @@ class Row:
     meaning: str
 
 
-MEANINGS = {
-    "squared_error": ("squared error per image", "summed over pixels on the [0, 1] scale"),
-    "mean_squared_error": ("mean squared error", "per pixel, [0, 1] scale"),
-    "cosine_similarity": ("cosine similarity", "of image and reconstruction as vectors"),
-    "psnr_db": ("PSNR", "decibels"),
-    "elbo_nats": ("ELBO", "nats per image; a lower bound on log p(x)"),
-    "log_likelihood_nats": (
-        "importance-weighted log-likelihood",
-        "nats per image; a tighter bound",
-    ),
-    "kl_nats": ("KL", "nats per image; what the latents carry"),
-    "sharpness_data": ("sharpness of the data", "variance of the Laplacian"),
-    "sharpness_reconstruction": ("sharpness of reconstructions", "variance of the Laplacian"),
-    "sharpness_samples": ("sharpness of samples", "variance of the Laplacian"),
-    "frechet_distance": (
-        "Fréchet distance",
-        "samples from test images, in the classifier's features; lower is better",
-    ),
-    "kernel_distance": ("kernel distance", "squared MMD in the same features; lower is better"),
-    "precision": ("precision", "share of samples that lie among the real images"),
-    "recall": ("recall", "share of real images that lie among the samples"),
-    "density": ("density", "real neighbourhoods around a sample; may exceed 1"),
-    "coverage": ("coverage", "share of real images with a sample nearby"),
-    "classes_covered": ("classes among the samples", "as the classifier sees them"),
-    "class_kl_nats": ("class imbalance", "KL of the samples' classes from the data's, nats"),
-    "nearest_train_distance": (
-        "distance to the nearest training image",
-        "Euclidean, in pixels; far below real images' it would mean copies",
-    ),
-}
-"""Key of a result → what the page calls it, and its unit or reading."""
 TILES = ("squared_error", "cosine_similarity", "elbo_nats", "kl_nats")
 """What stands large at the top of the page."""
 
@@ -137,17 +107,17 @@ def _shown(value: Any) -> Any:
     return printable(value, keep="\n") if type(value) is str else value
 
 
-def result_rows(result: dict[str, Any]) -> list[Row]:
+def result_rows(result: dict[str, Any]) -> list[ResultRow]:
     """The results as text for people."""
     return [
-        Row(
+        ResultRow(
             key,
-            name,
+            measure.title,
             f"{result[key]:#.4g}",
             _interval(result, key),
-            meaning,
+            measure.meaning,
         )
-        for key, (name, meaning) in MEANINGS.items()
+        for key, measure in MEASURES.items()
         if key in result
     ]
 

@@ -9,7 +9,7 @@ from anogen.data.images import Pixels
 from anogen.errors import MachineError
 from anogen.run import Run
 
-Row = dict[str, Any]
+EpochMetrics = dict[str, Any]
 
 
 class MetricsLog:
@@ -32,7 +32,7 @@ class MetricsLog:
         events = run.inside("tensorboard")
         self._tensorboard = _open_tensorboard(events, step) if tensorboard else None
 
-    def write(self, row: Row, samples: Pixels) -> None:
+    def write(self, row: EpochMetrics, samples: Pixels) -> None:
         """Append a row; TensorBoard also gets the samples, uint8 `[h, w, c]`."""
         try:
             with self._path.open("a", encoding="utf-8") as file:

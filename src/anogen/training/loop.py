@@ -19,7 +19,7 @@ from anogen.progress import Progress, say
 from anogen.run import Run
 from anogen.training.capture import CapturedSteps
 from anogen.training.hooks import Hook, Training
-from anogen.training.log import MetricsLog, Row
+from anogen.training.log import EpochMetrics, MetricsLog
 from anogen.training.schedule import learning_rate_factor
 from anogen.training.settings import TrainingSettings
 from anogen.training.signals import StopRequest
@@ -172,7 +172,7 @@ class Loop:
             self.settings.clip_gradient, condition,
         )  # fmt: skip
 
-    def _finish_epoch(self, run: Run, log: MetricsLog) -> Row:
+    def _finish_epoch(self, run: Run, log: MetricsLog) -> EpochMetrics:
         """Measure, write the row, the samples and the checkpoints; gives the row."""
         counters = self.state.counters
         running = {f"running_{k}": total / n for k, (total, n) in counters.sums.items()}
@@ -214,7 +214,7 @@ class Loop:
             counters.best_value, counters.best_epoch = value, counters.epoch
             save_checkpoint(run.checkpoint("best"), self.state.weights(), self.state.description())
 
-    def _announce(self, row: Row) -> None:
+    def _announce(self, row: EpochMetrics) -> None:
         shown = {k: v for k, v in row.items() if k.startswith("validation_")}
         terms = "  ".join(f"{k.removeprefix('validation_')} {v:.3f}" for k, v in shown.items())
         left = (self.settings.epochs - row["epoch"]) * row["elapsed_s"] / row["epoch"]
