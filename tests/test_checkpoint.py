@@ -14,7 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from anogen import checkpoint
+from anogen import checkpoint, durable
 from anogen.checkpoint import load_checkpoint, previous_of, save_checkpoint
 from anogen.errors import MachineError
 
@@ -45,7 +45,7 @@ def test_the_one_before_stays_as_previous(saved):
 def test_writers_do_not_disturb_one_another(tmp_path):
     path = tmp_path / "page.json"
     write = (
-        "import sys; from pathlib import Path; from anogen.checkpoint import replace_durably\n"
+        "import sys; from pathlib import Path; from anogen.durable import replace_durably\n"
         "for _ in range(300): replace_durably(Path(sys.argv[1]), sys.argv[2].encode() * 50_000)"
     )
     command = [sys.executable, "-c", write, str(path)]
@@ -62,13 +62,13 @@ def test_writers_do_not_disturb_one_another(tmp_path):
 def test_what_dead_writers_left_is_removed(tmp_path):
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
-    host = checkpoint._host()
+    host = durable._host()
     left = tmp_path / f".page.json.{host}-{dead}-0f.writing"
     alive = tmp_path / f".page.json.{host}-{os.getpid()}-0f.writing"
     elsewhere = tmp_path / f".page.json.other{host}-{dead}-0f.writing"
     for path in (left, alive, elsewhere):
         path.write_text("half")
-    checkpoint.replace_durably(tmp_path / "page.json", b"{}")
+    durable.replace_durably(tmp_path / "page.json", b"{}")
     assert not left.exists()
     assert alive.exists()
     assert elsewhere.exists()  # nobody here can tell whether its writer still runs

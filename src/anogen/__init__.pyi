@@ -21,6 +21,8 @@ from .detection.estimators import OutlierDetector as OutlierDetector
 from .detection.estimators import PyODDetector as PyODDetector
 from .detection.explain import Explanation as Explanation
 from .detection.explain import explain as explain
+from .detection.loading import Trained as Trained
+from .detection.loading import load as load
 from .detection.scores import SCORES as SCORES
 from .errors import AnogenError as AnogenError
 from .evaluation.evaluate import evaluate as evaluate

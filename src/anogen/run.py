@@ -26,21 +26,21 @@ from typing import Any
 
 from torch import Tensor
 
-from anogen.checkpoint import (
-    load_checkpoint,
+from anogen.checkpoint import load_checkpoint, previous_of
+from anogen.configuration import load_yaml
+from anogen.data.catalog import DATASETS, base_of, load_data
+from anogen.data.images import Images
+from anogen.data.pictures import Pictures
+from anogen.data.splits import Splits
+from anogen.device import memory_advice
+from anogen.durable import (
     locked,
     make_folder,
     parse_json,
-    previous_of,
     read_regular,
     replace_durably,
     writer_mark,
 )
-from anogen.configuration import load_yaml
-from anogen.data.catalog import DATASETS, base_of, load_data
-from anogen.data.images import Images
-from anogen.data.splits import Splits
-from anogen.device import memory_advice
 from anogen.errors import (
     AnogenError,
     DataError,
@@ -211,6 +211,13 @@ class Run:
                 "damaged"
             )
         return config
+
+    @property
+    def pictures(self) -> Pictures:
+        """How the run's pictures were read, and new ones are: its size, its colours."""
+        config, channels = self.config, self.environment["data"]["shape"][0]
+        given = {key: config[key] for key in PICTURE_OPTIONS if config.get(key) is not None}
+        return Pictures(**given, channels=channels if channels in (1, 3) else None)
 
     @property
     def environment(self) -> dict[str, Any]:

@@ -307,7 +307,7 @@ def test_the_table_says_unit_and_source():
 def test_the_command(anogen, noise_file, tmp_path):
     run = tmp_path / "run"
     assert anogen("train", "--data", noise_file, "--epochs", 1, "--model.width", 4,
-                  "--model.latent", 2, "--run", run).code == 0  # fmt: skip
+                  "--model.latent", 2, "--batch_size", 128, "--run", run).code == 0  # fmt: skip
     outcome = anogen("detect", run, "--out", f"{noise_file}+blur", "--fpr", 0.05, "--json")
     assert outcome.code == 0, outcome.err
     result = json.loads(outcome.out)

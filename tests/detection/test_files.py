@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from PIL import Image
 from pyarrow import parquet
 
 from anogen import Detector, Images
-from anogen.detection.files import find_sources, score_files
+from anogen.data.pictures import Pictures
+from anogen.detection.files import score_files
 from anogen.detection.rows import part_of, rows_done, write_rows
+from anogen.detection.sources import find_sources
 from anogen.errors import DataError, UsageError
 
 
@@ -45,7 +48,8 @@ def test_one_row_for_each_image_in_order(detector, digits, folder):
     assert "--image_size 28" in rows[4].error
     threshold = detector.calibration.threshold(0.1)
     assert [row.label for row in rows[5:]] == (expected > threshold).astype(int).tolist()
-    whole = list(score_files(detector, sources, false_positive_rate=0.1, image_size=28))
+    resizing = replace(detector, pictures=Pictures(28, channels=1))
+    whole = list(score_files(resizing, sources, false_positive_rate=0.1))
     assert whole[4].error == ""
     with pytest.raises(DataError, match=r"3\.png"):
         list(score_files(detector, sources, false_positive_rate=0.1, strict=True))

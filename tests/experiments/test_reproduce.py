@@ -174,13 +174,6 @@ def test_a_last_save_that_failed_is_made_up_for(tmp_path, monkeypatch):
     assert read(tmp_path)["measures"]["gan"]["checkpoint_epoch"]["values"] == [2]
 
 
-def test_a_short_training_is_not_all_warming_up(tmp_path, capsys):
-    reproduce(tmp_path, **SMALL, systems=["vae-recommended"])
-    run = Run.open(tmp_path / "runs" / "vae-recommended-0")
-    assert run.config["warmup_steps"] <= run.metrics[-1]["step"] / 10
-    assert "warmup" not in capsys.readouterr().err
-
-
 def test_the_reverse_system_learns_what_is_out_for_the_others(tmp_path):
     reproduce(tmp_path, **SMALL, systems=["vae-reverse"])
     found = read(tmp_path)

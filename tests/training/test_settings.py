@@ -41,7 +41,7 @@ def test_a_setting_that_is_not_there_is_refused(noise, vae, tmp_path):
         ({"learning_rate": 10**400}, "learning_rate must be at most"),
         ({"checkpoint_every_s": None}, "checkpoint_every_s must be a finite number"),
         ({"epochs": None}, "epochs must be a whole number"),
-        ({"batch_size": None}, "batch_size must be a whole number"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number"),
         ({"tensorboard": "no"}, "tensorboard must be true or false"),
         ({"cuda_graphs": 1}, "cuda_graphs must be true or false"),
         ({"monitor": ""}, "name of a metric"),
@@ -59,3 +59,18 @@ def test_settings_of_another_kind_are_refused(noise, vae, tmp_path, settings):
     with pytest.raises(UsageError, match=r"settings are an anogen\.TrainingSettings"):
         fit(vae(noise.shape), noise, tmp_path / "run", settings)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "batch"), [(2, 16), (80, 16), (300, 32), (1437, 128), (10**6, 128)]
+)
+def test_few_images_make_a_small_batch(images, batch):
+    assert TrainingSettings().for_images(images).batch_size == batch
+    assert TrainingSettings(batch_size=100).for_images(images).batch_size == 100
+
+
+def test_a_warm_up_takes_a_tenth_of_a_short_training():
+    settings = TrainingSettings(warmup_steps=200)
+    assert settings.warmup(10_000) == 200
+    assert settings.warmup(300) == 30
+    assert settings.warmup(5) == 0

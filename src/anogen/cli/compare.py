@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from anogen.checkpoint import make_folder
 from anogen.cli.options import new_parser, print_result, table
+from anogen.durable import make_folder
 from anogen.errors import UsageError
 
 DESCRIPTION = """Measure runs alike, on the same test images and with as many samples.

@@ -129,7 +129,7 @@ def _marks(options: dict[str, Any]) -> str:
 def _array(model: "GenerativeModel", run: "Run", options: dict[str, Any], out: Path) -> Path:
     import numpy as np
 
-    from anogen.checkpoint import replace_durably
+    from anogen.durable import replace_durably
     from anogen.evaluation.generation import sample_images
 
     label = _label(model, run, options["label"])

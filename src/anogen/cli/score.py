@@ -1,7 +1,7 @@
 """`anogen score`: images in files → one row each, with score, p-value and label."""
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _score(options: dict[str, Any]) -> None:
-    from anogen.detection.files import find_sources, score_files
+    from anogen.detection.files import score_files
     from anogen.detection.rows import (
         check_format,
         has_scores,
@@ -62,6 +62,7 @@ def _score(options: dict[str, Any]) -> None:
         write_rows,
         writing,
     )
+    from anogen.detection.sources import find_sources
     from anogen.errors import DataError, MachineError
     from anogen.run import Run
 
@@ -73,28 +74,27 @@ def _score(options: dict[str, Any]) -> None:
     run = Run.open(options["run"])
     sources = find_sources(options["files"])
     detector = detector_of(run, options, options["device"])
-    config = run.config
-    settings: dict[str, Any] = {
-        "false_positive_rate": options["fpr"],
-        "image_size": config.get("image_size")
-        if options["image_size"] is None
-        else options["image_size"],
-        **{key: config[key] for key in ("resize", "background", "bits") if config.get(key)},
-    }
+    if options["image_size"] is not None:
+        pictures = replace(detector.pictures, image_size=options["image_size"])
+        detector = replace(detector, pictures=pictures)
+    rate = options["fpr"]
     detector.calibration.threshold(options["fpr"])  # refused before anything is written
     if out is None:
-        rows = score_files(detector, sources, **settings, strict=options["strict"])
+        rows = score_files(detector, sources, false_positive_rate=rate, strict=options["strict"])
         write_csv((asdict(row) for row in _counted(rows)), sys.stdout)
         return
     job = {
-        "run": str(run.path.resolve()), "score": options["score"], **settings,
+        "run": str(run.path.resolve()), "score": options["score"],
+        "false_positive_rate": rate, **detector.pictures.settings,
         "files": sources.identity, "strict": options["strict"],
         "weights": detector.weights_sha256, "calibration": detector.calibration.sha256,
     }  # fmt: skip
     refuse_unwritable(out)
     with writing(out):
         done = rows_done(out, job)
-        rows = score_files(detector, sources, **settings, strict=options["strict"], skip=done)
+        rows = score_files(
+            detector, sources, false_positive_rate=rate, strict=options["strict"], skip=done
+        )
         counted = _counted(rows, done, scored=done > 0 and has_scores(out))
         try:
             show(str(write_rows(counted, out, job, done)))

@@ -14,9 +14,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from anogen.checkpoint import aside_of
 from anogen.data.images import Pixels, Selection
 from anogen.data.pictures import Pictures
+from anogen.durable import aside_of
 from anogen.errors import DataError
 from anogen.folders import cache_dir
 from anogen.progress import Progress, say

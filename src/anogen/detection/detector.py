@@ -15,9 +15,11 @@ from torch import Tensor
 
 from anogen.checkpoint import hash_of_tensors, load_checkpoint, save_checkpoint
 from anogen.data.images import Images
+from anogen.data.pictures import Pictures
 from anogen.data.splits import Splits, expect
 from anogen.detection.calibration import Calibration, discoveries, refuse_nan
 from anogen.detection.scores import (
+    CHEAP,
     FUSED,
     SCORES,
     available,
@@ -26,7 +28,8 @@ from anogen.detection.scores import (
     score_prepared,
 )
 from anogen.detection.scores.fused import statistics
-from anogen.detection.view import Prepared, State
+from anogen.detection.sources import Given, images_of
+from anogen.detection.view import Prepared, State, exactly, views
 from anogen.device import choose_device, is_starved
 from anogen.errors import AnogenError, MachineError, UsageError, first_line, unknown_name
 from anogen.models import rebuild
@@ -69,6 +72,7 @@ class Detector:
         device: where scores are computed.
         companions: other models, for scores that compare with them.
         source: the folder from which it was loaded.
+        pictures: how picture files are read that are given by their paths.
 
     Examples:
         >>> import anogen, torch
@@ -89,6 +93,7 @@ class Detector:
     device: torch.device
     companions: Sequence[GenerativeModel] = field(default=())
     source: Path | None = None
+    pictures: Pictures = field(default_factory=Pictures)
 
     @classmethod
     def fit(
@@ -153,9 +158,44 @@ class Detector:
         """The models as scores use them, made when they are first needed."""
         return Prepared.of(self.model, self.device, self.companions)
 
-    def score(self, images: Images) -> NDArray[np.float64]:
-        """float64 `[n]`, higher meaning further out; the same image always has the same score."""
-        expect(images, Images, "Detector.score")
+    def score(self, images: Given) -> NDArray[np.float64]:
+        """Scores, higher meaning further out; the same image always has the same score.
+
+        Args:
+            images: `Images`; an array or a tensor as `anogen.images_from_array` takes it; or the
+                path, or several paths, of pictures, folders and array files. Pictures are read as
+                those were that the run learnt from, and in one size by `pictures`.
+
+        Returns:
+            float64 `[n]`; of a folder in the order of the files' names.
+
+        Raises:
+            DataError: a file cannot be read, or an image has another shape than the model's.
+        """
+        parts = images_of(images, self.model.shape, self.pictures, "Detector.score")
+        return np.concatenate([self._score(part) for part in parts])
+
+    def map(self, images: Given) -> NDArray[np.float64]:
+        """What each pixel adds to the score, summed over channels: float64 `[n, h, w]`.
+
+        Args:
+            images: as for `score`.
+
+        Raises:
+            UsageError: the score is no sum over pixels.
+        """
+        function = SCORES[self.name].map
+        if function is None:
+            having = ", ".join(name for name, score in SCORES.items() if score.map)
+            raise UsageError(f"the score {self.name} is no sum over pixels; choose {having}")
+        found: list[NDArray[np.float64]] = []
+        with torch.no_grad(), exactly():
+            for part in images_of(images, self.model.shape, self.pictures, "Detector.map"):
+                for view, count in views(self.prepared, part):
+                    found.append(function(view)[:count].double().sum(1).cpu().numpy())
+        return np.concatenate(found)
+
+    def _score(self, images: Images) -> NDArray[np.float64]:
         try:
             return score_prepared(self.prepared, images, [self.name], {self.name: self.state})[:, 0]
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
@@ -165,11 +205,11 @@ class Detector:
                 f"{self.source}: damaged ({first_line(error)}); remove it, and it is made again"
             ) from error
 
-    def p_value(self, images: Images) -> NDArray[np.float64]:
+    def p_value(self, images: Given) -> NDArray[np.float64]:
         """Conformal p-values, float64 `[n]` in (0, 1]; small means out."""
         return self.calibration.p_value(self.score(images))
 
-    def predict(self, images: Images, false_positive_rate: float = 0.01) -> NDArray[np.int64]:
+    def predict(self, images: Given, false_positive_rate: float = 0.01) -> NDArray[np.int64]:
         """1 for out, 0 for in: int64 `[n]`; of images that belong, this share is called out.
 
         Raises:
@@ -178,7 +218,7 @@ class Detector:
         threshold = self.calibration.threshold(false_positive_rate)
         return (refuse_nan(self.score(images)) > threshold).astype(np.int64)
 
-    def discover(self, images: Images, false_discovery_rate: float = 0.1) -> NDArray[np.bool_]:
+    def discover(self, images: Given, false_discovery_rate: float = 0.1) -> NDArray[np.bool_]:
         """Which images of a batch to call out so that this share of the calls is expected false."""
         return discoveries(self.p_value(images), false_discovery_rate)
 
@@ -276,6 +316,7 @@ class Detector:
         run: Run,
         score: str = FUSED,
         *,
+        model: GenerativeModel | None = None,
         checkpoint: str | None = None,
         companions: Sequence[GenerativeModel] = (),
         data_dir: str | Path | None = None,
@@ -284,11 +325,13 @@ class Detector:
     ) -> "Detector":
         """A run's own detector from its folder; made and kept there where there is none that fits.
 
-        In a folder that cannot be written it is made each time.
+        With it those are made and kept whose scores cost little and learn nothing, so that they
+        need no training data later. In a folder that cannot be written it is made each time.
 
         Args:
             run: a trained one.
             score: a name in `SCORES`.
+            model: the run's, where it is loaded already.
             checkpoint: `best` or `last`; default: the best one where there is one.
             companions: other models, for the scores that need them; then it is made anew.
             data_dir: where data sets lie, for the calibration.
@@ -300,10 +343,12 @@ class Detector:
             DataError: it must be calibrated and the run's data is not there.
         """
         refuse_unknown(score)
-        model, folder = run.load_model(checkpoint, allow_code=allow_code), run.detector(score)
+        folder = run.detector(score)
+        model = run.load_model(checkpoint, allow_code=allow_code) if model is None else model
         if folder.exists() and not companions:
             try:
                 found = cls.load(folder, model, device, allow_code=allow_code)
+                found = replace(found, pictures=run.pictures)
                 if found.name != score:
                     raise MachineError(
                         f"{folder}: damaged, it has the score {found.name}; remove it, and it is "
@@ -314,12 +359,27 @@ class Detector:
                 say(str(error))
         refuse_unfit(model, score, companions)
         say(f"calibrating {score} on the validation images of {run.path}")
-        made = cls.fit(model, run.load_data(data_dir), score, device, companions)
+        names = [score, *([] if companions else _beside(model, run))]
+        made = cls.fit_all(
+            model, run.load_data(data_dir), list(dict.fromkeys(names)), device, companions
+        )
         try:
-            made.save(folder)
+            for detector in made:
+                detector.save(run.detector(detector.name))
         except MachineError as error:
             say(f"the detector is not kept, and will be calibrated again next time: {error}")
-        return made
+        return replace(made[0], pictures=run.pictures)
+
+
+def _beside(model: GenerativeModel, run: Run) -> list[str]:
+    """Scores of few passes that learn nothing and for which the run keeps no detector yet."""
+    return [
+        name
+        for name in available(model)
+        if SCORES[name].fit is None
+        and SCORES[name].passes <= CHEAP
+        and not run.detector(name).exists()
+    ]
 
 
 def fitted_images(data: Splits) -> Images:

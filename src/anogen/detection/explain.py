@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 
 from anogen.data.batches import in_order
 from anogen.data.images import Images
-from anogen.detection.density import Density
 from anogen.detection.detector import Detector
 from anogen.detection.scores import FUSED, SCORES
-from anogen.detection.scores.fused import OWN, measured, part_of, statistics
+from anogen.detection.scores.fused import density_of, measured, statistics
 from anogen.detection.scores.pixels import image_distances
-from anogen.detection.scores.reconstruction import MAPS
 from anogen.detection.view import exactly, views
 from anogen.models.base import Reconstructs
 
@@ -78,11 +76,11 @@ def explain(
     images = images[:MOST_IMAGES]
     maps, rebuilt, values = [], [], []
     reconstructs = isinstance(detector.model, Reconstructs)
-    make_map = MAPS.get(detector.name, MAPS["squared_error"])
+    make_map = SCORES[detector.name].map or SCORES["squared_error"].map
     seen = views(detector.prepared, images)
     with exactly():
         for view, count in seen:
-            if reconstructs:
+            if reconstructs and make_map:
                 maps.append(make_map(view)[:count].double().cpu())
                 rebuilt.append(view.rebuilt[:count].float().cpu())
             if detector.name == FUSED:
@@ -95,7 +93,7 @@ def explain(
     return Explanation(
         detector.score(images),
         torch.cat(maps).numpy() if maps else None,
-        detector.name in MAPS,
+        SCORES[detector.name].map is not None,
         torch.cat(rebuilt).numpy() if rebuilt else None,
         shares, deviations, nearest.numpy(), distances.numpy(),
     )  # fmt: skip
@@ -118,7 +116,7 @@ def _breakdown(
     detector: Detector, values: NDArray[np.float64], names: list[str]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
     """Nats that go without each statistic, and each in standard deviations."""
-    density = Density.of(part_of(detector.state, OWN))
+    density = density_of(detector.state)
     whole = density.surprise(values)
     shares: dict[str, NDArray[np.float64]] = {}
     for index, name in enumerate(names):

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anogen.checkpoint import replace_durably
 from anogen.data.images import Images
 from anogen.data.tables import SQUASH, Scaling, squash, standardised
 from anogen.detection.detector import Detector
 from anogen.detection.scores import SCORES
 from anogen.detection.view import View
+from anogen.durable import replace_durably
 from anogen.errors import AnogenError, MachineError, UsageError, first_line
 from anogen.nets.fold import folded
 

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from anogen.checkpoint import aside_of, locked, make_folder, replace_durably
+from anogen.durable import aside_of, locked, make_folder, replace_durably
 from anogen.errors import AnogenError, MachineError, UsageError
 from anogen.printable import cell, printable
 
@@ -80,7 +80,7 @@ def refuse_unwritable(out: Path) -> None:
 
 
 def writing(out: Path) -> AbstractContextManager[None]:
-    """Keep other processes from writing the same rows; see `anogen.checkpoint.locked`."""
+    """Keep other processes from writing the same rows; see `anogen.durable.locked`."""
     return locked(
         out.with_name(f".{out.name}.lock"), f"{out}: another process is writing it; wait for it"
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, Self, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ DECODE_THE_MEAN = (VAE.reconstruct, VAEGAN.reconstruct)
 """Methods known to decode the posterior's mean and to do nothing else."""
 State = dict[str, Tensor]
 """What a score has learnt from in-distribution images: named tensors, saved as they are."""
+Derived = dict[tuple[Callable[..., Any], int], tuple[Any, Any]]
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 def readable(part: str) -> type[type]:
@@ -61,6 +64,7 @@ class View:
         companions: other models that some scores compare with, likewise.
         light: gives the model as `in_bfloat16` makes it.
         found: results that several scores share.
+        derived: what was made of states, shared by all views of prepared models.
     """
 
     model: GenerativeModel
@@ -68,6 +72,7 @@ class View:
     companions: Sequence[GenerativeModel] = ()
     light: Callable[[], GenerativeModel] | None = None
     found: "dict[Callable[[View], Tensor], Tensor]" = field(default_factory=dict, repr=False)
+    derived: "Derived" = field(default_factory=dict, repr=False)
 
     def once(self, function: "Callable[[View], Tensor]") -> Tensor:
         """What a function makes of this view, computed for the first score that asks."""
@@ -75,10 +80,22 @@ class View:
             self.found[function] = function(self)
         return self.found[function]
 
+    def of_state(self, function: Callable[[S], T], state: S) -> T:
+        """What a function makes of a state, computed once for all views of prepared models."""
+        key = (function, id(state))
+        if key not in self.derived:
+            self.derived[key] = (state, function(state))  # kept too, so that its id stays its own
+        return self.derived[key][1]
+
+    def points(self, state: State, name: str) -> "Points":
+        """Vectors `[m, d]` of a state, with their lengths, on the device of the images."""
+        return self.of_state(Points.of, state[name]).to(self.x.device)
+
     @cached_property
     def lightly(self) -> "View":
         """The same images, seen in bfloat16."""
-        return View(self.light() if self.light else self.model, self.x, self.companions)
+        model = self.light() if self.light else self.model
+        return View(model, self.x, self.companions, derived=self.derived)
 
     @cached_property
     def posterior(self) -> tuple[Tensor, Tensor]:
@@ -147,6 +164,7 @@ class Score:
         companions: least number of other models that it compares with.
         only: `pictures` or `tables`, where it means nothing for the other; None: for both.
         fused: whether the fused score takes it as one of its statistics.
+        map: a view → `[b, c, h, w]` of which the score is the sum; None: it has no map.
     """
 
     function: Plain | Fitted
@@ -158,6 +176,7 @@ class Score:
     companions: int = 0
     only: Literal["pictures", "tables"] | None = None
     fused: bool = False
+    map: Plain | None = None
 
     def __call__(self, view: View, state: State | None) -> Tensor:
         """The scores of a view, `[b]`."""
@@ -188,6 +207,7 @@ class Prepared:
         companions: other models that some scores compare with.
         device: where they are.
         sizes: names of scores → how many images a view of them may have; see `smallest_view`.
+        derived: what was made of the states of scores.
     """
 
     model: GenerativeModel
@@ -196,6 +216,7 @@ class Prepared:
     sizes: dict[tuple[str, ...], list[int]] = field(
         default_factory=dict[tuple[str, ...], list[int]]
     )
+    derived: Derived = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -220,7 +241,7 @@ class Prepared:
         """A view of images `[b, c, h, w]`, filled up with black ones to `size`."""
         whole = F.pad(x, (0, 0, 0, 0, 0, 0, 0, size - len(x)))
         whole = whole.contiguous(memory_format=torch.channels_last)
-        return View(self.model, whole, self.companions, lambda: self.light)
+        return View(self.model, whole, self.companions, lambda: self.light, derived=self.derived)
 
 
 def views(prepared: Prepared, images: Images) -> Iterator[tuple[View, int]]:
@@ -270,10 +291,31 @@ def collect(
     return torch.cat(found)
 
 
-def squared_distances(rows: Tensor, known: Tensor) -> Tensor:
-    """Squared Euclidean distances between vectors `[b, d]` and `[m, d]`: float64 `[b, m]`.
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Vectors from which distances are measured, with what is needed for that of them alone.
 
-    By one matrix product in float64: what is lost to cancellation is below 1e-12 of the squares.
+    Attributes:
+        rows: float64 `[m, d]`.
+        squares: their squared lengths, `[m]`.
     """
-    squares = rows.square().sum(1)[:, None] + known.square().sum(1) - 2 * rows @ known.T
-    return squares.clamp(min=0)
+
+    rows: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor) -> Self:
+        """From vectors `[m, d]`."""
+        return cls(rows, rows.square().sum(1))
+
+    def to(self, device: torch.device) -> "Points":
+        """The same on a device."""
+        return Points(self.rows.to(device), self.squares.to(device))
+
+    def squared_distances(self, others: Tensor) -> Tensor:
+        """Squared Euclidean distances of vectors `[b, d]`: float64 `[b, m]`.
+
+        By one matrix product: what is lost to cancellation is below 1e-12 of the squares.
+        """
+        squares = others.square().sum(1)[:, None] + self.squares - 2 * others @ self.rows.T
+        return squares.clamp(min=0)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from anogen.checkpoint import make_folder, replace_durably
 from anogen.data.batches import to_bytes, to_unit
+from anogen.durable import make_folder, replace_durably
 from anogen.errors import finite_numbers
 from anogen.evaluation.generation import sample_images
 from anogen.evaluation.measures import MEASURES

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from anogen.checkpoint import hash_of_tensors, make_folder, replace_durably
+from anogen.checkpoint import hash_of_tensors
 from anogen.data.batches import in_order, to_bytes
 from anogen.data.catalog import load_data
 from anogen.data.images import Images
@@ -26,6 +26,7 @@ from anogen.detection.pictures import detection_pictures
 from anogen.detection.scores import SCORES
 from anogen.detection.scores.fused import statistics
 from anogen.device import choose_device, own_randomness
+from anogen.durable import make_folder, replace_durably
 from anogen.errors import DataError, Interrupted, MachineError, UsageError, unknown_name
 from anogen.evaluation.evaluate import evaluate
 from anogen.evaluation.generation import MIN_COMPARED, evaluate_generation, measure_samples

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from anogen.checkpoint import replace_durably
+from anogen.durable import replace_durably
 from anogen.experiments.systems import SYSTEMS
 from anogen.report.gallery import Kept
 from anogen.report.page import render

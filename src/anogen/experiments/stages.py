@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from anogen.checkpoint import replace_durably
+from anogen.durable import replace_durably
 from anogen.errors import AnogenError, Interrupted, MachineError
 from anogen.progress import say
 from anogen.report.gallery import Kept, Picture, keep_pictures, kept_pictures

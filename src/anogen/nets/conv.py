@@ -15,6 +15,7 @@ from anogen.nets.options import (
     complete,
     filters,
     has_full_size,
+    is_smooth,
     sizes,
 )
 from anogen.nets.parts import ACTIVATIONS, Shape, normalise_spectrally
@@ -137,9 +138,7 @@ class ConvDecoder(nn.Module):
         self.seed_shape = (widths[0], *path[0])
         self.stem = nn.Linear(inputs, widths[0] * path[0][0] * path[0][1])
         bias = not chosen["batch_norm"]
-        smooth = chosen["upsampling"] == "smooth" or (
-            chosen["upsampling"] == "auto" and shape[0] > 1
-        )
+        smooth = is_smooth(shape, chosen)
         layers: list[nn.Module] = [nn.Conv2d(widths[0], widths[0], 3, padding=1, bias=bias)]
         layers += _after(widths[0], chosen)
         ends_at_full_size = has_full_size(shape, chosen)

@@ -18,6 +18,8 @@ WIDTH, WIDE_UP_TO, LEAST_WIDTH = 32, 32, 8
 """Filters at full size, up to which size, and how few they may become for larger images."""
 FULL_SIZE_UP_TO = 64
 """Larger images have no layer at full size, which would cost more than all others."""
+ROUGH_UP_TO = 64
+"""Of larger grey images, and of colour, the checkerboards of 3×3 transposed convolutions show."""
 MOST_GROWN = 256
 """Filters to which growth leads at most."""
 
@@ -43,7 +45,7 @@ class NetOptions(TypedDict, total=False):
         upsampling: the transposed convolutions by which a decoder doubles sizes: `transposed`, with
             kernels of 3×3 as in the paper; `smooth`, with kernels of 4×4 that begin as a resize
             before a convolution, which leaves no checkerboards (Odena et al. 2016); `auto`, the
-            default, is `transposed` for grey images and `smooth` for others.
+            default, is `transposed` for grey images up to 64×64 and `smooth` for others.
     """
 
     net: Net
@@ -143,6 +145,13 @@ def has_full_size(shape: Shape, options: NetOptions) -> bool:
     """Whether a convolutional net has a layer at full size."""
     given = options["full_size"]
     return min(shape[1:]) <= FULL_SIZE_UP_TO if given is None else given
+
+
+def is_smooth(shape: Shape, options: NetOptions) -> bool:
+    """Whether a decoder's transposed convolutions are those of `smooth` upsampling."""
+    if options["upsampling"] != "auto":
+        return options["upsampling"] == "smooth"
+    return shape[0] > 1 or min(shape[1:]) > ROUGH_UP_TO
 
 
 def _width(size: int) -> int:

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from anogen.checkpoint import replace_durably
 from anogen.data.images import Pixels
+from anogen.durable import replace_durably
 from anogen.printable import printable
 
 DOTS_PER_INCH = 130

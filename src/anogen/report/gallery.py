@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from anogen.checkpoint import read_regular, replace_durably
+from anogen.durable import read_regular, replace_durably
 from anogen.errors import MachineError
 from anogen.report import figures
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from anogen.checkpoint import read_regular
 from anogen.data.images import Pixels
+from anogen.durable import read_regular
 from anogen.errors import MachineError
 from anogen.report import figures
 from anogen.report.gallery import Picture

@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from anogen.checkpoint import replace_durably
+from anogen.durable import replace_durably
 from anogen.errors import AnogenError, MachineError, UsageError, first_line
 from anogen.evaluation.measures import MEASURES
 from anogen.printable import printable

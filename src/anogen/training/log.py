@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from anogen.checkpoint import replace_durably
 from anogen.data.images import Pixels
+from anogen.durable import replace_durably
 from anogen.errors import MachineError
 from anogen.run import Run
 

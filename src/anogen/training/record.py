@@ -9,9 +9,9 @@ from typing import Any
 import torch
 import yaml
 
-from anogen.checkpoint import replace_durably
 from anogen.data.splits import Splits
 from anogen.device import device_name
+from anogen.durable import replace_durably
 from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel
 from anogen.nets.fused import kernels

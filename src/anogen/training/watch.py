@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from anogen.checkpoint import replace_durably
 from anogen.data.batches import to_bytes
 from anogen.data.images import Pixels
+from anogen.durable import replace_durably
 from anogen.models.base import GenerativeModel
 from anogen.run import Run
 

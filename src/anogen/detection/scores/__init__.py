@@ -25,7 +25,7 @@ SIZES = (4, 16, 64)
 FEW = 64
 """So many images may be looked at in a small view."""
 CHEAP = 10
-"""Passes of a score with which trying small views is worth it."""
+"""A score of so many passes is worth trying small views, and calibrating beside another one."""
 
 SCORES: dict[str, Score] = {}
 """Every score by name."""

@@ -31,14 +31,23 @@ def measured(scores: Mapping[str, Score], view: View, state: State) -> Tensor:
     """The statistics of a view, float64 `[b, statistics]` on the processor."""
     names = statistics(scores, view.model)
     view = view.lightly if BFLOAT16 in state else view
-    columns = [scores[name](view, part_of(state, name)).double().cpu() for name in names]
+    parts = view.of_state(parts_of, state)
+    columns = [scores[name](view, parts.get(name, {})).double().cpu() for name in names]
     return torch.stack(columns, 1)
 
 
-def part_of(state: State, name: str) -> State:
-    """What one statistic, or the density of all, has learnt."""
-    start = f"{name}."
-    return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+def parts_of(state: State) -> dict[str, State]:
+    """What each statistic has learnt, and the density of all, by name."""
+    parts: dict[str, State] = {}
+    for key, value in state.items():
+        name, _, own = key.partition(".")
+        parts.setdefault(name, {})[own] = value
+    return parts
+
+
+def density_of(state: State) -> Density:
+    """The density of the statistics."""
+    return Density.of(parts_of(state).get(OWN, {}))
 
 
 def make_fused(scores: Mapping[str, Score]) -> Score:
@@ -62,7 +71,7 @@ def make_fused(scores: Mapping[str, Score]) -> Score:
         return state | {f"{OWN}.{key}": value for key, value in learnt.items()}
 
     def surprise(view: View, state: State) -> Tensor:
-        density = Density.of(part_of(state, OWN))
+        density = view.of_state(density_of, state)
         return torch.from_numpy(density.surprise(measured(scores, view, state).numpy()))
 
     return Score(

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from anogen.data.images import Images
 from anogen.detection.density import Density
-from anogen.detection.view import Score, State, View, collect, squared_distances
+from anogen.detection.view import Score, State, View, collect
 from anogen.models.base import Encodes, GenerativeModel
 
 NEIGHBOURS = 5
@@ -25,11 +25,13 @@ def _fit_gaussian(model: GenerativeModel, images: Images, device: torch.device) 
 
 
 def _surprise(view: View, state: State) -> Tensor:
-    return torch.from_numpy(Density.of(state).surprise(view.mean.double().cpu().numpy()))
+    density = view.of_state(Density.of, state)
+    return torch.from_numpy(density.surprise(view.mean.double().cpu().numpy()))
 
 
 def _distance(view: View, state: State) -> Tensor:
-    return torch.from_numpy(Density.of(state).distances(view.mean.double().cpu().numpy())[0])
+    density = view.of_state(Density.of, state)
+    return torch.from_numpy(density.distances(view.mean.double().cpu().numpy())[0])
 
 
 def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device) -> State:
@@ -37,9 +39,8 @@ def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device
 
 
 def _neighbours(view: View, state: State) -> Tensor:
-    known = state["means"].to(view.x.device)
-    squares = squared_distances(view.mean.double(), known)
-    return squares.topk(min(NEIGHBOURS, len(known)), largest=False).values[:, -1].sqrt()
+    squares = view.points(state, "means").squared_distances(view.mean.double())
+    return squares.topk(min(NEIGHBOURS, squares.shape[1]), largest=False).values[:, -1].sqrt()
 
 
 LATENT = {

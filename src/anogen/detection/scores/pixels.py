@@ -13,7 +13,7 @@ from anogen.data.images import Images
 from anogen.data.tables import standardised
 from anogen.detection.density import Density
 from anogen.detection.scores.likelihood import compressed_bytes
-from anogen.detection.view import Score, State, View, collect, squared_distances
+from anogen.detection.view import Points, Score, State, View, collect
 from anogen.evaluation.reconstruction import sharpness
 from anogen.models.base import GenerativeModel
 
@@ -75,10 +75,10 @@ def _row_neighbours(view: View, state: State) -> Tensor:
 
     So a training row has the score that it would have if it had not been one.
     """
-    rows, known = view.once(_standard_rows), state["rows"].to(view.x.device)
-    squares = squared_distances(rows, known)
+    rows = view.once(_standard_rows)
+    squares = view.points(state, "rows").squared_distances(rows)
     identical = squares <= IDENTICAL * (1 + rows.square().sum(1, keepdim=True))
-    nearest = squares.topk(min(NEIGHBOURS + 1, len(known)), largest=False).values
+    nearest = squares.topk(min(NEIGHBOURS + 1, squares.shape[1]), largest=False).values
     place = NEIGHBOURS - 1 + identical.any(1, keepdim=True).long()
     return nearest.gather(1, place.clamp(max=nearest.shape[1] - 1))[:, 0].sqrt()
 
@@ -91,8 +91,8 @@ def image_distances(x: Tensor, known: Tensor) -> Tensor:
     """
     known = known.to(x.device)
     if known.dtype == torch.uint8:
-        return squared_distances(_bytes(x), _bytes(known)) / 255**2
-    return squared_distances(x.flatten(1).double(), known.flatten(1).double())
+        return Points.of(_bytes(known)).squared_distances(_bytes(x)) / 255**2
+    return Points.of(known.flatten(1).double()).squared_distances(x.flatten(1).double())
 
 
 def _bytes(x: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def _fit_principal_mixture(model: GenerativeModel, images: Images, device: torch
 
 def _principal_mixture(view: View, state: State) -> Tensor:
     lengths = _along(view, state)[1].cpu().numpy()
-    return torch.from_numpy(Density.of(state).surprise(lengths))
+    return torch.from_numpy(view.of_state(Density.of, state).surprise(lengths))
 
 
 def _fit_svm(model: GenerativeModel, images: Images, device: torch.device) -> State:
@@ -158,9 +158,9 @@ def _fit_svm(model: GenerativeModel, images: Images, device: torch.device) -> St
 
 def _svm(view: View, state: State) -> Tensor:
     device = view.x.device
-    points, weights = state["points"].to(device), state["weights"].to(device)
-    squares = squared_distances(view.once(_rows), points)
-    return -(torch.exp(-state["gamma"].to(device) * squares) * weights).sum(1)
+    squares = view.points(state, "points").squared_distances(view.once(_rows))
+    weights, gamma = state["weights"].to(device), state["gamma"].to(device)
+    return -(torch.exp(-gamma * squares) * weights).sum(1)
 
 
 def _fit_forest(model: GenerativeModel, images: Images, device: torch.device) -> State:

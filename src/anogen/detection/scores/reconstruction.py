@@ -57,14 +57,15 @@ RECONSTRUCTION = {
     "squared_error": Score(
         lambda view: squared_error(view.x, view.rebuilt), (Reconstructs,),
         "squared pixels, summed", "the paper, sections 3.1.1 and 6", fused=True,
+        map=squared_error_map,
     ),
     "absolute_error": Score(
         lambda view: absolute_error_map(view).flatten(1).sum(1), (Reconstructs,),
-        "pixels, summed", "An & Cho 2015", fused=True,
+        "pixels, summed", "An & Cho 2015", fused=True, map=absolute_error_map,
     ),
     "cross_entropy": Score(
         lambda view: cross_entropy_map(view).flatten(1).sum(1), (Reconstructs,),
-        "nats, summed over pixels", "Kingma & Welling 2014", fused=True,
+        "nats, summed over pixels", "Kingma & Welling 2014", fused=True, map=cross_entropy_map,
     ),
     "cosine_distance": Score(
         lambda view: 1 - cosine_similarity(view.x, view.rebuilt), (Reconstructs,),
@@ -75,10 +76,3 @@ RECONSTRUCTION = {
         "encoder features of image and reconstruction", passes=2,
     ),
 }  # fmt: skip
-
-MAPS = {
-    "squared_error": squared_error_map,
-    "absolute_error": absolute_error_map,
-    "cross_entropy": cross_entropy_map,
-}
-"""The scores that are sums over pixels, as maps of what every pixel adds."""

@@ -1,0 +1,119 @@
+"""A run's model and detectors in one line."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from anogen.data.pictures import Pictures
+from anogen.detection.detector import Detector
+from anogen.detection.scores import FUSED, available
+from anogen.models.base import GenerativeModel
+from anogen.run import Run
+
+
+def load(
+    path: str | Path,
+    *,
+    checkpoint: str | None = None,
+    image_size: int | None = None,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    allow_code: bool = False,
+) -> "Trained":
+    """The model of a run, and its detectors, each made or loaded when it is first asked for.
+
+    Args:
+        path: of the run's folder.
+        checkpoint: `best` or `last`; default: the best one where there is one.
+        image_size: height and width to bring picture files to that detectors are given by their
+            paths; default: as in the run's training.
+        data_dir: where data sets lie, for calibration.
+        device: where detectors compute: `auto`, `cpu`, `cuda` or `cuda:N`.
+        allow_code: as in `Run.load_model`.
+
+    Raises:
+        UsageError: there is no run, or its model is not anogen's own.
+        MachineError: no checkpoint yet, or a damaged one.
+
+    Examples:
+        >>> import tempfile, torch, anogen
+        >>> digits, folder = anogen.load_data("digits"), tempfile.mkdtemp() + "/run"
+        >>> _ = torch.manual_seed(0)
+        >>> _ = anogen.fit(anogen.VAE(digits.shape, latent=2), digits, folder, epochs=1)
+        >>> trained = anogen.load(folder)
+        >>> trained.model.latent, trained.detector.name
+        (2, 'fused')
+        >>> trained.detectors["squared_error"].score(digits.test.pixels[:3]).shape
+        (3,)
+    """
+    run = Run.open(path)
+    pictures = run.pictures
+    if image_size is not None:
+        pictures = replace(pictures, image_size=image_size)
+    model = run.load_model(checkpoint, allow_code=allow_code)
+    return Trained(run, model, Detectors(run, model, pictures, data_dir, device, allow_code))
+
+
+@dataclass(frozen=True, eq=False)
+class Detectors(Mapping[str, Detector]):
+    """The detectors of a run, by the names of their scores; see `load` for the attributes.
+
+    Iterating gives all names that the model can have; a detector that the run does not keep yet is
+    calibrated when it is asked for, which takes the run's data.
+    """
+
+    run: Run
+    model: GenerativeModel
+    pictures: Pictures
+    data_dir: str | Path | None
+    device: str
+    allow_code: bool
+
+    @cached_property
+    def _known(self) -> dict[str, Detector]:
+        return {}
+
+    def __getitem__(self, score: str) -> Detector:
+        """The detector with this score.
+
+        Raises:
+            UsageError: there is no such score, or the model cannot give it.
+            DataError: it must be calibrated, and the run's data is not there.
+        """
+        if score not in self._known:
+            made = Detector.of_run(
+                self.run, score, model=self.model, data_dir=self.data_dir, device=self.device,
+                allow_code=self.allow_code,
+            )  # fmt: skip
+            self._known[score] = replace(made, pictures=self.pictures)
+        return self._known[score]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(available(self.model))
+
+    def __len__(self) -> int:
+        return len(available(self.model))
+
+    def __contains__(self, score: object) -> bool:
+        return score in available(self.model)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What `load` gives.
+
+    Attributes:
+        run: the folder.
+        model: in evaluation mode, on the processor.
+        detectors: name of a score → detector.
+    """
+
+    run: Run
+    model: GenerativeModel
+    detectors: Detectors
+
+    @property
+    def detector(self) -> Detector:
+        """The usual detector, with the fused score."""
+        return self.detectors[FUSED]

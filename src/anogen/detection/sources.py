@@ -1,0 +1,224 @@
+"""Images in files that are to be judged: found first, then read a few at a time."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anogen.data.arrays import open_array
+from anogen.data.batches import evaluation_batch
+from anogen.data.files import is_folder
+from anogen.data.images import Images, images_from_array
+from anogen.data.pictures import PICTURE_SUFFIXES, Pictures, walk
+from anogen.data.splits import Splits, expect
+from anogen.errors import DataError, UsageError
+
+Shape = tuple[int, int, int]
+Given = Any
+"""`Images`, an array or a tensor, a path, or several paths; see `images_of`."""
+PASSES = 8
+"""Batches that are read and scored at once."""
+
+
+def images_of(given: Given, shape: Shape, pictures: Pictures, function: str) -> Iterator[Images]:
+    """Images from whatever holds them, those of files a few thousand at a time.
+
+    Args:
+        given: `Images`; an array or a tensor as `anogen.images_from_array` takes it; or the path,
+            or several paths, of pictures, folders of pictures, `.npy`, `.npz` and IDX files.
+        shape: channels, height and width that the images must have.
+        pictures: how pictures are read.
+        function: what was called, for messages.
+
+    Raises:
+        UsageError: something else.
+        DataError: one of the files cannot be read, or an image has another shape.
+    """
+    if isinstance(given, Images):
+        yield given
+    elif isinstance(given, np.ndarray | torch.Tensor):
+        array = given.detach().cpu().numpy() if isinstance(given, torch.Tensor) else given
+        yield images_from_array(array)
+    elif paths := _paths(given):
+        for chunk in read_chunks(find_sources(paths), shape, pictures):
+            bad = next((item.error for item in chunk if item.error), "")
+            if bad:
+                raise DataError(bad)
+            pixels = [item.pixels for item in chunk if item.pixels is not None]
+            yield Images(np.stack(pixels), "files")
+    else:
+        expect(given, Images, function)
+
+
+def _paths(given: Given) -> list[str | Path]:
+    if isinstance(given, str | Path):
+        return [given]
+    several = isinstance(given, Sequence) and not isinstance(given, Splits)
+    return list(given) if several and all(isinstance(one, str | Path) for one in given) else []
+
+
+def read_chunks(
+    sources: "Sources", shape: Shape, pictures: Pictures, skip: int = 0
+) -> "Iterator[list[Item]]":
+    """The images of files in order, some batches at a time, bad ones with their error.
+
+    Args:
+        sources: from `find_sources`.
+        shape: that the images must have.
+        pictures: how pictures are read.
+        skip: images to leave out at the beginning.
+    """
+    items = _items(sources, shape, pictures, skip)
+    return iter(lambda: list(islice(items, PASSES * evaluation_batch(shape))), [])
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image, or why there is none: uint8 `[c, h, w]`."""
+
+    file: str
+    index: int
+    pixels: NDArray[np.uint8] | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Images in files, found but not yet read.
+
+    Attributes:
+        parts: a path with the array in it, or with None for a picture.
+        counts: images in each part.
+    """
+
+    parts: list[tuple[Path, NDArray[Any] | None, str]]
+    counts: list[int]
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def identity(self) -> list[list[str | int]]:
+        """Path, count, size and time of change of each part: the same for the same files."""
+        found: list[list[str | int]] = []
+        for (path, _, _), count in zip(self.parts, self.counts, strict=True):
+            try:
+                about = path.stat()
+            except (OSError, ValueError):
+                about = None
+            sizes = [0, 0] if about is None else [about.st_size, about.st_mtime_ns]
+            found.append([str(path), count, *sizes])
+        return found
+
+
+def find_sources(paths: Iterable[str | Path]) -> Sources:
+    """Pictures, folders of pictures, and array files, in the order given.
+
+    A file that cannot be opened, or a folder without pictures, counts as one image with an error.
+
+    Raises:
+        UsageError: a path is empty.
+        DataError: nothing at all is there.
+    """
+    parts: list[tuple[Path, NDArray[Any] | None, str]] = []
+    counts: list[int] = []
+    for name in paths:
+        if not str(name):
+            raise UsageError("one of the files to score has an empty name; give its path")
+        path = Path(name)
+        try:
+            found = _parts(path)
+        except DataError as error:
+            found = [(path, None, str(error))]
+        parts += found
+        counts += [1 if array is None else len(array) for _, array, _ in found]
+    if not sum(counts):
+        raise DataError("there is no image to score in what was given")
+    return Sources(parts, counts)
+
+
+def _parts(path: Path) -> list[tuple[Path, NDArray[Any] | None, str]]:
+    """The pictures or the array at one path."""
+    if is_folder(path):
+        found = walk(path)
+        found.say_left_out()
+        if not found.files:
+            raise DataError(f"{path}: no PNG or JPEG picture in it, nor BMP, TIFF or WebP")
+        return [(picture, None, "") for picture in found.files]
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return [(path, None, "")]
+    array = open_array(path)
+    if array.ndim < 3:
+        raise DataError(f"{path}: shape {list(array.shape)} is not [n, h, w]")
+    if len(array) and not array.size:
+        raise DataError(f"{path}: there is no image in it (shape {list(array.shape)})")
+    return [(path, array, "")]
+
+
+def _items(
+    sources: Sources,
+    shape: Shape,
+    pictures: Pictures,
+    skip: int,
+) -> Iterator[Item]:
+    for (path, array, error), count in zip(sources.parts, sources.counts, strict=True):
+        if skip >= count:
+            skip -= count
+            continue
+        if error:
+            yield Item(str(path), 0, None, error)
+        elif array is None:
+            yield _picture(path, shape, pictures)
+        else:
+            step = evaluation_batch(shape)
+            for start in range(skip, count, step):
+                stop = min(start + step, count)
+                yield from _slice(path, _mapped_anew(array), start, stop, shape)
+        skip = 0
+
+
+def _mapped_anew(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array; of a mapped file a mapping of its own, which gives its pages back."""
+    if not isinstance(array, np.memmap) or array.filename is None:
+        return array
+    order = "C" if array.flags.c_contiguous else "F"
+    return np.memmap(array.filename, array.dtype, "r", array.offset, array.shape, order)
+
+
+def _picture(path: Path, shape: Shape, pictures: Pictures) -> Item:
+    try:
+        pixels = pictures.read(path).transpose(2, 0, 1)
+        square = shape[1] == shape[2]
+        hint = f"; --image_size {shape[1]} brings pictures to its size" if square else ""
+        return Item(str(path), 0, _fitting(pixels, shape, str(path), hint))
+    except DataError as error:
+        return Item(str(path), 0, None, str(error))
+
+
+def _slice(path: Path, array: NDArray[Any], start: int, stop: int, shape: Shape) -> Iterator[Item]:
+    """Some images of an array; where one is bad, each alone, so that the others are not lost."""
+    try:
+        pixels = images_from_array(array[start:stop], str(path), first=start).pixels[:]
+        for index, image in enumerate(pixels, start):
+            yield Item(str(path), index, _fitting(image, shape, str(path)))
+    except DataError as error:
+        if stop - start == 1:
+            yield Item(str(path), start, None, str(error))
+        else:
+            for index in range(start, stop):
+                yield from _slice(path, array, index, index + 1, shape)
+
+
+def _fitting(
+    pixels: NDArray[np.uint8], shape: Shape, name: str, hint: str = ""
+) -> NDArray[np.uint8]:
+    if pixels.shape == shape:
+        return pixels
+    raise DataError(
+        f"{name}: {list(pixels.shape)} (channels, height, width), the model has {list(shape)}{hint}"
+    )
