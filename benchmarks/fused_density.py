@@ -64,7 +64,7 @@ def judge_run(run: Run) -> list[dict[str, Any]]:
     model, data = run.load_model(), run.load_data()
     device = torch.device("cpu")
     images = fitted_images(data)
-    usual = statistics(SCORES, model)
+    usual = statistics(model)
     others = [name for name, score in SCORES.items() if name not in usual and name != FUSED
               and score.passes <= CHEAP and not score.companions and score.fits(model)]  # fmt: skip
     names = [*usual, *others]

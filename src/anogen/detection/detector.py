@@ -234,7 +234,7 @@ class Detector:
         state = {
             "format": FORMAT,
             "score": self.name,
-            "statistics": statistics(SCORES, self.model) if self.name == FUSED else [],
+            "statistics": statistics(self.model) if self.name == FUSED else [],
             "weights_sha256": self.weights_sha256,
             "companions": [describe(companion) for companion in self.companions],
         }
@@ -283,7 +283,7 @@ class Detector:
             ) from error
         if made.weights_sha256 != state["weights_sha256"]:
             raise StaleDetectorError(f"{folder}: calibrated for other weights; calibrate again")
-        if made.name == FUSED and state["statistics"] != statistics(SCORES, model):
+        if made.name == FUSED and state["statistics"] != statistics(model):
             raise StaleDetectorError(f"{folder}: made of other statistics; calibrate again")
         return made
 

@@ -84,11 +84,11 @@ def explain(
                 maps.append(make_map(view)[:count].double().cpu())
                 rebuilt.append(view.rebuilt[:count].float().cpu())
             if detector.name == FUSED:
-                values.append(measured(SCORES, view, detector.state)[:count])
+                values.append(measured(view, detector.state)[:count])
     distances, nearest = _nearest(images, training, neighbours, detector.device)
     shares, deviations = {}, {}
     if detector.name == FUSED:
-        names = statistics(SCORES, detector.model)
+        names = statistics(detector.model)
         shares, deviations = _breakdown(detector, torch.cat(values).numpy(), names)
     return Explanation(
         detector.score(images),

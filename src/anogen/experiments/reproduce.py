@@ -230,7 +230,7 @@ def _reproduce_one(
         return
     against = {
         "against": other.foreign.sha256, "scores": list(DETECTION_SCORES),
-        "definitions": DEFINITIONS, "statistics": statistics(SCORES, model),
+        "definitions": DEFINITIONS, "statistics": statistics(model),
     }  # fmt: skip
     judged = job.stages.do(
         f"detect-{name}-{seed}", inputs | against,

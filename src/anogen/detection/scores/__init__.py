@@ -10,7 +10,7 @@ from torch import Tensor
 from anogen.data.batches import evaluation_batch, in_order
 from anogen.data.images import Images
 from anogen.detection.scores.adversarial import ADVERSARIAL_SCORES
-from anogen.detection.scores.fused import FUSED, make_fused
+from anogen.detection.scores.fused import FUSED, FUSED_SCORE
 from anogen.detection.scores.latent import LATENT
 from anogen.detection.scores.likelihood import LIKELIHOOD
 from anogen.detection.scores.pixels import PIXELS
@@ -27,11 +27,10 @@ FEW = 64
 CHEAP = 10
 """A score of so many passes is worth trying small views, and calibrating beside another one."""
 
-SCORES: dict[str, Score] = {}
+SCORES: dict[str, Score] = {
+    FUSED: FUSED_SCORE, **RECONSTRUCTION, **LIKELIHOOD, **LATENT, **ADVERSARIAL_SCORES, **PIXELS,
+}  # fmt: skip
 """Every score by name."""
-SCORES[FUSED] = make_fused(SCORES)
-for _table in (RECONSTRUCTION, LIKELIHOOD, LATENT, ADVERSARIAL_SCORES, PIXELS):
-    SCORES.update(_table)
 
 
 def available(model: GenerativeModel, companions: Sequence[GenerativeModel] = ()) -> list[str]:

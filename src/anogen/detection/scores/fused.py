@@ -18,18 +18,18 @@ BFLOAT16 = "bfloat16"
 FEW = 40
 
 
-def statistics(scores: Mapping[str, Score], model: GenerativeModel) -> list[str]:
+def statistics(model: GenerativeModel) -> list[str]:
     """The scores that a model's fused score is made of.
 
     Which of the cheap ones these are was chosen on changed validation images:
     benchmarks/fused_density.py.
     """
-    return [name for name, score in scores.items() if score.fused and score.fits(model)]
+    return [name for name, score in _table().items() if score.fused and score.fits(model)]
 
 
-def measured(scores: Mapping[str, Score], view: View, state: State) -> Tensor:
+def measured(view: View, state: State) -> Tensor:
     """The statistics of a view, float64 `[b, statistics]` on the processor."""
-    names = statistics(scores, view.model)
+    names, scores = view.of_state(statistics, view.model), _table()
     view = view.lightly if BFLOAT16 in state else view
     parts = view.of_state(parts_of, state)
     columns = [scores[name](view, parts.get(name, {})).double().cpu() for name in names]
@@ -50,31 +50,37 @@ def density_of(state: State) -> Density:
     return Density.of(parts_of(state).get(OWN, {}))
 
 
-def make_fused(scores: Mapping[str, Score]) -> Score:
-    """The fused score of a table of scores."""
+def _fit(model: GenerativeModel, images: Images, device: torch.device) -> State:
+    """Statistics learn from one half, their density from the other.
 
-    def fit(model: GenerativeModel, images: Images, device: torch.device) -> State:
-        """Statistics learn from one half, their density from the other.
+    Otherwise training images would be nearer to what was learnt from them than new ones are.
+    Fewer than 40 images serve for both.
+    """
+    halves = len(images) >= FEW
+    known, rest = (images[::2], images[1::2]) if halves else (images, images)
+    state: State = {BFLOAT16: torch.tensor(True)} if fast_bfloat16(device) else {}
+    for name in statistics(model):
+        learn = _table()[name].fit
+        learnt = {} if learn is None else learn(model, known, device)
+        state |= {f"{name}.{key}": value for key, value in learnt.items()}
+    found = collect(lambda view: measured(view, state), model, rest, device)
+    learnt = Density.fit(found.numpy()).state()
+    return state | {f"{OWN}.{key}": value for key, value in learnt.items()}
 
-        Otherwise training images would be nearer to what was learnt from them than new ones are.
-        Fewer than 40 images serve for both.
-        """
-        halves = len(images) >= FEW
-        known, rest = (images[::2], images[1::2]) if halves else (images, images)
-        state: State = {BFLOAT16: torch.tensor(True)} if fast_bfloat16(device) else {}
-        for name in statistics(scores, model):
-            learn = scores[name].fit
-            learnt = {} if learn is None else learn(model, known, device)
-            state |= {f"{name}.{key}": value for key, value in learnt.items()}
-        found = collect(lambda view: measured(scores, view, state), model, rest, device)
-        learnt = Density.fit(found.numpy()).state()
-        return state | {f"{OWN}.{key}": value for key, value in learnt.items()}
 
-    def surprise(view: View, state: State) -> Tensor:
-        density = view.of_state(density_of, state)
-        return torch.from_numpy(density.surprise(measured(scores, view, state).numpy()))
+def _surprise(view: View, state: State) -> Tensor:
+    density = view.of_state(density_of, state)
+    return torch.from_numpy(density.surprise(measured(view, state).numpy()))
 
-    return Score(
-        surprise, (), "−log density, nats",
-        "density of states estimation, Morningstar et al. 2021", passes=1, fit=fit,
-    )  # fmt: skip
+
+def _table() -> Mapping[str, Score]:
+    """All scores, this one among them."""
+    from anogen.detection.scores import SCORES
+
+    return SCORES
+
+
+FUSED_SCORE = Score(
+    _surprise, (), "−log density, nats",
+    "density of states estimation, Morningstar et al. 2021", passes=1, fit=_fit,
+)  # fmt: skip
