@@ -17,7 +17,8 @@ def test_squared_error():
 
 def test_gaussian_nll():
     expected = -D.Normal(Y, 0.3).log_prob(X).sum((1, 2, 3))
-    assert_close(terms.gaussian_nll(X, Y, torch.tensor(0.3, dtype=torch.float64).log()), expected)
+    log_sigma = torch.tensor(0.3, dtype=torch.float64).log()
+    assert_close(terms.gaussian_nll(terms.squared_error(X, Y), X[0].numel(), log_sigma), expected)
 
 
 def test_bernoulli_nll():

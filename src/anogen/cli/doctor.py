@@ -2,21 +2,24 @@
 
 import os
 import tempfile
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from anogen.cli.options import new_parser, print_result, table
+from anogen.cli.model import add_model, named_models
+from anogen.cli.options import Parser, new_parser, print_result, table
 
 PACKAGES = ("anogen", "torch", "numpy", "scipy", "scikit-learn", "matplotlib", "safetensors",
             "jsonargparse", "pillow", "pooch", "tensorboard", "torchvision")  # fmt: skip
 
 
-DESCRIPTION = """Report versions, device, precision, data and known hazards.
+DESCRIPTION = """Report versions, device, precision, data and known hazards; or a model's size.
 
   anogen doctor
-  anogen doctor --json"""
+  anogen doctor --json
+  anogen doctor --model VAE --shape 3 128 128 --model.latent 32    parameters and operations"""
 
 
 def main(arguments: list[str]) -> int:
@@ -24,6 +27,12 @@ def main(arguments: list[str]) -> int:
     parser = new_parser("doctor", DESCRIPTION)
     parser.add_argument("--data_dir", help="where data sets lie")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--shape", nargs=3, type=int, default=[1, 28, 28],
+                        help="with --model: channels, height and width of its images")  # fmt: skip
+    names = named_models(arguments)
+    if names or "--model" in arguments:
+        return _show_cost(parser, arguments, names)
+    parser.add_argument("--model", help="a model's name; --model.help NAME lists its options")
     options = parser.parse(arguments)
     report = examine(options["data_dir"])
     rows = [
@@ -33,6 +42,27 @@ def main(arguments: list[str]) -> int:
     rows += [["hazard", hazard] for hazard in report["hazards"]] or [["hazards", "none"]]
     print_result(report, options["json"], table(rows))
     return 5 if report["broken"] else 0
+
+
+def _show_cost(parser: Parser, arguments: list[str], names: list[str]) -> int:
+    """Parameters and operations of a model and its nets."""
+    from anogen.device import memory_advice
+    from anogen.models import MODELS, find_model
+    from anogen.models.cost import cost
+
+    for name in names:
+        if name not in MODELS:
+            find_model(name)
+    add_model(parser)
+    options = parser.parse(arguments)
+    chosen, shape = options["model"], tuple(options["shape"])
+    with memory_advice("choose a smaller model"):
+        model = find_model(chosen["class_path"])(shape, **chosen.get("init_args", {}))
+        found = cost(model)
+    rows = [["net", "parameters", "operations per image"]]
+    rows += [[name, f"{c.parameters:,}", f"{c.operations:,}"] for name, c in found.items()]
+    print_result({name: asdict(c) for name, c in found.items()}, options["json"], table(rows))
+    return 0
 
 
 def examine(data_dir: str | None = None) -> dict[str, Any]:

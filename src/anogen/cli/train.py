@@ -2,15 +2,8 @@
 
 from pathlib import Path
 
-from anogen.cli.options import (
-    MAX_BRACKETS,
-    Parser,
-    allows_code,
-    new_parser,
-    search_working_folder,
-    underscored,
-)
-from anogen.configuration import load_yaml
+from anogen.cli.model import add_model, model_of, named_models, value_of, values_of
+from anogen.cli.options import Parser, allows_code, new_parser, search_working_folder
 from anogen.errors import UsageError, checked_seed
 from anogen.presets import preset_file, presets
 from anogen.progress import show
@@ -37,7 +30,7 @@ def main(arguments: list[str]) -> int:
     if allow_code:
         search_working_folder()
     expanded = _expand(arguments)
-    named = _named_models(expanded)
+    named = named_models(expanded)
     for name in named:
         find_model(name, allow_code)
     options = _parser().parse(expanded, [name.partition(".")[0] for name in named if "." in name])
@@ -80,12 +73,7 @@ def _parser(whole: bool = True) -> Parser:
     parser.add_argument("--preset", help=f"settings that come with anogen, for the model that "
                         f"--model or --config names, by default VAE. {names}")  # fmt: skip
     if whole:
-        from anogen.models.base import GenerativeModel
-
-        parser.add_subclass_arguments(
-            GenerativeModel, "model", skip={"shape"}, default={"class_path": "VAE"},
-            instantiate=False, help="the model: a name or an import path",
-        )  # fmt: skip
+        add_model(parser)
     else:
         parser.add_argument("--model", help=f"the model: {', '.join(presets())}, or an import path "
                             "(default: VAE); --model.help NAME lists its options, such as "
@@ -105,8 +93,8 @@ def _expand(arguments: list[str]) -> list[str]:
     expanded: list[str] = []
     first: list[str] = []
     rest = iter(arguments)
-    configs = [_model_of(Path(config)) for config in _values_of("--config", arguments)]
-    model = _value_of("--model", arguments) or next(filter(None, reversed(configs)), "") or "VAE"
+    configs = [model_of(Path(config)) for config in values_of("--config", arguments)]
+    model = value_of("--model", arguments) or next(filter(None, reversed(configs)), "") or "VAE"
     for argument in rest:
         if argument == "--preset" or argument.startswith("--preset="):
             name = argument.partition("=")[2] or next(rest, "")
@@ -117,56 +105,6 @@ def _expand(arguments: list[str]) -> list[str]:
     if "--resume" in arguments or "--resume=true" in arguments:
         first += ["--config", str(_config_of(arguments))]
     return first + expanded
-
-
-def _named_models(arguments: list[str]) -> list[str]:
-    """Every name or import path of a model in options and configurations, before any is imported.
-
-    A path in a file, such as a run's config.yaml, is somebody's who may not be trusted.
-    """
-    named = [*_values_of("--model", arguments), *_values_of("--model.class_path", arguments)]
-    named += _values_of("--model.help", arguments)
-    named += [_model_of(Path(config)) for config in _values_of("--config", arguments)]
-    return [_class_path(name) for name in named if name and not name.startswith("-")]
-
-
-def _class_path(value: str) -> str:
-    """The name in a value of `--model`, which may be a table in YAML or JSON."""
-    import yaml
-
-    if not value.startswith("{") or value.count("{") > MAX_BRACKETS:
-        return value
-    try:
-        return str(yaml.safe_load(value)["class_path"])
-    except (yaml.YAMLError, LookupError, TypeError, RecursionError):
-        raise UsageError(f"--model {value}: expected a name or a class_path") from None
-
-
-def _model_of(config: Path) -> str:
-    """The name of the model that a YAML file is for; empty where there is none."""
-    settings = load_yaml(config)
-    for name in ("allow_code", "preset"):
-        if settings.get(name):
-            raise UsageError(f"{config}: {name} belongs on the command line: --{name}")
-    model = settings.get("model")
-    named = model.get("class_path") if isinstance(model, dict) else model
-    return named if isinstance(named, str) else ""
-
-
-def _value_of(option: str, arguments: list[str]) -> str:
-    """The last value of `--option VALUE` or `--option=VALUE`; empty where it is not given."""
-    return next(reversed(_values_of(option, arguments)), "")
-
-
-def _values_of(option: str, arguments: list[str]) -> list[str]:
-    """Every value of an option, in their order."""
-    found: list[str] = []
-    for index, argument in enumerate(arguments):
-        name, mark, value = underscored(argument).partition("=")
-        if name == option:
-            following = arguments[index + 1 : index + 2]
-            found += [value] if mark else following
-    return found
 
 
 def _refuse_unknown_model(name: str) -> None:
@@ -181,7 +119,7 @@ def _config_of(arguments: list[str]) -> Path:
     """The configuration of the run that is to be resumed."""
     from anogen.run import Run
 
-    run = _value_of("--run", arguments)
+    run = value_of("--run", arguments)
     if not run:
         raise UsageError("--resume needs --run, the folder of the run to go on with")
     return Run.open(run).inside("config.yaml")

@@ -17,21 +17,22 @@ def squared_error(x: Tensor, y: Tensor) -> Tensor:
     >>> squared_error(torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2))
     tensor([4., 4.])
     """
-    return (x - y).square().flatten(1).sum(1)
+    return F.mse_loss(y, x, reduction="none").sum(tuple(range(1, x.ndim)))  # one pass of memory
 
 
-def gaussian_nll(x: Tensor, mean: Tensor, log_sigma: Tensor | float) -> Tensor:
+def gaussian_nll(error: Tensor, pixels: int, log_sigma: Tensor | float) -> Tensor:
     """−log N(x; mean, σ²) in nats, summed over pixels, with its constant: `[b]`.
 
-    `log_sigma` is one number for all pixels.
+    Args:
+        error: squared error of the mean, summed over pixels, `[b]`.
+        pixels: how many values an image has.
+        log_sigma: one number for all of them.
 
-    >>> gaussian_nll(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), 0.0)
+    >>> gaussian_nll(torch.zeros(1), 1, 0.0)
     tensor([0.9189])
     """
-    pixels = x[0].numel()
-    log_sigma = torch.as_tensor(log_sigma, dtype=mean.dtype, device=mean.device)
-    scaled = squared_error(x, mean) * (0.5 * torch.exp(-2 * log_sigma))
-    return scaled + pixels * (log_sigma + 0.5 * LOG_2PI)
+    log_sigma = torch.as_tensor(log_sigma, dtype=error.dtype, device=error.device)
+    return error * (0.5 * torch.exp(-2 * log_sigma)) + pixels * (log_sigma + 0.5 * LOG_2PI)
 
 
 def bernoulli_nll(x: Tensor, logits: Tensor) -> Tensor:
@@ -43,7 +44,8 @@ def bernoulli_nll(x: Tensor, logits: Tensor) -> Tensor:
     >>> bernoulli_nll(torch.ones(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)) / math.log(2)
     tensor([2.])
     """
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    found = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+    return found.sum(tuple(range(1, x.ndim)))
 
 
 def kl_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:

@@ -144,10 +144,11 @@ class VAE(GenerativeModel):
         mu, logvar = posterior
         raw = self._decode_raw(self._draw(mu, logvar), condition)
         kl = kl_standard_normal(mu, logvar)
-        nll = self._nll(x, raw)
+        error = squared_error(x, self._bound(raw))
+        nll = self._nll(x, raw, error)
         constant = self._constant(x) if self.likelihood == "squared_error" else 0.0
         terms = {
-            "sampled_squared_error": squared_error(x, self._bound(raw)),
+            "sampled_squared_error": error.detach(),
             "reconstruction_nats": nll,
             "kl_nats": kl.sum(1),
             "negative_elbo_nats": nll + kl.sum(1),
@@ -233,11 +234,13 @@ class VAE(GenerativeModel):
     def _bound(self, raw: Tensor) -> Tensor:
         return torch.sigmoid(raw) if self.output == "sigmoid" else nn.functional.leaky_relu(raw)
 
-    def _nll(self, x: Tensor, raw: Tensor) -> Tensor:
-        """−log p(x|z) in nats with all constants, `[b]`."""
+    def _nll(self, x: Tensor, raw: Tensor, error: Tensor | None = None) -> Tensor:
+        """−log p(x|z) in nats with all constants, `[b]`; the squared error may be known already."""
         if self.likelihood == "bernoulli":
             return bernoulli_nll(x, raw)
-        return gaussian_nll(x, self._bound(raw), _floored(self.log_sigma, math.log(MIN_SIGMA)))
+        error = squared_error(x, self._bound(raw)) if error is None else error
+        log_sigma = _floored(self.log_sigma, math.log(MIN_SIGMA))
+        return gaussian_nll(error, x[0].numel(), log_sigma)
 
     def _constant(self, x: Tensor) -> float:
         """What the Gaussian of σ = √½ adds to the sum of squares: ½ log π per pixel."""
