@@ -140,7 +140,20 @@ def set_gradients(players: list[Player], losses: Mapping[str, Tensor]) -> None:
             allow_unused=True,
         )
         for parameter, gradient in zip(player.parameters, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = None if gradient is None else _laid_out_as(parameter, gradient)
+
+
+def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient, in memory as its parameter is.
+
+    PyTorch's fused Adam goes through both in the order of their memory. Where that differs, as it
+    does after second derivatives, it refuses on a GPU, and on a processor silently gives numbers
+    the gradients of others.
+    """
+    pairs = zip(parameter.shape, parameter.stride(), gradient.stride(), strict=True)
+    if all(own == other or size == 1 for size, own, other in pairs):
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def _detached(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
