@@ -14,8 +14,8 @@ MAX_DEPTH, MAX_UNITS = 100, 1_000_000
 """Deeper or wider nets than any machine can hold."""
 COARSE = 7
 """Sizes up to this are not halved further, unless `depth` says so."""
-WIDTH, WIDE_UP_TO, LEAST_WIDTH = 32, 32, 8
-"""Filters at full size, up to which size, and how few they may become for larger images."""
+WIDTHS, LEAST_WIDTH = ((32, 32), (64, 16), (127, 8)), 4
+"""Sizes of images with the filters at full size up to them; and those of larger images."""
 FULL_SIZE_UP_TO = 64
 """Larger images have no layer at full size, which would cost more than all others."""
 ROUGH_UP_TO = 64
@@ -29,8 +29,8 @@ class NetOptions(TypedDict, total=False):
 
     Attributes:
         net: backbone: `conv`, `mlp`, or `auto`, which is `conv` for images of 16×16 and more.
-        width: filters at full size; by default 32 for images up to 32×32, and half as many with
-            every doubling of the size, at least 8. Of `mlp` an eighth of a layer's units.
+        width: filters at full size; by default 32 for images up to 32×32, 16 up to 64×64, 8 below
+            128×128 and 4 from there on. Of `mlp` an eighth of a layer's units.
         growth: what the filters are multiplied with as often as the size is halved but the last
             time, up to 256 filters; 2 by default.
         widths: filters at every size, from full size down, in the place of `width`, `growth` and
@@ -127,7 +127,7 @@ def filters(shape: Shape, options: NetOptions) -> list[int]:
         UsageError: images too small, or too small for so many halvings.
 
     >>> filters((1, 28, 28), DEFAULTS), filters((3, 128, 128), DEFAULTS)
-    ([32, 64, 64], [8, 16, 32, 64, 128, 128])
+    ([32, 64, 64], [4, 8, 16, 32, 64, 64])
     """
     if options["widths"] is not None:
         check_size(shape, len(options["widths"]) - 1)
@@ -155,10 +155,7 @@ def is_smooth(shape: Shape, options: NetOptions) -> bool:
 
 
 def _width(size: int) -> int:
-    width = WIDTH
-    while size > WIDE_UP_TO and width > LEAST_WIDTH:
-        size, width = size // 2, width // 2
-    return width
+    return next((width for most, width in WIDTHS if size <= most), LEAST_WIDTH)
 
 
 def _depth(size: int) -> int:

@@ -58,8 +58,8 @@ class TrainingSettings:
         precision: `auto` takes bfloat16 for matrix products where the device is fast at it.
         checkpoint_every_s: seconds between checkpoints within an epoch; each epoch ends with one.
         tensorboard: also write TensorBoard event files.
-        cuda_graphs: on a GPU, record steps as CUDA graphs and replay them. Off until that has been
-            measured on a GPU.
+        cuda_graphs: on a GPU, record steps as CUDA graphs and replay them, where the model's class
+            says that they may be: the same results in less time.
 
     Raises:
         UsageError: a value that makes no sense.
@@ -85,7 +85,7 @@ class TrainingSettings:
     precision: Precision = "auto"
     checkpoint_every_s: float = 60.0
     tensorboard: bool = False
-    cuda_graphs: bool = False
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
         optional = {name for name in ("patience", "clip_gradient", "ema_decay", "batch_size")
