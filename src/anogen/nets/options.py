@@ -14,8 +14,8 @@ MAX_DEPTH, MAX_UNITS = 100, 1_000_000
 """Deeper or wider nets than any machine can hold."""
 COARSE = 7
 """Sizes up to this are not halved further, unless `depth` says so."""
-WIDTHS, LEAST_WIDTH = ((32, 32), (64, 16), (127, 8)), 4
-"""Sizes of images with the filters at full size up to them; and those of larger images."""
+WIDTH, LARGER, LEAST_WIDTH = 32, ((32, 32), (64, 16), (127, 8)), 4
+"""Filters at full size of small images; sizes with the filters up to them; those of the largest."""
 FULL_SIZE_UP_TO = 64
 """Larger images have no layer at full size, which would cost more than all others."""
 ROUGH_UP_TO = 64
@@ -155,7 +155,7 @@ def is_smooth(shape: Shape, options: NetOptions) -> bool:
 
 
 def _width(size: int) -> int:
-    return next((width for most, width in WIDTHS if size <= most), LEAST_WIDTH)
+    return next((width for most, width in LARGER if size <= most), LEAST_WIDTH)
 
 
 def _depth(size: int) -> int:

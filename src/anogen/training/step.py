@@ -1,7 +1,7 @@
 """One training step for any number of players: each follows the gradient of its own loss alone."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -133,23 +133,25 @@ def train_step(
 def set_gradients(players: list[Player], losses: Mapping[str, Tensor]) -> None:
     """Put the gradient of each player's loss by its own parameters into `parameter.grad`."""
     for index, player in enumerate(players):
-        gradients = torch.autograd.grad(
+        gradients: Sequence[Tensor | None] = torch.autograd.grad(
             losses[player.name],
             player.parameters,
             retain_graph=index < len(players) - 1,
             allow_unused=True,
         )
         for parameter, gradient in zip(player.parameters, gradients, strict=True):
-            parameter.grad = None if gradient is None else _laid_out_as(parameter, gradient)
+            parameter.grad = _laid_out_as(parameter, gradient)
 
 
-def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+def _laid_out_as(parameter: Tensor, gradient: Tensor | None) -> Tensor | None:
     """The gradient, in memory as its parameter is.
 
     PyTorch's fused Adam goes through both in the order of their memory. Where that differs, as it
     does after second derivatives, it refuses on a GPU, and on a processor silently gives numbers
     the gradients of others.
     """
+    if gradient is None:
+        return None
     pairs = zip(parameter.shape, parameter.stride(), gradient.stride(), strict=True)
     if all(own == other or size == 1 for size, own, other in pairs):
         return gradient
