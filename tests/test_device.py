@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from anogen import device
 from anogen.device import fast_bfloat16, is_starved, own_randomness
 from anogen.errors import DivergenceError
 
@@ -82,3 +83,31 @@ def test_an_error_of_training_survives_a_pickle():
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error) == "a loss is not finite. kept elsewhere. Try less"
     assert str(DivergenceError("a loss", "", "Try less")) == "a loss. Try less"
+
+
+@pytest.mark.parametrize(
+    ("idle", "whole", "chosen"), [(40, 40, 4), (20, 40, 2), (1, 40, 1)]
+)
+def test_busy_cores_are_left_to_others(monkeypatch, idle, whole, chosen):
+    ticks = iter([(100.0, 1000.0), (100.0 + idle, 1000.0 + whole)])
+    monkeypatch.setattr(device, "_core_seconds", lambda: next(ticks))
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert device.choose_threads() == 4  # the user has decided
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert device.choose_threads() == chosen
+
+
+def test_a_system_that_does_not_tell_its_load_gets_all_threads(monkeypatch):
+    monkeypatch.setattr(device, "_core_seconds", lambda: None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert device.choose_threads() == 4
+
+
+def test_threads_are_as_before_after_the_block():
+    before = torch.get_num_threads()
+    with device.in_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before

@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ import torch
 from anogen.errors import MachineError, TrainingError, UsageError, unknown_name
 
 PRECISIONS = ("auto", "bfloat16", "float32")
+SAMPLED_S = 0.3
+"""How long the load of the machine is looked at."""
 STARVED = ("allocate memory", "Unable to allocate", "start new thread", "create new thread",
            "could not create a memory object", "std::bad_alloc")  # fmt: skip
 """What PyTorch and Python say when memory is short, in errors of no kind of their own."""
@@ -87,6 +90,52 @@ def fast_bfloat16(device: torch.device) -> bool:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     except (AttributeError, RuntimeError):  # PyTorch keeps it to itself
         return True
+
+
+def choose_threads() -> int:
+    """As many threads as PyTorch has, or, if other processes use cores, as are left, at least one.
+
+    PyTorch's threads wait for one another at every layer, so that one which does not get its core
+    holds all of them up: on two cores with two other busy processes, two threads train at two
+    thirds of the speed of one. Who sets `OMP_NUM_THREADS` has decided; what runs at a lower
+    priority than usual does not count.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or "OMP_NUM_THREADS" in os.environ:
+        return threads
+    return max(1, min(threads, round(_idle_cores(threads))))
+
+
+def _idle_cores(otherwise: int) -> float:
+    """How many of the machine's cores nobody used while this waited; unknown: `otherwise`."""
+    before = _core_seconds()
+    time.sleep(SAMPLED_S)
+    after = _core_seconds()
+    if before is None or after is None:
+        return otherwise
+    idle, whole = (late - early for late, early in zip(after, before, strict=True))
+    return (os.cpu_count() or 1) * idle / whole if whole > 0 else otherwise
+
+
+def _core_seconds() -> tuple[float, float] | None:
+    """Of all cores, ticks that were idle or nice, and all; None where the system does not say."""
+    try:
+        with Path("/proc/stat").open("rb") as file:
+            user, nice, system, idle, waiting, *rest = map(int, file.readline().split()[1:9])
+    except (OSError, ValueError):
+        return None
+    return idle + waiting + nice, user + nice + system + idle + waiting + sum(rest)
+
+
+@contextmanager
+def in_threads(count: int) -> Generator[None]:
+    """The block computes with so many threads; a setting of the whole process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def device_name(device: torch.device) -> str:

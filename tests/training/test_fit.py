@@ -12,6 +12,7 @@ import torch
 from anogen import GAN, MODELS, VAE, Detector, Losses, Run, TrainingSettings, fit
 from anogen.checkpoint import save_checkpoint
 from anogen.errors import DataError, Interrupted, MachineError, TrainingError, UsageError
+from anogen.training import fit as fit_module
 from anogen.training import loop as loop_module
 from anogen.training import record
 from anogen.training.loop import _mean_losses
@@ -560,3 +561,23 @@ def test_what_is_logged_is_of_the_averaged_weights(noise, vae, tmp_path):
              for m in (averaged, trained)]  # fmt: skip
     assert run.metrics[-1]["validation_loss_vae"] == pytest.approx(found[0], rel=1e-5)
     assert found[0] != pytest.approx(found[1], rel=1e-3)
+
+
+def test_a_resumed_run_keeps_its_threads(noise, vae, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    run = fit(vae(noise.shape), noise, tmp_path / "run", epochs=1, batch_size=16, threads=2)
+    assert run.config["threads"] == run.environment["threads"] == 2
+    monkeypatch.setattr(fit_module, "choose_threads", lambda: pytest.fail("asked again"))
+    fit(vae(noise.shape), noise, tmp_path / "run", epochs=2, batch_size=16, resume=True)
+    assert run.config["threads"] == 2
+    assert "threads was" not in capsys.readouterr().err
+    fit(vae(noise.shape), noise, tmp_path / "run", epochs=3, batch_size=16, resume=True, threads=1)
+    assert "threads was 2, is 1; last bits will differ" in capsys.readouterr().err
+
+
+def test_a_busy_machine_is_said(noise, vae, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(fit_module, "choose_threads", lambda: 1)
+    fit(vae(noise.shape), noise, tmp_path / "run", epochs=1, batch_size=16)
+    assert "training with 1 of 4 threads; set threads 4" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Training from the first step to the last, for every model, with nothing lost in between."""
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from anogen.data.splits import Splits
 from anogen.device import (
     choose_device,
     choose_precision,
+    choose_threads,
+    in_threads,
     memory_advice,
     own_randomness,
 )
@@ -84,6 +88,7 @@ def fit(
     settings, hooks = TrainingSettings.of(settings, changes), checked_hooks(hooks)
     _check(settings, model, data)
     settings = settings.for_images(len(data.train))
+    settings = replace(settings, threads=_threads(settings, Run.open(run) if resume else None))
     target = choose_device(settings.device)
     dtype = choose_precision(settings.precision, target)
     if type(model).__module__ == "__main__":
@@ -102,9 +107,10 @@ def fit(
         refuse_changes(folder, config)
         folder.check_data(data)
         dtype = _recorded_precision(folder)
-        warn_of_differences(folder, target)
+        warn_of_differences(folder, target, settings.threads)
     with (
         own_randomness(),
+        in_threads(settings.threads or 1),
         torch.autocast(target.type, enabled=False),  # whatever the caller has on
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
         memory_advice(f"try a batch_size below {settings.batch_size}"),
@@ -124,6 +130,22 @@ def fit(
             loop.go(folder, request)
     model.eval()
     return folder
+
+
+def _threads(settings: TrainingSettings, resumed: Run | None) -> int:
+    """How many are asked for, or were in the run that is resumed, or are free."""
+    if settings.threads is not None:
+        return settings.threads
+    recorded = None if resumed is None else resumed.environment.get("threads")
+    if type(recorded) is int and recorded > 0:
+        return min(recorded, os.cpu_count() or 1)
+    chosen, all_of_them = choose_threads(), torch.get_num_threads()
+    if chosen < all_of_them:
+        say(
+            f"other processes are busy: training with {chosen} of {all_of_them} threads; set "
+            f"threads {all_of_them} for the results of an idle machine, to the last bit"
+        )
+    return chosen
 
 
 def _recorded_precision(run: Run) -> torch.dtype:

@@ -62,11 +62,11 @@ def keep_changes(run: Run, config: dict[str, Any]) -> None:
         _write_config(run, before | changed)
 
 
-def warn_of_differences(run: Run, device: torch.device) -> None:
+def warn_of_differences(run: Run, device: torch.device, threads: int | None) -> None:
     """Say what keeps a resumed run from being equal to the uninterrupted one, bit for bit."""
     before = run.environment
     now = {
-        "threads": torch.get_num_threads(), "device": str(device), "versions": _versions(),
+        "threads": threads, "device": str(device), "versions": _versions(),
         "compiled_layers": _compiled_layers(device),
     }  # fmt: skip
     for name, value in now.items():

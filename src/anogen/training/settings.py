@@ -22,8 +22,8 @@ LearningRate = float | dict[str, float]
 """One for all players, or one for each by name."""
 
 MAY_CHANGE = frozenset(
-    {"epochs", "device", "patience", "checkpoint_every_s", "tensorboard", "cuda_graphs", "data",
-     "data_dir"}
+    {"epochs", "device", "patience", "threads", "checkpoint_every_s", "tensorboard", "cuda_graphs",
+     "data", "data_dir"}
 )  # fmt: skip
 """What a resumed run may have other values of: where data lies too, for its hashes must be the
 same."""
@@ -32,6 +32,10 @@ same."""
 BATCH_SIZE, LEAST_BATCH_SIZE, LEAST_STEPS = 128, 16, 8
 """The usual batch; how small it may get where there are few images, so that an epoch has so many
 steps."""
+
+
+OPTIONAL = ("patience", "clip_gradient", "ema_decay", "batch_size", "threads")
+"""Numbers that need not be given."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,9 @@ class TrainingSettings:
         seed: of everything random in training; weights are drawn before, when a model is made.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `auto` takes bfloat16 for matrix products where the device is fast at it.
+        threads: of the processor. Default: all cores, or, where other processes use some of them,
+            those that are left, at least one; a resumed run keeps its number, on which the last
+            bits of results depend.
         checkpoint_every_s: seconds between checkpoints within an epoch; each epoch ends with one.
         tensorboard: also write TensorBoard event files.
         cuda_graphs: on a GPU, record steps as CUDA graphs and replay them, where the model's class
@@ -83,16 +90,23 @@ class TrainingSettings:
     seed: int = 0
     device: str = "auto"
     precision: Precision = "auto"
+    threads: int | None = None
     checkpoint_every_s: float = 60.0
     tensorboard: bool = False
     cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
-        optional = {name for name in ("patience", "clip_gradient", "ema_decay", "batch_size")
-                    if getattr(self, name) is None}  # fmt: skip
-        for name in {"epochs", "batch_size", "warmup_steps", "patience"} - optional:
+        optional = {name for name in OPTIONAL if getattr(self, name) is None}
+        for name in {"epochs", "batch_size", "warmup_steps", "patience", "threads"} - optional:
             whole_number(name, getattr(self, name))
-        for name in {"epochs", "batch_size", "checkpoint_every_s", "clip_gradient", "patience"}:
+        for name in (
+            "epochs",
+            "batch_size",
+            "checkpoint_every_s",
+            "clip_gradient",
+            "patience",
+            "threads",
+        ):
             value = getattr(self, name)
             if name not in optional and finite_number(name, value) <= 0:
                 raise UsageError(f"{name} must be positive, found {value}")
