@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
+from anogen.experiments.claims import Claim
 from anogen.experiments.compare import estimate
 from anogen.experiments.systems import SYSTEMS
 from anogen.report.paper import TABLE_1, TABLE_2
@@ -34,6 +35,9 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "performance.md": render("performance.md.j2"),
         ROOT / "docs" / "platforms.md": render("platforms.md.j2"),
         ROOT / "README.md": filled(ROOT / "README.md", "readme_results.md.j2"),
+        ROOT / "docs" / "paper.md": filled(ROOT / "docs" / "paper.md", "paper_results.md.j2"),
+        guides / "own-model.md": filled(guides / "own-model.md", "own_model.md.j2"),
+        guides / "own-score.md": filled(guides / "own-score.md", "own_score.md.j2"),
         ROOT / "CONTRIBUTING.md": filled(ROOT / "CONTRIBUTING.md", "mutants_results.md.j2"),
         guides / "tables.md": filled(guides / "tables.md", "tables_results.md.j2"),
     }
@@ -63,11 +67,24 @@ def render(template: str) -> str:
         mean=statistics.mean, over_seeds=over_seeds, panel_means=panel_means, of=of,
         promises=promises, costs=costs, exponent=exponent, all_systems=SYSTEMS, interval=interval,
         by_kind=by_kind, differences=differences, table_1=TABLE_1, table_2=TABLE_2,
-        minutes_per_seed=minutes_per_seed, table_means=table_means, times_best=times_best,
+        shown=shown, source=source, minutes_per_seed=minutes_per_seed, table_means=table_means,
+        times_best=times_best,
     )  # fmt: skip
 
 
 Runs = list[dict[str, Any]]
+
+
+def shown(claim: dict[str, Any]) -> str:
+    """The verdict on a claim, with the number of seeds where they are too few."""
+    return Claim(**claim).shown
+
+
+def source(name: str) -> str:
+    """An example, without the lines that a page does not need: its first ones and its program."""
+    text = (ROOT / "examples" / name).read_text("utf-8")
+    code = text.partition('"""\n\n')[2].partition('\n\nif __name__ == "__main__":')[0]
+    return code.replace("import argparse\n", "").strip()
 
 
 def of(runs: Runs, data: str, score: str, out_set: str, key: str) -> list[float]:

@@ -85,9 +85,7 @@ def test_an_error_of_training_survives_a_pickle():
     assert str(DivergenceError("a loss", "", "Try less")) == "a loss. Try less"
 
 
-@pytest.mark.parametrize(
-    ("idle", "whole", "chosen"), [(40, 40, 4), (20, 40, 2), (1, 40, 1)]
-)
+@pytest.mark.parametrize(("idle", "whole", "chosen"), [(40, 40, 4), (20, 40, 2), (1, 40, 1)])
 def test_busy_cores_are_left_to_others(monkeypatch, idle, whole, chosen):
     ticks = iter([(100.0, 1000.0), (100.0 + idle, 1000.0 + whole)])
     monkeypatch.setattr(device, "_core_seconds", lambda: next(ticks))

@@ -352,7 +352,8 @@ class Run:
         """
         config = self.config
         if not config["data"]:
-            raise DataError(f"{self.path}: was trained on arrays in memory; give them again")
+            raise DataError(f"{self.path}: was trained on arrays in memory; give them again, "
+                            "as in anogen.load(run, data=data)")  # fmt: skip
         source: dict[str, Any] = {key: config[key] for key in DATA_OPTIONS if key in config}
         if data_dir is not None:
             source["data_dir"] = data_dir

@@ -106,3 +106,14 @@ def test_a_colour_map_has_one_value_for_each_pixel():
     model = api.VAE(shape, latent=2, width=4)
     detector = Detector.fit(model, api.split(images), "absolute_error")
     assert np.allclose(detector.map(images[:4]).sum((1, 2)), detector.score(images[:4]))
+
+
+def test_a_run_of_arrays_in_memory_is_given_them_again(digits, tmp_path):
+    arrays = api.split(api.images_from_array(digits.train.pixels[:, 0], "arrays"))
+    torch.manual_seed(0)
+    run = api.fit(api.VAE(arrays.shape, latent=2, width=4), arrays, tmp_path / "run", epochs=1)
+    with pytest.raises(DataError, match=r"anogen\.load\(run, data=data\)"):
+        api.load(run.path).detector.score(arrays.test)
+    with pytest.raises(DataError, match="differ from those of the run"):
+        api.load(run.path, data=digits).detector.score(arrays.test)
+    assert api.load(run.path, data=arrays).detector.score(arrays.test).shape == (len(arrays.test),)

@@ -317,6 +317,7 @@ class Detector:
         score: str = FUSED,
         *,
         model: GenerativeModel | None = None,
+        data: Splits | None = None,
         checkpoint: str | None = None,
         companions: Sequence[GenerativeModel] = (),
         data_dir: str | Path | None = None,
@@ -332,6 +333,7 @@ class Detector:
             run: a trained one.
             score: a name in `SCORES`.
             model: the run's, where it is loaded already.
+            data: the run's, for the calibration, where it came from arrays in memory.
             checkpoint: `best` or `last`; default: the best one where there is one.
             companions: other models, for the scores that need them; then it is made anew.
             data_dir: where data sets lie, for the calibration.
@@ -360,9 +362,12 @@ class Detector:
         refuse_unfit(model, score, companions)
         say(f"calibrating {score} on the validation images of {run.path}")
         names = [score, *([] if companions else _beside(model, run))]
-        made = cls.fit_all(
-            model, run.load_data(data_dir), list(dict.fromkeys(names)), device, companions
-        )
+        if data is None:
+            data = run.load_data(data_dir)
+        else:
+            expect(data, Splits, "Detector.of_run")
+            run.check_data(data)
+        made = cls.fit_all(model, data, list(dict.fromkeys(names)), device, companions)
         try:
             for detector in made:
                 detector.save(run.detector(detector.name))

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from anogen.data.pictures import Pictures
+from anogen.data.splits import Splits
 from anogen.detection.detector import Detector
 from anogen.detection.scores import FUSED, available
 from anogen.models.base import GenerativeModel
@@ -15,6 +16,7 @@ from anogen.run import Run
 def load(
     path: str | Path,
     *,
+    data: Splits | None = None,
     checkpoint: str | None = None,
     image_size: int | None = None,
     data_dir: str | Path | None = None,
@@ -25,6 +27,7 @@ def load(
 
     Args:
         path: of the run's folder.
+        data: the run's data, for calibration; needed only where it came from arrays in memory.
         checkpoint: `best` or `last`; default: the best one where there is one.
         image_size: height and width to bring picture files to that detectors are given by their
             paths; default: as in the run's training.
@@ -52,7 +55,7 @@ def load(
     if image_size is not None:
         pictures = replace(pictures, image_size=image_size)
     model = run.load_model(checkpoint, allow_code=allow_code)
-    return Trained(run, model, Detectors(run, model, pictures, data_dir, device, allow_code))
+    return Trained(run, model, Detectors(run, model, pictures, data, data_dir, device, allow_code))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,7 @@ class Detectors(Mapping[str, Detector]):
     run: Run
     model: GenerativeModel
     pictures: Pictures
+    data: Splits | None
     data_dir: str | Path | None
     device: str
     allow_code: bool
@@ -83,8 +87,8 @@ class Detectors(Mapping[str, Detector]):
         """
         if score not in self._known:
             made = Detector.of_run(
-                self.run, score, model=self.model, data_dir=self.data_dir, device=self.device,
-                allow_code=self.allow_code,
+                self.run, score, model=self.model, data=self.data, data_dir=self.data_dir,
+                device=self.device, allow_code=self.allow_code,
             )  # fmt: skip
             self._known[score] = replace(made, pictures=self.pictures)
         return self._known[score]

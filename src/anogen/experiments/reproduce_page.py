@@ -122,8 +122,8 @@ def _tiles(results: Mapping[str, Any]) -> list[dict[str, str]]:
     """What stands large at the top of the page."""
     verdicts = [claim["verdict"] for claim in results["claims"]]
     judged = len(verdicts) - verdicts.count("not testable")
-    tiles = [{"name": f"of {judged} claims confirmed, {verdicts.count('refuted')} refuted",
-              "value": str(verdicts.count("confirmed"))}]  # fmt: skip
+    held = verdicts.count("confirmed") + verdicts.count("holds")
+    tiles = [{"name": f"of {judged} claims of the paper hold", "value": str(held)}]
     for name, about in results["systems"].items():
         if name in ("vae", "vaegan") and name in results["measures"]:
             error = results["measures"][name]["squared_error"]["mean"]

@@ -52,6 +52,7 @@ class Loop:
         self.batches = Shuffled(data.train, settings.batch_size, settings.seed, device)
         self.total_steps = settings.epochs * len(self.batches)
         self.monitor: str | None = settings.monitor or model.monitor
+        self._signs: set[str] = set()  # of collapse, in the last epoch
         self._warned: set[str] = set()
         recorded = settings.cuda_graphs and device.type == "cuda"
         self._train = CapturedSteps(self._train_step, model) if recorded else self._train_step
@@ -230,9 +231,11 @@ class Loop:
         """
         played = {name.removeprefix("running_"): value for name, value in running.items()}
         seen = dict(collapse_warnings(played, samples, self.state.model.classes))
-        for name in seen.keys() - self._warned:
+        for name in sorted(seen.keys() & self._signs - self._warned):  # in two epochs running
             say(f"warning: {seen[name]}")
-        self._warned = set(seen)
+            self._warned.add(name)
+        self._signs = set(seen)
+        self._warned &= self._signs
 
     def _out_of_patience(self) -> bool:
         patience, counters = self.settings.patience, self.state.counters
