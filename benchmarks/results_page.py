@@ -67,8 +67,8 @@ def render(template: str) -> str:
         mean=statistics.mean, over_seeds=over_seeds, panel_means=panel_means, of=of,
         promises=promises, costs=costs, exponent=exponent, all_systems=SYSTEMS, interval=interval,
         by_kind=by_kind, differences=differences, table_1=TABLE_1, table_2=TABLE_2,
-        shown=shown, source=source, minutes_per_seed=minutes_per_seed, table_means=table_means,
-        times_best=times_best,
+        shown=shown, source=source, ratios=ratios, minutes_per_seed=minutes_per_seed,
+        table_means=table_means, times_best=times_best,
     )  # fmt: skip
 
 
@@ -78,6 +78,12 @@ Runs = list[dict[str, Any]]
 def shown(claim: dict[str, Any]) -> str:
     """The verdict on a claim, with the number of seeds where they are too few."""
     return Claim(**claim).shown
+
+
+def ratios(rates: dict[str, list[float]]) -> list[float]:
+    """Of the two who raced, repetition by repetition."""
+    first, second = rates.values()
+    return [a / b for a, b in zip(first, second, strict=True)]
 
 
 def source(name: str) -> str:
