@@ -26,10 +26,12 @@ import anogen
 from anogen.data.images import Images
 from anogen.data.splits import Splits
 from anogen.device import choose_device, choose_precision
+from anogen.errors import DivergenceError
 from anogen.nets import NetOptions
 from anogen.training.step import make_players, train_step
 from race import keep, per_second, race, show
 
+LEARNING_RATES = (1e-3, 3e-4, 1e-4)
 NETS: dict[str, NetOptions] = {
     "default": {},
     "default, with transposed convolutions": {"upsampling": "transposed"},
@@ -98,17 +100,31 @@ def model_of(net: NetOptions, shape: tuple[int, int, int], seed: int) -> anogen.
 
 
 def measured(net: NetOptions, data: Splits, epochs: int, seed: int) -> dict[str, float]:
-    """The test ELBO in nats per value, the squared error per value, checkerboards, weights."""
-    model = model_of(net, data.shape, seed)
-    with tempfile.TemporaryDirectory() as folder:
-        run = anogen.fit(model, data, Path(folder) / "run", epochs=epochs, seed=seed, batch_size=32)
-        best: Any = run.load_model()
+    """The test ELBO in nats per value, the squared error per value, checkerboards, weights.
+
+    A net that diverges is trained again with a third of the learning rate.
+    """
+    for learning_rate in LEARNING_RATES:
+        model = model_of(net, data.shape, seed)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                run = anogen.fit(
+                    model, data, Path(folder) / "run", epochs=epochs, seed=seed, batch_size=32,
+                    learning_rate=learning_rate,
+                )  # fmt: skip
+                best: Any = run.load_model()
+            break
+        except DivergenceError as error:
+            print(error, flush=True)
+    else:
+        raise SystemExit("it diverges at every learning rate")
     values = int(np.prod(data.shape))
     found = anogen.evaluate(best, data.test, likelihood_images=0)
     with torch.inference_mode():
         x = torch.from_numpy(data.test.pixels[:200] / np.float32(255))
         rebuilt = torch.cat([best.reconstruct(part) for part in x.split(20)]).numpy()
     return {
+        "learning_rate": learning_rate,
         "elbo_nats_per_value": found["elbo_nats"] / values,
         "squared_error_per_value": found["squared_error"] / values,
         "checkerboard": checkered(rebuilt) / checkered(x.numpy()),
