@@ -1,75 +1,75 @@
-"""`anogen data`: what data sets there are, where they lie, and whether they are whole."""
+"""`anogen data`: what data sets there are, where they lie, and what a path is taken for."""
 
-import argparse
 import json
 from typing import Any
 
-from anogen.errors import DataError, UsageError
+from anogen.cli.options import new_parser
+from anogen.errors import DataError
 from anogen.progress import show
 
-DESCRIPTION = """List data sets, where they lie and whether their checksums hold; fetch them.
+DESCRIPTION = """List data sets, where they lie and whether their checksums hold; fetch them; or say
+what a path is taken for, and how it is split.
 
   anogen data
   anogen data fashion-mnist --fetch
+  anogen data my/pictures --image_size 64 --group "part[0-9]+"
 
-Wherever a data set is named, a path serves as well: a folder of pictures (PNG, JPEG, BMP, TIFF or
-WebP; sub-folders are labels), a .npy or .npz array, an IDX file. A transformation may follow the
-name: mnist+blur."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """The standard parser: this command has few options and must start at once."""
-
-    def error(self, message: str) -> Any:
-        raise UsageError(message)
-
-    def format_help(self) -> str:
-        """An example, what the command does, then the usage and every option."""
-        return f"Example: anogen data\n\n{DESCRIPTION}\n\n{super().format_help()}"
+Wherever a data set is named, a path serves as well: a folder of pictures, a .npy or .npz array, an
+IDX file. A transformation may follow the name: mnist+blur. Folders may be laid out so:
+"""
 
 
 def main(arguments: list[str]) -> int:
     """List or fetch; 3 where a listed file is damaged."""
-    parser = _Parser("anogen data")
+    from anogen.data.catalog import load_data
+    from anogen.data.layouts import LAYOUTS
+
+    layouts = "\n".join(f"  {name}: {layout.looks}" for name, layout in LAYOUTS.items())
+    parser = new_parser("data", DESCRIPTION + layouts, "[NAME]")
     parser.add_argument("name", nargs="?", help="one data set, or a path; default: all")
     parser.add_argument("--fetch", action="store_true", help="download what is missing or damaged")
-    parser.add_argument("--data_dir", "--data-dir", help="where data sets lie, one folder each; "
-                        "default: $ANOGEN_DATA_DIR, else the cache")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(arguments)
+    parser.add_function_arguments(load_data, skip={"data"})
+    options = parser.parse(arguments)
+    name, data_dir, as_json = options.pop("name"), options["data_dir"], options.pop("json")
+    fetching = options.pop("fetch")
     from anogen.data.catalog import DATASETS, fetch
 
-    if options.name is not None and options.name not in DATASETS:
-        return _show_path(options.name, options.data_dir, options.json)
-    names = [options.name] if options.name else list(DATASETS)
-    if options.fetch:
-        for name in names:
-            if name != "digits":
-                fetch(name, options.data_dir)
-    rows = [_describe(name, options.data_dir) for name in names]
-    if options.json:
+    if name is not None and name not in DATASETS:
+        return _show_path(name, options, as_json)
+    names = [name] if name else list(DATASETS)
+    if fetching:
+        for each in names:
+            if each != "digits":
+                fetch(each, data_dir)
+    rows = [_describe(each, data_dir) for each in names]
+    if as_json:
         show(json.dumps({"data_sets": rows, "transformations": _transformations()}))
     else:
-        _print(rows, everything=options.name is None)
+        _print(rows, everything=name is None)
     damaged = [file for row in rows for file in row["damaged"]]
     if damaged:
         raise DataError(f"damaged: {', '.join(damaged)}; repair with anogen data --fetch")
     return 0
 
 
-def _show_path(path: str, data_dir: str | None, as_json: bool) -> int:
+def _show_path(path: str, options: dict[str, Any], as_json: bool) -> int:
     """What `load_data` makes of a path, or of a name with transformations."""
     from anogen.data.catalog import load_data
 
-    data = load_data(path, data_dir=data_dir)
+    data = load_data(path, **options)
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    found = {
+    found: dict[str, Any] = {
         "name": data.name,
         "shape": list(data.shape),
         "classes": list(data.train.classes),
         **{part: len(images) for part, images in parts.items()},
     }
+    if data.train.captions is not None:
+        found["captions"] = sum(map(len, data.train.captions))
+        found["a caption"] = next((text for texts in data.train.captions for text in texts), "")
     show(json.dumps(found) if as_json else "\n".join(f"{k:<11} {v}" for k, v in found.items()))
+    data.warn_of_few()
     return 0
 
 

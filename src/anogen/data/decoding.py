@@ -164,7 +164,7 @@ def _is_whole(path: Path, rows: Decoded) -> bool:
     try:
         there = np.load(path, mmap_mode="r", allow_pickle=False)
         return there.shape == rows.shape and there.dtype == np.uint8
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return False
 
 
