@@ -34,9 +34,9 @@ def test_what_is_missing_is_said_before_training(vae, tmp_path, capsys):
     assert "20 validation images; a detector needs 99" in first
     assert "79 are missing" in first
     digits = load_data("digits")
-    digits.warn_of_few()
+    digits.warn()
     assert capsys.readouterr().err == ""
-    load_data("digits", false_positive_rate=0.001).warn_of_few()
+    load_data("digits", false_positive_rate=0.001).warn()
     assert "a detector needs 999 for a false-positive rate of 0.001" in capsys.readouterr().err
 
 

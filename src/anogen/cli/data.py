@@ -69,7 +69,7 @@ def _show_path(path: str, options: dict[str, Any], as_json: bool) -> int:
         found["captions"] = sum(map(len, data.train.captions))
         found["a caption"] = next((text for texts in data.train.captions for text in texts), "")
     show(json.dumps(found) if as_json else "\n".join(f"{k:<11} {v}" for k, v in found.items()))
-    data.warn_of_few()
+    data.warn()
     return 0
 
 

@@ -12,7 +12,7 @@ from anogen.data.decoding import decoded
 from anogen.data.images import Images
 from anogen.data.layouts import Listing, lay_out
 from anogen.data.pictures import Pictures
-from anogen.data.splits import Splits, split, warn_of_near_duplicates
+from anogen.data.splits import Splits, split
 from anogen.errors import DataError, UsageError, first_line
 from anogen.progress import say
 
@@ -85,8 +85,6 @@ def _load_pictures(
         made = split(images["train"], test, groups=groups.get("train"), **splitting)
     if groups:
         _warn_of_shared_groups(folder, groups)
-    else:
-        warn_of_near_duplicates(made)
     return made
 
 

@@ -194,9 +194,12 @@ class Pictures:
         Raises:
             DataError: as `read`, but for damage below the header.
         """
+        from PIL import Image
+
         with self._opened(path) as picture:
             height, width = picture.height, picture.width
-            if picture.getexif().get(ORIENTATION, 1) in TURNED:
+            turned = Image.Image.getexif(picture)  # a PNG's own would decode the picture first
+            if turned.get(ORIENTATION, 1) in TURNED:
                 height, width = width, height
             channels = self._channels(picture)
         if self.image_size is not None:

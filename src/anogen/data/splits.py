@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,18 @@ class Splits:
         """The name of the data set."""
         return self.train.name
 
-    def warn_of_few(self) -> None:
-        """Say so where validation has too few images to calibrate the false-positive rate."""
+    def warn(self) -> None:
+        """Say what will make results worse, or look better, than they are; before training.
+
+        Validation has too few images to calibrate the false-positive rate; or, of a folder that is
+        not split by groups, held-out pictures nearly equal training pictures.
+        """
+        self._warn_of_few()
+        path = str(self.source.get("data") or "").partition("+")[0]
+        if path and self.source.get("group") is None and Path(path).is_dir():
+            warn_of_near_duplicates(self)
+
+    def _warn_of_few(self) -> None:
         rate = self.source.get("false_positive_rate", FALSE_POSITIVE_RATE)
         needed, there = images_for(rate), len(self.validation)
         if there < needed:

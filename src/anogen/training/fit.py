@@ -160,7 +160,7 @@ def _check(settings: TrainingSettings, model: GenerativeModel, data: Splits) -> 
     if model.shape != data.shape:
         raise UsageError(f"the model is for images of {model.shape}, the data has {data.shape}")
     _check_labels(model, data)
-    data.warn_of_few()
+    data.warn()
     if settings.tensorboard:
         check_tensorboard()
 
