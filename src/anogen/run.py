@@ -453,6 +453,9 @@ def _is_shape(value: Any) -> bool:
 
 def _checked(path: str | Path) -> Path:
     """The absolute path, if it can be a folder's name at all."""
+    given: Any = path
+    if not isinstance(given, str | os.PathLike):
+        raise UsageError(f"the name of a run is the path of its folder, found {path!r}")
     if not str(path):
         raise UsageError("the name of a run is empty; give the path of its folder")
     if "\0" in str(path):

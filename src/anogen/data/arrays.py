@@ -13,6 +13,7 @@ from anogen.data.pictures import check_regular
 from anogen.data.splits import Splits, split
 from anogen.errors import DataError, first_line
 
+TABLE_SUFFIXES = {".csv", ".tsv", ".parquet", ".xlsx"}
 PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".joblib"}
 
 
@@ -36,6 +37,11 @@ def load_arrays(path: Path, **splitting: Any) -> Splits:
         return split(read_idx_images(path), **splitting)
     if suffix in PICKLE_SUFFIXES:
         raise DataError(f"{path}: pickles can run code and are never opened; save as .npy instead")
+    if suffix in TABLE_SUFFIXES:
+        raise DataError(
+            f"{path}: a table; from Python, anogen.OutlierDetector takes its rows as an array or "
+            "a frame"
+        )
     raise DataError(f"{path}: not a folder, .npy, .npz or IDX file")
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from anogen.data.images import Images, Pixels
+from anogen.data.splits import expect
 from anogen.errors import UsageError, unknown_name
 
 Transform = Callable[[Pixels, float, np.random.Generator], Pixels]
@@ -49,6 +51,10 @@ def corrupt(images: Images, corruption: str, seed: int = 0) -> Images:
         >>> white.name, int(white.pixels.min())
         ('black+inversion', 255)
     """
+    given: Any = corruption
+    if not isinstance(given, str):
+        raise UsageError(f"a transformation is named by text, such as 'blur', found {given!r}")
+    expect(images, Images, "corrupt")
     name, _, number = corruption.partition("=")
     if name not in CORRUPTIONS:
         raise unknown_name("transformation", name, CORRUPTIONS)

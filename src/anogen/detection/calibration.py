@@ -86,6 +86,8 @@ class Calibration:
 
         Source: Vovk 2012, proposition 2a.
         """
+        if not 0 < confidence < 1:
+            raise UsageError(f"a confidence lies between 0 and 1, found {confidence}")
         n = len(self.scores)
         k = allowed(false_positive_rate, n)
         tail = (1 - confidence) / 2
@@ -103,6 +105,8 @@ def refuse_nan(scores: Values) -> Values:
     Traceback (most recent call last):
     anogen.errors.DataError: the score of example 1 is NaN; choose another score
     """
+    if np.iscomplexobj(scores):
+        raise DataError("scores are real numbers, found complex ones")
     bad = np.flatnonzero(np.isnan(scores))
     if len(bad):
         raise DataError(f"the score of example {bad[0]} is NaN; choose another score")
@@ -155,6 +159,8 @@ def discoveries(p_values: Values, rate: float) -> NDArray[np.bool_]:
     if not 0 < rate < 1:
         raise UsageError(f"a false-discovery rate lies between 0 and 1, found {rate}")
     refuse_nan(p_values)
+    if len(p_values) and (p_values.min() < 0 or p_values.max() > 1):
+        raise UsageError("a p-value lies between 0 and 1")
     order = np.argsort(p_values, kind="stable")
     limits = rate * np.arange(1, len(p_values) + 1) / len(p_values)
     below = np.flatnonzero(p_values[order] <= limits)

@@ -33,7 +33,7 @@ from anogen.detection.view import Prepared, State, exactly, views
 from anogen.device import choose_device, is_starved
 from anogen.errors import AnogenError, MachineError, UsageError, first_line, unknown_name
 from anogen.models import rebuild
-from anogen.models.base import GenerativeModel
+from anogen.models.base import GenerativeModel, refuse_no_model
 from anogen.progress import say
 from anogen.run import Run
 from anogen.training.state import describe
@@ -118,7 +118,6 @@ class Detector:
             UsageError: an unknown score, one that the model cannot give (the message has those that
                 it can), or images of another shape than the model's.
         """
-        expect(data, Splits, "Detector.fit")
         return cls.fit_all(model, data, [score], device, companions)[0]
 
     @classmethod
@@ -131,6 +130,8 @@ class Detector:
         companions: Sequence[GenerativeModel] = (),
     ) -> "list[Detector]":
         """A detector for each score, as `fit`, from one pass over the images."""
+        refuse_no_model(model, "Detector.fit")
+        expect(data, Splits, "Detector.fit")
         for score in scores:
             refuse_unfit(model, score, companions)
         target = choose_device(device)

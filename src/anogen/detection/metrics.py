@@ -117,12 +117,15 @@ def precision_recall(flagged_in: NDArray[Any], flagged_out: NDArray[Any]) -> dic
         flagged_out: bool `[m]`, the same for out-of-distribution images.
 
     Raises:
-        DataError: one of them is empty.
+        DataError: one of them is empty, or is not of booleans or whole numbers.
 
     Examples:
         >>> precision_recall(np.array([False, True]), np.array([True, True]))["recall_0"]
         0.5
     """
+    for flags in (flagged_in, flagged_out):
+        if np.asarray(flags).dtype.kind not in "biu":
+            raise DataError(f"flags are true or false, found {np.asarray(flags).dtype}")
     if not (len(flagged_in) and len(flagged_out)):
         raise DataError("precision and recall need images of both kinds, in and out")
     truth = np.repeat([0, 1], [len(flagged_in), len(flagged_out)])

@@ -15,7 +15,13 @@ from anogen.device import choose_device, memory_advice, own_randomness
 from anogen.errors import UsageError
 from anogen.evaluation.measures import Seen, per_image
 from anogen.evaluation.reconstruction import mean_with_interval
-from anogen.models.base import Encodes, GenerativeModel, HasLikelihood, HasPosterior
+from anogen.models.base import (
+    Encodes,
+    GenerativeModel,
+    HasLikelihood,
+    HasPosterior,
+    refuse_no_model,
+)
 from anogen.progress import Progress
 
 ACTIVE_VARIANCE = 0.01
@@ -67,6 +73,7 @@ def evaluate(
         >>> result["squared_error_low"] < result["squared_error"] < result["squared_error_high"]
         True
     """
+    refuse_no_model(model, "evaluate")
     expect(images, Images, "evaluate")
     if images.shape != model.shape:
         raise UsageError(f"{images.name}: images of {images.shape}, the model has {model.shape}")

@@ -19,7 +19,7 @@ from anogen.evaluation.features import (
 )
 from anogen.evaluation.measures import MEASURES, Described
 from anogen.evaluation.reconstruction import mean_with_interval, sharpness
-from anogen.models.base import GenerativeModel
+from anogen.models.base import GenerativeModel, refuse_no_model
 from anogen.models.sampling import Sampler, draw
 from anogen.progress import Progress, say
 
@@ -71,6 +71,7 @@ def evaluate_generation(
         >>> result["frechet_distance"] > result["frechet_distance_floor"]
         True
     """
+    refuse_no_model(model, "evaluate_generation")
     expect(data, Splits, "evaluate_generation")
     if samples < 2:
         raise UsageError(f"samples must be at least 2, found {samples}")

@@ -311,3 +311,11 @@ class HasStyles(Protocol):
     def synthesise(self, styles: Tensor) -> Tensor:
         """float `[b, layers, style]` → float `[b, c, h, w]` in [0, 1]."""
         ...
+
+
+def refuse_no_model(value: object, function: str) -> None:
+    """Raise a `UsageError` for what is no model, such as the name of one."""
+    if not isinstance(value, GenerativeModel):
+        raise UsageError(
+            f"{function} needs a model, such as anogen.VAE(data.shape), found {value!r}"
+        )

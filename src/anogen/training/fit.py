@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from anogen.data.splits import Splits
+from anogen.data.splits import Splits, expect
 from anogen.device import (
     choose_device,
     choose_precision,
@@ -18,7 +18,7 @@ from anogen.device import (
     own_randomness,
 )
 from anogen.errors import MachineError, UsageError
-from anogen.models.base import GenerativeModel
+from anogen.models.base import GenerativeModel, refuse_no_model
 from anogen.progress import say
 from anogen.run import Run
 from anogen.training.hooks import Hook, checked_hooks
@@ -85,6 +85,8 @@ def fit(
         >>> run.metrics[0]["epoch"], run.load_model().latent
         (1, 2)
     """
+    refuse_no_model(model, "fit")
+    expect(data, Splits, "fit")
     settings, hooks = TrainingSettings.of(settings, changes), checked_hooks(hooks)
     _check(settings, model, data)
     settings = settings.for_images(len(data.train))
