@@ -315,7 +315,7 @@ class HasStyles(Protocol):
 
 def refuse_no_model(value: object, function: str) -> None:
     """Raise a `UsageError` for what is no model, such as the name of one."""
-    if not isinstance(value, GenerativeModel):
+    if not isinstance(value, nn.Module):
         raise UsageError(
             f"{function} needs a model, such as anogen.VAE(data.shape), found {value!r}"
         )
