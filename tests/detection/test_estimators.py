@@ -234,9 +234,10 @@ def test_a_fit_that_is_interrupted_leaves_the_estimator_as_it_was(monkeypatch):
     def stopped(*_args, **_options):
         raise KeyboardInterrupt
 
-    for stage in ("fit", "Detector.fit", "PyODDetector._surprise"):
+    stages = ("estimator.fit", "estimator.Detector.fit", "estimators.PyODDetector._surprise")
+    for stage in stages:
         with monkeypatch.context() as patch:
-            patch.setattr(f"anogen.detection.estimators.{stage}", stopped)
+            patch.setattr(f"anogen.detection.{stage}", stopped)
             with pytest.raises(KeyboardInterrupt):
                 detector.fit(rows * 1000)
         assert vars(detector) == state
@@ -364,7 +365,7 @@ def test_a_signal_ends_a_search_too(monkeypatch, number, expected):
     def stopped(*_args, **_options):
         raise Interrupted("stopped", number)
 
-    monkeypatch.setattr("anogen.detection.estimators.fit", stopped)
+    monkeypatch.setattr("anogen.detection.estimator.fit", stopped)
     rows = np.random.default_rng(0).normal(size=(200, 4))
     detector = OutlierDetector(score_name="squared_error")
     search = GridSearchCV(detector, {"epochs": [1]}, scoring=lambda *_: 0.0, cv=2)

@@ -1,0 +1,267 @@
+"""What an estimator of scikit-learn's contract and one of PyOD's share: fitting and checks."""
+
+import tempfile
+from pathlib import Path
+from signal import SIGINT
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from anogen.data.images import Images, images_from_array, refuse_masked
+from anogen.data.splits import Splits
+from anogen.data.tables import Scaling
+from anogen.detection.calibration import allowed, refuse_nan
+from anogen.detection.detector import Detector, refuse_unfit
+from anogen.detection.export import export_onnx
+from anogen.detection.scores import FUSED, SCORES
+from anogen.detection.view import is_table
+from anogen.device import memory_advice, own_randomness
+from anogen.errors import (
+    DivergenceError,
+    Interrupted,
+    UsageError,
+    finite_number,
+    whole_number,
+)
+from anogen.models import find_model
+from anogen.models.base import GenerativeModel
+from anogen.progress import silence
+from anogen.training.fit import fit
+
+MIN_TRAINING = 10
+"""With fewer rows left for training, calibration is on the training rows themselves."""
+TABLE_DEFAULT = "row_neighbours"
+"""The default score of tables. Training rows often have among them what shall be found; a net
+learns those rows too, and then calls them normal. See docs/guides/tables.md."""
+
+
+class Estimator(BaseEstimator):
+    """What both wrappers share: arrays in, a trained and calibrated `Detector` inside."""
+
+    def __init__(
+        self,
+        model: str | type[GenerativeModel] = "VAE",
+        *,
+        score_name: str | None = None,
+        epochs: int = 20,
+        batch_size: int = 64,
+        learning_rate: float = 1e-3,
+        held_out: float = 0.2,
+        options: dict[str, Any] | None = None,
+        random_state: Any = 0,
+        device: str = "auto",
+    ) -> None:
+        self.model = model
+        self.score_name = score_name
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.held_out = held_out
+        self.options = options
+        self.random_state = random_state
+        self.device = device
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "detector_")
+
+    @property
+    def model_(self) -> GenerativeModel:
+        """The fitted model."""
+        check_is_fitted(self)
+        return self.detector_.model
+
+    def export(
+        self,
+        path: str | Path,
+        X: Any,  # noqa: N803
+        false_positive_rate: float | None = None,
+    ) -> float:
+        """Write the fitted detector as one ONNX graph; see `anogen.detection.export.export_onnx`.
+
+        Of a table the graph takes `rows`, float64 `[n, columns]`, as `predict` does.
+
+        Args:
+            path: a name ending in `.onnx`.
+            X: rows or images on which the graph must give the same scores.
+            false_positive_rate: by which labels are given; default: the estimator's own.
+        """
+        check_is_fitted(self)
+        rate = self._rate if false_positive_rate is None else false_positive_rate
+        images = self._images(X, new=False)
+        scaling = None if self._pictures else Scaling(self.centre_, self.spread_)
+        with silence():
+            return export_onnx(self.detector_, path, images, rate, scaling=scaling)
+
+    _rate_name: ClassVar[str]
+    """The parameter that says which share of rows that belong may be called out."""
+
+    @property
+    def _rate(self) -> float:
+        return getattr(self, self._rate_name)
+
+    def _fit(self, x: Any) -> Self:
+        """Fit a new estimator of these parameters, and take over all of it at once.
+
+        So a fit that is refused or interrupted leaves the estimator as it was, and nothing of an
+        earlier fit stays after one that succeeds.
+        """
+        fresh = type(self)(**self.get_params(deep=False))
+        fresh._train(x, self._rate)
+        fresh._after_training(x)
+        own = {key: value for key, value in vars(self).items() if not _is_fitted_name(key)}
+        self.__dict__ = {**own, **vars(fresh)}
+        return self
+
+    def _after_training(self, x: Any) -> None:
+        """Set what depends on the fitted detector."""
+
+    def _train(self, x: Any, rate: float) -> None:
+        """Fit model, score and calibration, so that a false-positive rate can be supported."""
+        rate, held_out_share = self._checked_rates(rate)
+        epochs = whole_number("epochs", self.epochs)
+        if epochs < 1:
+            raise UsageError(f"epochs must be positive, found {epochs}")
+        batch_size = whole_number("batch_size", self.batch_size)
+        given: Any = self.options or {}
+        if not isinstance(given, dict):
+            raise UsageError(f"options must be a dict of the model's arguments, found {given!r}")
+        images = self._images(x, new=True)
+        random = check_random_state(self.random_state)
+        order = random.permutation(len(images))
+        needed = max(round(held_out_share * len(order)), int(np.ceil(1 / rate)))
+        if len(order) - needed >= MIN_TRAINING:
+            held_out, rest = order[:needed], order[needed:]
+        else:
+            held_out = rest = order
+        allowed(rate, len(held_out))
+        known = images[np.sort(rest)]
+        data = Splits(known, images[np.sort(held_out)], known)
+        seed = int(random.randint(2**31 - 1))
+        kind = self.model if isinstance(self.model, type) else find_model(str(self.model))
+        score = self._score_for(kind, is_table(images.shape))
+        with own_randomness(), tempfile.TemporaryDirectory() as folder, silence():
+            torch.manual_seed(seed)
+            with memory_advice("choose a smaller model with options"):
+                model = kind(images.shape, **given)
+            refuse_unfit(model, score)
+            if _needs_training(score):
+                self._train_model(model, data, Path(folder) / "run", epochs, batch_size, seed)
+            model.requires_grad_(False)
+            self.detector_ = Detector.fit(model, data, score, self.device)
+
+    def _checked_rates(self, rate: Any) -> tuple[float, float]:
+        name = self._rate_name
+        rate, held_out = finite_number(name, rate), finite_number("held_out", self.held_out)
+        if not 0 < rate <= 0.5:
+            raise UsageError(f"{name} must lie in (0, 0.5], found {rate}")
+        if not 0 < held_out < 1:
+            raise UsageError(f"held_out must lie in (0, 1), found {held_out}")
+        return rate, held_out
+
+    def _score_for(self, kind: type[GenerativeModel], table: bool) -> str:
+        """The score that was asked for, or the default of images or of tables."""
+        if self.score_name is not None:
+            return self.score_name
+        if not table:
+            return FUSED
+        if self.model != "VAE":  # somebody wants this very model, and the default needs none
+            raise UsageError(
+                f"{kind.__name__} has no default score on a table: the default there, "
+                f"{TABLE_DEFAULT}, uses no model; choose a score_name, such as fused"
+            )
+        return TABLE_DEFAULT
+
+    def _train_model(
+        self,
+        model: GenerativeModel,
+        data: Splits,
+        run: Path,
+        epochs: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        try:
+            fit(
+                model, data, run, epochs=epochs, batch_size=batch_size,
+                learning_rate=self.learning_rate, seed=seed, device=self.device,
+            )  # fmt: skip
+        except DivergenceError as error:  # without the folder, which is gone in a moment
+            raise DivergenceError(error.what, "", error.advice) from None
+        except Interrupted as stop:  # a grid search would take an error for a bad fit
+            if stop.signal_number == SIGINT:
+                raise KeyboardInterrupt from None
+            raise SystemExit(stop.exit_code) from None
+
+    def _surprise(self, x: Any) -> NDArray[np.float64]:
+        """Scores, higher meaning further out: float64 `[n]`."""
+        check_is_fitted(self)
+        with silence():
+            return refuse_nan(self.detector_.score(self._images(x, new=False)))
+
+    def _images(self, x: Any, *, new: bool) -> Images:
+        """Rows of a table squashed to [0, 1], or images of any usual layout."""
+        if isinstance(x, Images | Splits):
+            raise UsageError(
+                f"an estimator takes arrays; give the pixels of anogen.{type(x).__name__}, such as "
+                "images.pixels, or use anogen.Detector"
+            )
+        if isinstance(x, list | tuple) and any(np.ndim(each) > 1 for each in x):
+            raise UsageError(
+                "found a list of images; give one array [n, h, w], such as numpy.stack(images)"
+            )
+        pictures = len(getattr(x, "shape", ())) > 2
+        if not new and pictures != self._pictures:
+            kinds = ("a table", "images")
+            hint = ""
+            if self._pictures and len(getattr(x, "shape", ())) == 2:
+                hint = "; a single image is image[None]"
+            raise UsageError(
+                f"fitted on {kinds[self._pictures]}, now given {kinds[pictures]}{hint}"
+            )
+        if new:
+            self._pictures = pictures
+        if pictures:
+            refuse_masked(x, "images")
+            found = images_from_array(np.asarray(x), "images")
+            if new:
+                self.n_features_in_ = int(np.prod(found.shape))
+            return found
+        rows: Any = x
+        refuse_masked(x, "the table")
+        _refuse_dates(x)
+        checked: Any = validate_data(
+            self, rows, reset=new, dtype=np.float64, ensure_min_samples=2 if new else 1
+        )
+        if new:
+            scaling = Scaling.of(checked)
+            self.centre_, self.spread_ = scaling.centre, scaling.spread
+        return Scaling(self.centre_, self.spread_).images(checked)
+
+
+def _refuse_dates(x: Any) -> None:
+    """Raise a `UsageError` for a column of dates, which are numbers in a unit that nobody sees."""
+    given: Any = x
+    kinds: list[Any] = (
+        list(given.dtypes) if hasattr(given, "dtypes") else [getattr(x, "dtype", None)]
+    )
+    if any(getattr(kind, "kind", "") in ("M", "m") for kind in kinds):
+        raise UsageError(
+            "the table has dates or times; give numbers instead, such as seconds since a day"
+        )
+
+
+def _is_fitted_name(name: str) -> bool:
+    """Whether an attribute is something that `fit` sets."""
+    return name in ("_pictures", "_mu", "_sigma") or (
+        name.endswith("_") and not name.startswith("_")
+    )
+
+
+def _needs_training(score: str) -> bool:
+    """Whether a score uses a trained model."""
+    return score == FUSED or bool(SCORES[score].needs)
