@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anogen.device import choose_precision, keep_freed_memory
+from anogen.allocator import keep_freed_memory
+from anogen.device import choose_precision
 from anogen.nets.fused import Layers, kernels
 from race import keep, machine, per_second, race, show
 

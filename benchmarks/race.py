@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from anogen.device import choose_precision, device_name, keep_freed_memory
+from anogen.allocator import keep_freed_memory
+from anogen.device import choose_precision, device_name
 
 Rates = dict[str, list[float]]
 """Who → what was measured in each repetition; all of one repetition were measured one by one."""

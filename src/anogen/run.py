@@ -31,7 +31,7 @@ from anogen.configuration import load_yaml
 from anogen.data.catalog import DATASETS, base_of, load_data
 from anogen.data.images import Images
 from anogen.data.pictures import Pictures
-from anogen.data.splits import Splits
+from anogen.data.splits import FALSE_POSITIVE_RATE, Splits
 from anogen.device import memory_advice
 from anogen.durable import (
     locked,
@@ -211,6 +211,12 @@ class Run:
                 "damaged"
             )
         return config
+
+    @property
+    def false_positive_rate(self) -> float:
+        """For which its validation images were held out."""
+        rate = self.config.get("false_positive_rate")
+        return rate if isinstance(rate, float) and 0 < rate < 1 else FALSE_POSITIVE_RATE
 
     @property
     def pictures(self) -> Pictures:

@@ -306,7 +306,7 @@ def test_memory_that_runs_out_while_scoring(place, monkeypatch, capsys):
         def starved(self, error=error):
             raise error
 
-        monkeypatch.setattr(View, "_encoded", property(starved))
+        monkeypatch.setattr(View, "features", property(starved))
         arguments = ["score", str(place / "r"), str(place / "p"), "--fpr", "0.1"]
         assert main(arguments) == 4
         assert "out of memory" in capsys.readouterr().err

@@ -31,7 +31,7 @@ def test_captions_of_a_csv_file_are_read_with_labels(tmp_path, capsys):
     assert data.train.classes == ("9", "10")  # as numbers
     said = capsys.readouterr().err
     assert "12 pictures, with 2 classes and 13 captions" in said
-    assert "not in the metadata file: 1" in said
+    assert "1 of 13 pictures are not named in the metadata file" in said
     parts = (data.train, data.validation, data.test)
     texts = [text for part in parts for captions in part.captions for text in captions]
     assert len(texts) == 13
@@ -177,3 +177,33 @@ def test_a_group_in_two_parts_of_the_folder_is_said(tmp_path, capsys):
         draw(tmp_path / part, [f"part{index}.png" for index in range(12)])
     anogen.load_data(tmp_path, group="part[0-9]+")
     assert "12 groups, such as 'part0', are in both train and test" in capsys.readouterr().err
+
+
+def test_metadata_above_the_splits_names_pictures_in_them(tmp_path):
+    names = [
+        f"{part}/{index}.png" for part, n in (("train", 20), ("test", 6)) for index in range(n)
+    ]
+    draw(tmp_path, names)
+    rows = ["file_name,text", *(f"{name},picture {name}" for name in names)]
+    (tmp_path / "metadata.csv").write_text("\n".join(rows))
+    data = anogen.load_data(tmp_path)
+    assert len(data.test) == 6
+    assert set(data.test.captions) == {(f"picture test/{index}.png",) for index in range(6)}
+
+
+def test_columns_of_later_rows_count_and_a_missing_label_is_said(tmp_path):
+    draw(tmp_path, [f"{index}.png" for index in range(12)])
+    rows = [{"file_name": f"{index}.png", "label": index % 2} for index in range(12)]
+    del rows[0]["label"]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match=r"row 1, 0\.png, has no label"):
+        anogen.load_data(tmp_path)
+
+
+def test_labels_of_digits_are_in_the_order_of_their_numbers(tmp_path):
+    draw(tmp_path, [f"{index:02}.png" for index in range(12)])
+    labels = ["1", "01", "001", "10", "2", "9" * 5000]
+    rows = [f"{index:02}.png,{labels[index % 6]}" for index in range(12)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
+    classes = anogen.load_data(tmp_path).train.classes
+    assert classes[:5] == ("001", "01", "1", "2", "10")

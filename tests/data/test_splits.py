@@ -64,7 +64,7 @@ def test_groups_are_never_divided_and_each_part_has_one(sizes):
 
 
 def test_groups_of_another_number_are_refused():
-    with pytest.raises(DataError, match=r"groups of shape \[3\] for 20 images"):
+    with pytest.raises(DataError, match="3 groups for 20 images"):
         split(noise(20), groups=["a", "b", "c"])
 
 
@@ -88,3 +88,22 @@ def test_pictures_without_contrast_are_no_duplicates_of_everything():
 def test_data_say_what_they_are():
     assert repr(noise(5)) == "<5 images 'noise', 16×16×1>"
     assert repr(load_data("digits")).splitlines()[0].startswith("train       <1437 images 'digits'")
+
+
+def test_one_huge_group_is_learnt_from(capsys):
+    groups = ["huge"] * 991 + [f"g{index}" for index in range(9)]
+    data = split(noise(1000), groups=groups)
+    assert len(data.train) >= 991
+    assert len(data.validation) + len(data.test) <= 9
+    capsys.readouterr()
+    split(noise(100), groups=["a"] * 50 + ["b"] * 45 + ["c"] * 5)
+    assert "is held out as a whole" in capsys.readouterr().err
+
+
+def test_captions_or_labels_of_some_parts_only_are_no_reason_to_fail():
+    import dataclasses
+
+    labelled = dataclasses.replace(noise(40), labels=np.zeros(40, np.int64), classes=("a",))
+    data = dataclasses.replace(split(labelled), test=noise(10, 1), own_test=False)
+    assert data.foreign.labels is None
+    dataclasses.replace(data, may_have_duplicates=True).warn()

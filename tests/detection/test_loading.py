@@ -85,7 +85,7 @@ def test_pictures_are_read_as_those_of_the_training(run, digits, tmp_path):
 
 @pytest.mark.parametrize("given", [None, 5, [], {"a": 1}, ["a.png", 5]])
 def test_what_holds_no_image_is_refused(run, given):
-    with pytest.raises(UsageError, match=r"Detector\.score needs anogen\.Images"):
+    with pytest.raises(UsageError, match=r"Detector\.score takes anogen\.Images"):
         api.load(run).detectors["squared_error"].score(given)
 
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from anogen.cli.options import new_parser
-from anogen.errors import DataError
+from anogen.errors import DataError, UsageError
 from anogen.progress import show
 
 DESCRIPTION = """List data sets, where they lie and whether their checksums hold; fetch them; or say
@@ -35,7 +35,10 @@ def main(arguments: list[str]) -> int:
     fetching = options.pop("fetch")
     from anogen.data.catalog import DATASETS, fetch
 
-    if name is not None and name not in DATASETS:
+    given = {key for key, value in options.items() if value != parser.get_default(key)}
+    if name is not None and (name not in DATASETS or given - {"data_dir"}):
+        if fetching:
+            raise UsageError(f"{name}: --fetch is for a data set that has a name, without options")
         return _show_path(name, options, as_json)
     names = [name] if name else list(DATASETS)
     if fetching:

@@ -35,8 +35,8 @@ def main(arguments: list[str]) -> int:
                         "fused and squared_error)")  # fmt: skip
     parser.add_argument("--companion", action="append", default=[], help="another run, with which "
                         "scores such as likelihood_ratio and waic compare")  # fmt: skip
-    parser.add_argument("--fpr", type=float, default=0.01,
-                        help="share of in-distribution images that may be called out")  # fmt: skip
+    parser.add_argument("--fpr", type=float, help="share of in-distribution images that may be "
+                        "called out; default: as in the run's training, or 0.01")  # fmt: skip
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
     parser.add_argument("--data_dir", help="where data sets lie")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -59,6 +59,8 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     from anogen.run import Run
 
     run, allow_code = Run.open(options["run"]), options["allow_code"]
+    if options["fpr"] is None:
+        options["fpr"] = run.false_positive_rate
     before = run.read_json("detection.json")  # damage is to be known before the work
     model = run.load_model(options["checkpoint"], allow_code=allow_code)
     usual = [FUSED, *(name for name in ("squared_error",) if SCORES[name].fits(model))]

@@ -49,7 +49,7 @@ class Parser(jsonargparse.ArgumentParser):
         settings = self._parsed(complete)
         if settings.get("allow_code"):
             search_working_folder()
-        from anogen.device import keep_freed_memory
+        from anogen.allocator import keep_freed_memory
 
         keep_freed_memory()
         return settings

@@ -36,8 +36,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--score", default="fused", help="a score's name")
     parser.add_argument("--companion", action="append", default=[], help="another run, with which "
                         "scores such as likelihood_ratio and waic compare")  # fmt: skip
-    parser.add_argument("--fpr", type=float, default=0.01,
-                        help="share of in-distribution images that may be called out")  # fmt: skip
+    parser.add_argument("--fpr", type=float, help="share of in-distribution images that may be "
+                        "called out; default: as in the run's training, or 0.01")  # fmt: skip
     parser.add_argument("--image_size", type=int, help="height and width to bring pictures to; "
                         "default: as in the run's training")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="stop at the first bad file")
@@ -73,12 +73,15 @@ def _score(options: dict[str, Any]) -> None:
         raise MachineError("there is no standard output to write rows to; give --out")
     run = Run.open(options["run"])
     sources = find_sources(options["files"])
+    errors = [error for _, _, error in sources.parts]
+    if all(errors):
+        raise DataError(f"no image could be scored; the last: {errors[-1]}")
     detector = detector_of(run, options, options["device"])
     if options["image_size"] is not None:
         pictures = replace(detector.pictures, image_size=options["image_size"])
         detector = replace(detector, pictures=pictures)
-    rate = options["fpr"]
-    detector.calibration.threshold(options["fpr"])  # refused before anything is written
+    rate = run.false_positive_rate if options["fpr"] is None else options["fpr"]
+    detector.calibration.threshold(rate)  # refused before anything is written
     if out is None:
         rows = score_files(detector, sources, false_positive_rate=rate, strict=options["strict"])
         write_csv((asdict(row) for row in _counted(rows)), sys.stdout)

@@ -112,7 +112,7 @@ def _common_shape(files: list[Path], pictures: Pictures, name: str) -> tuple[int
             if found[1:] != first[1:]:
                 raise DataError(
                     f"{path}: {_size(found[1:])} pixels, but {files[0]} has {_size(first[1:])}; "
-                    "set image_size (and resize) to bring all to one size"
+                    "set image_size (--image_size) to bring all to one size"
                 )
             channels = max(channels, found[0])
             bar.advance(1)
@@ -164,7 +164,7 @@ def _is_whole(path: Path, rows: Decoded) -> bool:
     try:
         there = np.load(path, mmap_mode="r", allow_pickle=False)
         return there.shape == rows.shape and there.dtype == np.uint8
-    except (OSError, ValueError, EOFError):
+    except Exception:  # a damaged header makes NumPy raise many kinds
         return False
 
 

@@ -72,12 +72,13 @@ def _load_pictures(
     folder: Path, pictures: Pictures, group: str | None, splitting: dict[str, Any]
 ) -> Splits:
     found = lay_out(folder).parts
+    if "all" in found:
+        found = {"train": found["all"]}
+    groups = (
+        {} if group is None else {part: _groups(listing, group) for part, listing in found.items()}
+    )
     images = {part: _read(listing, folder.name, pictures) for part, listing in found.items()}
     _refuse_differences(folder, images)
-    if "all" in found:
-        images["train"] = images.pop("all")
-        found["train"] = found.pop("all")
-    groups = {part: _groups(listing, group) for part, listing in found.items()} if group else {}
     test = images.get("test") or images.get("validation")
     if "test" in images and "validation" in images:
         made = Splits(images["train"], images["validation"], images["test"])
@@ -85,7 +86,7 @@ def _load_pictures(
         made = split(images["train"], test, groups=groups.get("train"), **splitting)
     if groups:
         _warn_of_shared_groups(folder, groups)
-    return made
+    return replace(made, may_have_duplicates=group is None)
 
 
 def _read(listing: Listing, name: str, pictures: Pictures) -> Images:
@@ -94,7 +95,7 @@ def _read(listing: Listing, name: str, pictures: Pictures) -> Images:
     if listing.labels is not None:
         numbers = all(label.isascii() and label.isdigit() for label in listing.labels)
         by_number = numbers and listing.columns is not None
-        classes = sorted(set(listing.labels), key=int if by_number else None)
+        classes = sorted(set(listing.labels), key=_as_number if by_number else None)
         places = {label: place for place, label in enumerate(classes)}
         labels = np.array([places[label] for label in listing.labels], np.int64)
         images = replace(images, labels=labels, classes=tuple(classes))
@@ -104,6 +105,12 @@ def _read(listing: Listing, name: str, pictures: Pictures) -> Images:
             captions[place] = texts
         images = replace(images, captions=captions)
     return images
+
+
+def _as_number(digits: str) -> tuple[int, str, str]:
+    """What puts texts of digits into the order of their numbers, however long they are."""
+    plain = digits.lstrip("0")
+    return len(plain), plain, digits
 
 
 def _refuse_differences(folder: Path, images: dict[str, Images]) -> None:
@@ -124,7 +131,8 @@ def _groups(listing: Listing, group: str) -> list[str]:
     path; a picture in which it finds nothing is a group of its own.
     """
     if listing.columns is not None and group in listing.columns:
-        return listing.columns[group]
+        values = listing.columns[group]
+        return [value or f"{path}" for value, path in zip(values, listing.files, strict=True)]
     try:
         pattern = re.compile(group)
     except (re.error, OverflowError, RecursionError) as error:
@@ -135,7 +143,7 @@ def _groups(listing: Listing, group: str) -> list[str]:
     matches = [pattern.search(path) for path in paths]
     alone = sum(match is None for match in matches)
     if alone == len(paths):
-        columns = f", and no column of {', '.join(listing.columns)}" if listing.columns else ""
+        columns = f"; columns there are: {', '.join(listing.columns)}" if listing.columns else ""
         raise UsageError(
             f"group {group!r} is found in no path of {listing.folder}, such as {paths[0]}{columns}"
         )
@@ -157,5 +165,5 @@ def _warn_of_shared_groups(folder: Path, groups: dict[str, list[str]]) -> None:
             if shared:
                 say(
                     f"warning: {folder}: {len(shared)} groups, such as {min(shared)!r}, are in "
-                    f"both {part} and {other}, so that results flatter"
+                    f"both {part} and {other}, so results will be too optimistic"
                 )

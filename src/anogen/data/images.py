@@ -65,7 +65,7 @@ class Selection:
         """The chosen rows, in memory."""
         found = np.asarray(self._base[self._rows[index]])
         if isinstance(self._base, np.memmap):
-            _give_back(self._base)
+            give_back(self._base)
         return found
 
     def select(self, index: slice | NDArray[Any]) -> "Selection":
@@ -79,7 +79,7 @@ class Selection:
         return Selection(self._base, np.concatenate([part._rows for part in (self, *others)]))
 
 
-def _give_back(mapped: "np.memmap[Any, Any]") -> None:
+def give_back(mapped: "np.memmap[Any, Any]") -> None:
     """Take the pages of a mapped file out of this process's memory; the file is not touched."""
     base: Any = mapped
     while base is not None and not isinstance(base, mmap.mmap):
@@ -133,6 +133,11 @@ class Images:
         if self.labels is not None and self.labels.shape != (len(self.pixels),):
             raise DataError(
                 f"{self.name}: {len(self.pixels)} images but labels of shape {self.labels.shape}"
+            )
+        if self.captions is not None and self.captions.shape != (len(self.pixels),):
+            raise DataError(
+                f"{self.name}: {len(self.pixels)} images but captions of shape "
+                f"{self.captions.shape}"
             )
         if self.labels is not None and self.labels.size:
             least, most = int(self.labels.min()), int(self.labels.max())

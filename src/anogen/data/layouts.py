@@ -2,13 +2,12 @@
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anogen.data.pictures import KINDS, PICTURE_SUFFIXES, Walk, check_regular, walk
+from anogen.data.pictures import KINDS, NO_PICTURE, PICTURE_SUFFIXES, Walk, check_regular, walk
 from anogen.errors import DataError, first_line
 from anogen.progress import say
 
@@ -76,7 +75,7 @@ def lay_out(folder: Path) -> Found:
     """
     found = next(found for layout in LAYOUTS.values() if (found := layout.find(folder)))
     if not all(listing.files for listing in found.parts.values()):
-        raise DataError(f"{folder}: no PNG or JPEG picture in it, nor BMP, TIFF or WebP")
+        raise DataError(f"{folder}: {NO_PICTURE}")
     say(f"{folder}: {found.reading}")
     return found
 
@@ -96,7 +95,10 @@ def _mvtec(folder: Path) -> Found | None:
 
 
 def _splits(folder: Path) -> Found | None:
-    named = {name: _listing(folder / name) for name in PARTS if (folder / name).is_dir()}
+    if _has_metadata(folder):
+        named = _by_part(_described(folder))
+    else:
+        named = {name: _listing(folder / name) for name in PARTS if (folder / name).is_dir()}
     named = {name: listing for name, listing in named.items() if listing.files}
     parts = {PARTS[name]: listing for name, listing in named.items()}
     if len(parts) < len(named):
@@ -111,8 +113,33 @@ def _splits(folder: Path) -> Found | None:
     return Found(parts, reading)
 
 
+def _by_part(listing: Listing) -> dict[str, Listing]:
+    """A listing taken apart by the first folder of each path; empty if one of them is no split."""
+    first = [path.relative_to(listing.folder).parts[0] for path in listing.files]
+    if not set(first) <= set(PARTS):
+        return {}
+
+    def chosen(values: "list[Any] | None", name: str) -> "list[Any] | None":
+        pairs = None if values is None else zip(values, first, strict=True)
+        return None if pairs is None else [value for value, part in pairs if part == name]
+
+    return {
+        name: Listing(
+            listing.folder,
+            chosen(listing.files, name) or [],
+            chosen(listing.labels, name),
+            chosen(listing.captions, name),
+            {
+                column: chosen(values, name) or []
+                for column, values in (listing.columns or {}).items()
+            },
+        )
+        for name in dict.fromkeys(first)
+    }
+
+
 def _metadata(folder: Path) -> Found | None:
-    if not any((folder / name).is_file() for name in METADATA):
+    if not _has_metadata(folder):
         return None
     listing = _listing(folder)
     return Found({"all": listing}, f"{len(listing.files)} pictures{_labelled(listing)}")
@@ -143,6 +170,10 @@ LAYOUTS: dict[str, Layout] = {
 """Every layout, tried in this order."""
 
 
+def _has_metadata(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in METADATA)
+
+
 def _sub_folders(folder: Path) -> list[str]:
     """The names of the folders in a folder, without hidden ones; none where there is no folder."""
     if not folder.is_dir():
@@ -162,7 +193,7 @@ def _flat(found: Walk) -> Listing:
 
 def _listing(folder: Path) -> Listing:
     """The pictures of a folder without splits, with labels and captions as far as there are any."""
-    if any((folder / name).is_file() for name in METADATA):
+    if _has_metadata(folder):
         return _described(folder)
     found = _walked(folder)
     above = [path.relative_to(folder).parts[0] for path in found.files if path.parent != folder]
@@ -197,19 +228,22 @@ def _described(folder: Path) -> Listing:
     rows = list(_rows(there[0]))
     if not rows:
         raise DataError(f"{there[0]}: names no picture")
-    captioned = next((name for name in CAPTIONS if name in rows[0]), None)
+    there_are = list(dict.fromkeys(column for row in rows for column in row))
+    captioned = next((name for name in CAPTIONS if name in there_are), None)
     captions: dict[str, list[str]] = {}
     first: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, 1):
         name = _file_name(row, there[0], number)
         known = first.setdefault(name, row)
+        if "label" in there_are and row.get("label") in (None, ""):
+            raise DataError(f"{there[0]}: row {number}, {name}, has no label; others have one")
         if str(known.get("label")) != str(row.get("label")):
             raise DataError(f"{there[0]}: {name} has the label {known.get('label')} and, in row "
                             f"{number}, {row.get('label')}")  # fmt: skip
         captions.setdefault(name, []).extend(_texts(row.get(captioned or ""), there[0], number))
     names = sorted(first)
     _say_unnamed(folder, set(names))
-    others = [name for name in rows[0] if name not in ("file_name", captioned)]
+    others = [name for name in there_are if name not in ("file_name", captioned)]
     columns = {column: [str(first[name].get(column, "")) for name in names] for column in others}
     return Listing(
         folder,
@@ -264,11 +298,12 @@ def _rows(metadata: Path) -> Iterator[dict[str, Any]]:
 
 
 def _say_unnamed(folder: Path, named: set[str]) -> None:
-    """Say how many pictures of a folder its metadata file does not name."""
+    """Say how many pictures of a folder its metadata file does not name, and what else there is."""
     found = walk(folder)
-    left_out = Counter({why: count for why, count in found.left_out.items()
-                        if why not in (".csv", ".jsonl")})  # fmt: skip
-    left_out["not in the metadata file"] += sum(
-        path.relative_to(folder).as_posix() not in named for path in found.files
-    )
-    Walk(folder, found.files, +left_out).say_left_out()
+    for ending in (".csv", ".jsonl"):
+        del found.left_out[ending]
+    found.say_left_out()
+    unnamed = sum(path.relative_to(folder).as_posix() not in named for path in found.files)
+    if unnamed:
+        say(f"warning: {folder}: {unnamed} of {len(found.files)} pictures are not named in the "
+            "metadata file and are left out")  # fmt: skip

@@ -26,6 +26,7 @@ FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",),
            "TIFF": (".tif", ".tiff"), "WEBP": (".webp",)}  # fmt: skip
 """Pillow's name of each format that is read, and how its files are called."""
 PICTURE_SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
+NO_PICTURE = "no PNG or JPEG picture in it, nor BMP, TIFF or WebP"
 KINDS = "a PNG or JPEG picture, nor BMP, TIFF or WebP"
 """What files are not that cannot be read, in messages."""
 BACKGROUNDS = {"white": 255, "grey": 128, "black": 0}
@@ -138,7 +139,7 @@ class Pictures:
         bits: significant bits of 16-bit grey pictures, 8 to 16, for cameras that fill 10 or 12 of
             them; None takes all 16, and `warn_of_unused_bits` says where that loses levels.
 
-    What was read is remembered as far as that warning needs it: the greatest 16-bit values.
+    What was read is remembered as far as that warning needs it: the greatest 16-bit value.
     Several threads may read at a time.
 
     Raises:
@@ -150,7 +151,8 @@ class Pictures:
     channels: int | None = None
     background: Background = "white"
     bits: int | None = None
-    _highest: list[int] = field(default_factory=list[int], init=False, repr=False, compare=False)
+    _highest: int = field(default=0, init=False, repr=False, compare=False)
+    _lock: Any = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.resize not in get_args(Resize):
@@ -167,6 +169,13 @@ class Pictures:
         if self.bits is not None and not 8 <= whole_number("bits", self.bits) <= 16:
             raise UsageError(f"bits must lie between 8 and 16, found {self.bits}")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock, which cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=Lock())
+
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the pixels, by name."""
@@ -182,7 +191,9 @@ class Pictures:
 
         with self._opened(path) as picture:
             reversed_grey = picture.format == "TIFF" and _tag(picture, PHOTOMETRIC) == 0
-            picture = self._to_8_bit(ImageOps.exif_transpose(picture), path, reversed_grey)
+            if picture.format != "PNG" or "exif" in picture.info:  # before its pixels
+                picture = ImageOps.exif_transpose(picture)
+            picture = self._to_8_bit(picture, path, reversed_grey)
             grey = self._channels(picture) == 1
             image = self._opaque(picture).convert("L" if grey else "RGB")
             array = np.asarray(image if self.image_size is None else self._resized(image))
@@ -246,7 +257,7 @@ class Pictures:
 
     def warn_of_unused_bits(self, name: str) -> None:
         """Say so where the 16-bit pictures that were read use 12 bits or fewer."""
-        highest = max(self._highest, default=0)
+        highest = self._highest
         used = highest.bit_length()
         if self.bits is None and 0 < used <= USUAL_BITS:
             say(
@@ -298,7 +309,8 @@ class Pictures:
                     else "; save it with 8 or 16 bits"
                 )
             )
-        self._highest.append(highest)
+        with self._lock:
+            self._highest = max(self._highest, highest)
         grey = (values.astype(np.uint16) >> (bits - 8)).astype(np.uint8)
         if isinstance(picture.info.get("transparency"), int):  # one grey value that is no colour
             grey[values == picture.info["transparency"]] = BACKGROUNDS[self.background]

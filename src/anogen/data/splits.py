@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,12 @@ SPLIT_SEED = 0
 """All runs share one split, whatever their own seed, so that their numbers compare."""
 FALSE_POSITIVE_RATE = 0.01
 """What a detector is usually calibrated for."""
+MOST_HELD_OUT = 0.4
+"""One part that is larger, because its groups are, is worth a warning."""
 MOST_CALIBRATING = 0.2
 """Validation takes no larger share of all images than this in order to be large enough."""
+MOST_COMPARED = 1000
+"""Held-out pictures that are compared with training pictures."""
 THUMBNAIL = 16
 """Height and width at which pictures are compared."""
 CLOSE = 0.1
@@ -38,6 +41,7 @@ class Splits:
         source: the arguments of `anogen.load_data` that make these splits again; empty for images
             that come from memory.
         own_test: whether the test images came as such; else they are a share of all images.
+        may_have_duplicates: whether they are picture files that were not split by groups.
     """
 
     train: Images
@@ -45,6 +49,7 @@ class Splits:
     test: Images
     source: Mapping[str, Any] = field(default_factory=dict[str, Any])
     own_test: bool = True
+    may_have_duplicates: bool = False
 
     def __repr__(self) -> str:
         """The three parts, one line each."""
@@ -94,8 +99,7 @@ class Splits:
         not split by groups, held-out pictures nearly equal training pictures.
         """
         self._warn_of_few()
-        path = str(self.source.get("data") or "").partition("+")[0]
-        if path and self.source.get("group") is None and Path(path).is_dir():
+        if self.may_have_duplicates:
             warn_of_near_duplicates(self)
 
     def _warn_of_few(self) -> None:
@@ -105,8 +109,18 @@ class Splits:
             say(
                 f"warning: {self.name}: {there} validation images; a detector needs {needed} for a "
                 f"false-positive rate of {rate:g}. {needed - there} are missing, and with what is "
-                f"there the rate cannot be set below {1 / (there + 1):.2g}"
+                f"there the rate cannot be set below {rounded_up(1 / (there + 1))}"
             )
+
+
+def rounded_up(rate: float) -> str:
+    """A rate in two digits, no less than it is.
+
+    >>> rounded_up(1 / 9)
+    '0.12'
+    """
+    digits = 1 - math.floor(math.log10(rate))
+    return f"{math.ceil(rate * 10**digits) / 10**digits:g}"
 
 
 def images_for(false_positive_rate: float) -> int:
@@ -178,27 +192,49 @@ def _held_out(
         order = np.random.default_rng(SPLIT_SEED).permutation(count)
         *held, rest = np.split(order, np.cumsum(wanted))
         return [np.sort(part) for part in held], np.sort(rest)
-    values = np.asarray(groups)
-    if values.shape != (count,):
-        raise DataError(f"{name}: groups of shape {list(values.shape)} for {count} images")
-    _, of_image, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    if len(groups) != count:
+        raise DataError(f"{name}: {len(groups)} groups for {count} images")
+    numbers: dict[Any, int] = {}
+    of_image = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+    sizes = np.bincount(of_image)
     if len(sizes) <= len(wanted):
         raise DataError(
             f"{name}: {len(sizes)} groups cannot be split into {len(wanted) + 1} parts; each needs "
             "one at least"
         )
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(sizes))
-    held, start = list[NDArray[np.int64]](), 0
-    for index, number in enumerate(wanted):
-        most = len(sizes) - (len(wanted) - index)  # one group for each part to come
-        reached = int(np.searchsorted(np.cumsum(sizes[order[start:]]), number)) + 1
-        stop = min(start + reached, most)
-        held.append(np.flatnonzero(np.isin(of_image, order[start:stop])))
-        start = stop
-    return held, np.flatnonzero(np.isin(of_image, order[start:]))
+    rest = np.random.default_rng(SPLIT_SEED).permutation(len(sizes)).tolist()
+    held = list[NDArray[np.int64]]()
+    for place, number in enumerate(wanted):
+        chosen = _groups_for(number, rest, sizes, spare=len(wanted) - place - 1)
+        rest = [group for group in rest if group not in chosen]
+        held.append(np.flatnonzero(np.isin(of_image, chosen)))
+        if len(held[-1]) > MOST_HELD_OUT * count:
+            say(f"warning: {name}: a group of {sizes[chosen].max()} of {count} images is held out "
+                "as a whole; smaller groups split better")  # fmt: skip
+    return held, np.flatnonzero(np.isin(of_image, rest))
 
 
-def near_duplicates(images: Images, among: Images, most: tuple[int, int] = (1000, 5000)) -> int:
+def _groups_for(number: int, groups: list[int], sizes: NDArray[np.int64], spare: int) -> list[int]:
+    """Groups, in their order, with so many images or a few more: large ones only if they must be.
+
+    The largest group stays, so that something is left to learn from, and `spare` others for the
+    parts to come.
+    """
+    largest = max(groups, key=lambda group: sizes[group])
+    others = [group for group in groups if group != largest]
+    chosen: list[int] = []
+    missing = number
+    for group in others:
+        enough = missing <= 0 or len(chosen) == len(others) - spare
+        if not enough and sizes[group] <= 2 * missing:
+            chosen.append(group)
+            missing -= int(sizes[group])
+    return chosen or [min(others, key=lambda group: sizes[group])]
+
+
+def near_duplicates(
+    images: Images, among: Images, most: tuple[int, int] = (MOST_COMPARED, 5000)
+) -> int:
     """How many images have nearly the same image among others.
 
     Compared are grey thumbnails of 16×16, their means and contrasts made equal, by their squared
@@ -216,8 +252,7 @@ def near_duplicates(images: Images, among: Images, most: tuple[int, int] = (1000
         2
     """
     few, others = (
-        _thumbnails(part[np.linspace(0, len(part) - 1, min(len(part), count)).astype(np.int64)])
-        for part, count in zip((images, among), most, strict=True)
+        _thumbnails(_evenly(part, count)) for part, count in zip((images, among), most, strict=True)
     )
     squares = (few**2).sum(1)[:, None] + (others**2).sum(1) - 2 * few @ others.T
     return int((squares.min(1) < CLOSE**2 * np.median(squares)).sum())
@@ -225,15 +260,23 @@ def near_duplicates(images: Images, among: Images, most: tuple[int, int] = (1000
 
 def warn_of_near_duplicates(data: Splits) -> None:
     """Say so where held-out pictures nearly equal training pictures."""
-    held_out = _joined([data.validation, data.test])
-    looked_at = min(len(held_out), 1000)
+    parts = (data.validation, data.test)
+    share = MOST_COMPARED / sum(map(len, parts))
+    held_out = _joined([_evenly(part, max(1, round(share * len(part)))) for part in parts])
+    looked_at = min(len(held_out), MOST_COMPARED)
     alike = near_duplicates(held_out, data.train)
     if alike > FEW_ALIKE * looked_at:
         say(
             f"warning: {data.name}: {alike} of {looked_at} held-out pictures nearly equal a "
-            "training picture, so that results on them flatter; if pictures show one thing several "
-            "times, name the thing with group"
+            "training picture, so results on them will be too optimistic; if things were pictured "
+            "several times, name them with group (--group)"
         )
+
+
+def _evenly(images: Images, most: int) -> Images:
+    """At most so many of the images, evenly spaced."""
+    count = min(len(images), most)
+    return images[np.linspace(0, len(images) - 1, count).astype(np.int64)]
 
 
 def _thumbnails(images: Images) -> NDArray[np.float64]:
@@ -267,8 +310,8 @@ def _joined(parts: Sequence[Images]) -> Images:
     return replace(
         first,
         pixels=np.concatenate([part[:] for part in pixels]) if whole is None else whole,
-        labels=np.concatenate(labels) if labels else None,
-        captions=np.concatenate(captions) if captions else None,
+        labels=np.concatenate(labels) if len(labels) == len(parts) else None,
+        captions=np.concatenate(captions) if len(captions) == len(parts) else None,
     )
 
 

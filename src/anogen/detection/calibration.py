@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from anogen.errors import DataError, UsageError
+from anogen.data.splits import rounded_up
+from anogen.errors import DataError, UsageError, finite_number
 
 Values = NDArray[np.float64]
 
@@ -127,22 +128,16 @@ def allowed(rate: float, n: int) -> int:
     >>> allowed(0.05, 99)
     5
     """
-    if not 0 < rate < 1:
+    if not 0 < finite_number("false_positive_rate", rate) < 1:
         raise UsageError(f"a false-positive rate lies between 0 and 1, found {rate}")
     found = int(np.floor(rate * (n + 1) + 1e-9))
     if not found:
         raise UsageError(
             f"{n} calibration examples cannot support a false-positive rate of {rate:g}; the "
-            f"smallest is {_rounded_up(1 / (n + 1))} (on the command line --fpr "
-            f"{_rounded_up(1 / (n + 1))}); with more images more are held out"
+            f"smallest is {rounded_up(1 / (n + 1))} (on the command line --fpr "
+            f"{rounded_up(1 / (n + 1))}); use more images, so that more can be held out"
         )
     return found
-
-
-def _rounded_up(rate: float) -> str:
-    """A rate that is supported, in two digits."""
-    digits = 1 - int(np.floor(np.log10(rate)))
-    return f"{np.ceil(rate * 10**digits) / 10**digits:g}"
 
 
 def discoveries(p_values: Values, rate: float) -> NDArray[np.bool_]:

@@ -150,6 +150,11 @@ class Detector:
             for index, score in enumerate(scores)
         ]  # fmt: skip
 
+    def __repr__(self) -> str:
+        """Score, model and calibration, not their numbers."""
+        kind, count = type(self.model).__name__, len(self.calibration.scores)
+        return f"<detector {self.name!r} of a {kind}, calibrated on {count} images>"
+
     def __getstate__(self) -> dict[str, Any]:
         """Without what is prepared, which is made again, and in bfloat16 cannot be pickled."""
         return {name: value for name, value in vars(self).items() if name != "prepared"}

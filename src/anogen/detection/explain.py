@@ -12,6 +12,7 @@ from anogen.detection.detector import Detector
 from anogen.detection.scores import FUSED, SCORES
 from anogen.detection.scores.fused import density_of, measured, statistics
 from anogen.detection.scores.pixels import image_distances
+from anogen.detection.sources import Given, images_of
 from anogen.detection.view import exactly, views
 from anogen.models.base import Reconstructs
 
@@ -53,13 +54,13 @@ class Explanation:
 
 @torch.no_grad()
 def explain(
-    detector: Detector, images: Images, training: Images | None = None, neighbours: int = 3
+    detector: Detector, images: Given, training: Images | None = None, neighbours: int = 3
 ) -> Explanation:
     """Explain the scores of at most 1,000 images.
 
     Args:
         detector: of any score.
-        images: those to explain.
+        images: those to explain; as for `Detector.score`.
         training: images among which the nearest are sought, usually `data.train`; None: nothing is
             sought.
         neighbours: how many of them.
@@ -73,7 +74,8 @@ def explain(
         >>> bool(np.allclose(found.map.sum((1, 2, 3)), found.scores))
         True
     """
-    images = images[:MOST_IMAGES]
+    given = images_of(images, detector.model.shape, detector.pictures, "explain")
+    images = next(iter(given))[:MOST_IMAGES]
     maps, rebuilt, values = [], [], []
     reconstructs = isinstance(detector.model, Reconstructs)
     make_map = SCORES[detector.name].map or SCORES["squared_error"].map

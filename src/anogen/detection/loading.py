@@ -1,12 +1,12 @@
 """A run's model and detectors in one line."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from anogen.data.pictures import Pictures
-from anogen.data.splits import Splits
+from anogen.data.splits import Splits, expect
 from anogen.detection.detector import Detector
 from anogen.detection.scores import FUSED, available
 from anogen.models.base import GenerativeModel
@@ -51,6 +51,9 @@ def load(
         (3,)
     """
     run = Run.open(path)
+    if data is not None:
+        expect(data, Splits, "load")
+        run.check_data(data)
     pictures = run.pictures
     if image_size is not None:
         pictures = replace(pictures, image_size=image_size)
@@ -59,10 +62,10 @@ def load(
 
 
 @dataclass(frozen=True, eq=False)
-class Detectors(Mapping[str, Detector]):
+class Detectors:
     """The detectors of a run, by the names of their scores; see `load` for the attributes.
 
-    Iterating gives all names that the model can have; a detector that the run does not keep yet is
+    Iterating gives the names of all that the model can have; one that the run does not keep yet is
     calibrated when it is asked for, which takes the run's data.
     """
 
@@ -116,6 +119,10 @@ class Trained:
     run: Run
     model: GenerativeModel
     detectors: Detectors
+
+    def __repr__(self) -> str:
+        """The run and its model's name, not its layers."""
+        return f"<{type(self.model).__name__} of {self.run.shown}>"
 
     @property
     def detector(self) -> Detector:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from anogen.data.arrays import open_array
 from anogen.data.batches import evaluation_batch
 from anogen.data.files import is_folder
-from anogen.data.images import Images, images_from_array
-from anogen.data.pictures import PICTURE_SUFFIXES, Pictures, walk
-from anogen.data.splits import Splits, expect
+from anogen.data.images import Images, give_back, images_from_array
+from anogen.data.pictures import NO_PICTURE, PICTURE_SUFFIXES, Pictures, walk
+from anogen.data.splits import Splits
 from anogen.errors import DataError, UsageError
 
 Shape = tuple[int, int, int]
@@ -42,8 +42,10 @@ def images_of(given: Given, shape: Shape, pictures: Pictures, function: str) -> 
     if isinstance(given, Images):
         yield given
     elif isinstance(given, np.ndarray | torch.Tensor):
-        array = given.detach().cpu().numpy() if isinstance(given, torch.Tensor) else given
-        yield images_from_array(array)
+        if isinstance(given, torch.Tensor):
+            given = given.detach().cpu()
+            given = (given.float() if given.dtype == torch.bfloat16 else given).numpy()
+        yield images_from_array(given)
     elif paths := _paths(given):
         for chunk in read_chunks(find_sources(paths), shape, pictures):
             bad = next((item.error for item in chunk if item.error), "")
@@ -52,7 +54,10 @@ def images_of(given: Given, shape: Shape, pictures: Pictures, function: str) -> 
             pixels = [item.pixels for item in chunk if item.pixels is not None]
             yield Images(np.stack(pixels), "files")
     else:
-        expect(given, Images, function)
+        raise UsageError(
+            f"{function} takes anogen.Images, an array, a tensor, or paths; found "
+            f"{type(given).__name__}"
+        )
 
 
 def _paths(given: Given) -> list[str | Path]:
@@ -92,11 +97,11 @@ class Sources:
     """Images in files, found but not yet read.
 
     Attributes:
-        parts: a path with the array in it, or with None for a picture.
+        parts: a path, whether it holds an array (else it is a picture), and why it cannot be read.
         counts: images in each part.
     """
 
-    parts: list[tuple[Path, NDArray[Any] | None, str]]
+    parts: list[tuple[Path, bool, str]]
     counts: list[int]
 
     def __len__(self) -> int:
@@ -125,69 +130,72 @@ def find_sources(paths: Iterable[str | Path]) -> Sources:
         UsageError: a path is empty.
         DataError: nothing at all is there.
     """
-    parts: list[tuple[Path, NDArray[Any] | None, str]] = []
+    parts: list[tuple[Path, bool, str]] = []
     counts: list[int] = []
     for name in paths:
         if not str(name):
             raise UsageError("one of the files to score has an empty name; give its path")
         path = Path(name)
         try:
-            found = _parts(path)
+            found, own = _parts(path)
         except DataError as error:
-            found = [(path, None, str(error))]
+            found, own = [(path, False, str(error))], [1]
         parts += found
-        counts += [1 if array is None else len(array) for _, array, _ in found]
+        counts += own
     if not sum(counts):
         raise DataError("there is no image to score in what was given")
     return Sources(parts, counts)
 
 
-def _parts(path: Path) -> list[tuple[Path, NDArray[Any] | None, str]]:
-    """The pictures or the array at one path."""
+def _parts(path: Path) -> tuple[list[tuple[Path, bool, str]], list[int]]:
+    """The pictures or the array at one path, and how many images each has."""
     if is_folder(path):
         found = walk(path)
         found.say_left_out()
         if not found.files:
-            raise DataError(f"{path}: no PNG or JPEG picture in it, nor BMP, TIFF or WebP")
-        return [(picture, None, "") for picture in found.files]
+            raise DataError(f"{path}: {NO_PICTURE}")
+        return [(picture, False, "") for picture in found.files], [1] * len(found.files)
     if path.suffix.lower() in PICTURE_SUFFIXES:
-        return [(path, None, "")]
+        return [(path, False, "")], [1]
+    return [(path, True, "")], [len(_array_in(path))]
+
+
+def _array_in(path: Path) -> NDArray[Any]:
+    """The array of a file, if it may hold images."""
     array = open_array(path)
     if array.ndim < 3:
         raise DataError(f"{path}: shape {list(array.shape)} is not [n, h, w]")
     if len(array) and not array.size:
         raise DataError(f"{path}: there is no image in it (shape {list(array.shape)})")
-    return [(path, array, "")]
+    return array
 
 
-def _items(
-    sources: Sources,
-    shape: Shape,
-    pictures: Pictures,
-    skip: int,
-) -> Iterator[Item]:
-    for (path, array, error), count in zip(sources.parts, sources.counts, strict=True):
+def _items(sources: Sources, shape: Shape, pictures: Pictures, skip: int) -> Iterator[Item]:
+    for (path, is_array, error), count in zip(sources.parts, sources.counts, strict=True):
         if skip >= count:
             skip -= count
             continue
         if error:
             yield Item(str(path), 0, None, error)
-        elif array is None:
+        elif not is_array:
             yield _picture(path, shape, pictures)
         else:
-            step = evaluation_batch(shape)
-            for start in range(skip, count, step):
-                stop = min(start + step, count)
-                yield from _slice(path, _mapped_anew(array), start, stop, shape)
+            yield from _array(path, count, shape, skip)
         skip = 0
 
 
-def _mapped_anew(array: NDArray[Any]) -> NDArray[Any]:
-    """The same array; of a mapped file a mapping of its own, which gives its pages back."""
-    if not isinstance(array, np.memmap) or array.filename is None:
-        return array
-    order = "C" if array.flags.c_contiguous else "F"
-    return np.memmap(array.filename, array.dtype, "r", array.offset, array.shape, order)
+def _array(path: Path, count: int, shape: Shape, skip: int) -> Iterator[Item]:
+    """The images of an array file, opened now: there may be more files than can be open."""
+    try:
+        array = _array_in(path)
+    except DataError as error:
+        yield from (Item(str(path), index, None, str(error)) for index in range(skip, count))
+        return
+    step = evaluation_batch(shape)
+    for start in range(skip, count, step):
+        yield from _slice(path, array, start, min(start + step, count), shape)
+        if isinstance(array, np.memmap):
+            give_back(array)
 
 
 def _picture(path: Path, shape: Shape, pictures: Pictures) -> Item:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Literal, Protocol, Self, TypeVar, cast, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from anogen.data.batches import evaluation_batch, in_order
@@ -19,6 +19,8 @@ from anogen.models.base import GenerativeModel, HasPosterior, Reconstructs
 from anogen.nets import Encoder
 from anogen.nets.fold import folded, in_bfloat16
 
+HALVE_THE_VECTOR = (VAE.posterior, VAEGAN.posterior)
+"""Methods known to take the encoder's vector apart and to do nothing else."""
 DECODE_THE_MEAN = (VAE.reconstruct, VAEGAN.reconstruct)
 """Methods known to decode the posterior's mean and to do nothing else."""
 State = dict[str, Tensor]
@@ -100,31 +102,18 @@ class View:
     @cached_property
     def posterior(self) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each `[b, latent]`, of a model that has one."""
-        return self._encoded[0]
+        model: Any = self.model
+        known = getattr(type(model), "posterior", None) in HALVE_THE_VECTOR
+        if known and isinstance(self.model, HasEncoder):
+            mean, logvar = model.encoder.from_features(self.features).float().chunk(2, 1)
+            return mean, logvar  # with the layers at hand for the scores that look at them
+        return model.posterior(self.x)
 
-    @property
+    @cached_property
     def features(self) -> list[Tensor]:
         """What each layer of the model's encoder gives for the images, of a model with one."""
         model: Any = self.model
-        known = isinstance(self.model, HasPosterior) and isinstance(self.model, HasEncoder)
-        return self._encoded[1] if known else model.encoder.features(self.x)
-
-    @cached_property
-    def _encoded(self) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
-        """The posterior, and the encoder's layers on the way to it, in one pass."""
-        model: Any = self.model
-        found: list[Tensor] = []
-
-        def keep(module: nn.Module, given: Any, output: Tensor) -> None:
-            found.append(output)
-
-        layers = model.encoder.layers if isinstance(self.model, HasEncoder) else ()
-        hooks = [layer.register_forward_hook(keep) for layer in layers]
-        try:
-            return model.posterior(self.x), found
-        finally:
-            for hook in hooks:
-                hook.remove()
+        return model.encoder.features(self.x)
 
     @cached_property
     def mean(self) -> Tensor:

@@ -11,38 +11,32 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from anogen.checkpoint import hash_of_tensors
-from anogen.data.batches import in_order, to_bytes
 from anogen.data.catalog import load_data
-from anogen.data.images import Images
 from anogen.data.splits import Splits
 from anogen.detection.calibration import allowed
 from anogen.detection.detector import DEFINITIONS
-from anogen.detection.judge import judge
-from anogen.detection.pictures import detection_pictures
-from anogen.detection.scores import SCORES
 from anogen.detection.scores.fused import statistics
 from anogen.device import choose_device, own_randomness
 from anogen.durable import make_folder, replace_durably
 from anogen.errors import DataError, Interrupted, MachineError, UsageError, unknown_name
-from anogen.evaluation.evaluate import evaluate
-from anogen.evaluation.generation import MIN_COMPARED, evaluate_generation, measure_samples
-from anogen.evaluation.measures import compared
 from anogen.experiments.claims import judge_claims
-from anogen.experiments.compare import estimate
+from anogen.experiments.measure import (
+    DETECTION_SCORES,
+    FALSE_POSITIVE_RATE,
+    detect,
+    measure,
+)
 from anogen.experiments.reproduce_page import write_report
-from anogen.experiments.stages import Made, Stages
+from anogen.experiments.stages import Stages
+from anogen.experiments.summary import detection_rows, over_seeds
 from anogen.experiments.systems import SYSTEMS, System
 from anogen.models import find_model
 from anogen.models.base import Encodes, GenerativeModel
-from anogen.models.sampling import MixtureSampler
 from anogen.presets import load_preset
 from anogen.progress import say
-from anogen.report.history import training_curves
-from anogen.report.pictures import all_pictures
 from anogen.run import Run
 from anogen.training.fit import fit
 from anogen.training.record import MAY_CHANGE, recipe, source
@@ -53,21 +47,6 @@ EPOCHS, QUICK_EPOCHS = 50, 3
 QUICK_LIMIT = 6_000
 SAMPLES = 10_000
 BATCH_SIZE = 32
-DETECTION_SCORES = (
-    "squared_error", "negative_elbo", "fused", "kl", "cross_entropy", "feature_error",
-    "latent_mixture", "pixel_entropy", "nonzero_pixels", "compressed_size", "nearest_pixels",
-    "principal_error", "one_class_svm", "isolation_forest",
-)  # fmt: skip
-"""The paper's two first, ours, others of the model, and baselines without a model."""
-SHARES = (
-    "auroc", "aupr", "fpr_", "tpr_", "precision", "recall", "f1_", "false_positive_rate",
-    "cosine_similarity", "coverage", "midpoint_precision", "pixel_average_precision",
-)  # fmt: skip
-"""How the names of numbers begin that lie in [0, 1]."""
-MIDPOINTS = 2000
-FALSE_POSITIVE_RATE = 0.01
-"""Of Table 2, as we read it."""
-PICTURES = ("reconstructions", "samples", "latent_map", "latent_grid", "interpolation")
 
 
 @dataclass(frozen=True)
@@ -184,8 +163,8 @@ def reproduce(
         },
         "environment": _environment(job),
         "systems": {name: _about(job, name, seeds) for name in shown},
-        "measures": {name: _over_seeds(rows, seeds) for name, rows in measured.items()},
-        "detection": {name: _detection_rows(rows, seeds) for name, rows in detected.items()},
+        "measures": {name: over_seeds(rows, seeds) for name, rows in measured.items()},
+        "detection": {name: detection_rows(rows, seeds) for name, rows in detected.items()},
         "seconds": job.stages.seconds,
         "missing": {name: str(error) for name, error in job.stages.failures.items()},
     }  # fmt: skip
@@ -222,7 +201,9 @@ def _reproduce_one(
         "data": [part.sha256 for part in (own.train, own.validation, own.test)],
     }  # fmt: skip
     found = job.stages.do(
-        f"measure-{name}-{seed}", inputs, lambda: _measure(run, model, own, seed, job.device)
+        f"measure-{name}-{seed}",
+        inputs,
+        lambda: measure(run, model, own, seed, job.device, SAMPLES),
     )
     if found is not None:
         measured.setdefault(name, []).append({"seed": seed, **found})
@@ -234,7 +215,7 @@ def _reproduce_one(
     }  # fmt: skip
     judged = job.stages.do(
         f"detect-{name}-{seed}", inputs | against,
-        lambda: _detect(run, model, own, other.foreign, job.device),
+        lambda: detect(run, model, own, other.foreign, job.device),
     )  # fmt: skip
     if judged is not None:
         detected.setdefault(name, []).append({"seed": seed, **judged})
@@ -314,124 +295,6 @@ def _epochs_done(run: Run) -> int:
         return run.epoch_of("last")
     except MachineError:
         return 0
-
-
-def _measure(run: Run, model: GenerativeModel, data: Splits, seed: int, device: str) -> Made:
-    """Reconstruction and samples, what training said at its end, and the system's pictures."""
-    model.to(choose_device(device))
-    result = evaluate(model, data.test, importance_samples=0, device=device)
-    samples = min(SAMPLES, len(data.test))  # as many are compared
-    result |= evaluate_generation(model, data, samples=samples, device=device)
-    if isinstance(model, Encodes):
-        mixture = evaluate_generation(
-            model, data, samples=samples, sampler=MixtureSampler(model, data.train), device=device
-        )
-        result |= {f"mixture_{name}": mixture[name] for name in compared() if name in mixture}
-        result["mean_image_squared_error"] = _error_of_mean_image(data)
-        if data.test.labels is not None:
-            result |= _midpoints(model, data, device)
-    rows = run.metrics
-    result["checkpoint_epoch"] = run.epoch_of()
-    result |= {f"last_{name}": value for name, value in rows[-1].items()}
-    result |= {f"first_{name}": value for name, value in rows[0].items()}
-    drawn = [p for p in all_pictures(model.cpu(), data.test, seed) if p.name in PICTURES]
-    return result, [*training_curves(rows), *drawn]
-
-
-def _error_of_mean_image(data: Splits) -> float:
-    """Squared error of the training images' mean as a reconstruction of every test image."""
-    total = sum(b.x.double().sum(0) for b in in_order(data.train, torch.device("cpu")))
-    mean = total / len(data.train)
-    errors = [(b.x.double() - mean).square().flatten(1).sum(1)
-              for b in in_order(data.test, torch.device("cpu"))]  # fmt: skip
-    return float(torch.cat(errors).mean())
-
-
-def _midpoints(model: GenerativeModel, data: Splits, device: str) -> dict[str, float]:
-    """How real decoded midpoints between images of two classes look, beside averages of pixels."""
-    test = data.test
-    assert test.labels is not None
-    assert isinstance(model, Encodes)
-    order = np.random.default_rng(0).permutation(len(test))
-    pairs = order[: len(order) // 2 * 2].reshape(2, -1)
-    pairs = pairs[:, test.labels[pairs[0]] != test.labels[pairs[1]]][:, :MIDPOINTS]
-    if pairs.shape[1] < MIN_COMPARED:
-        return {}
-    first, second = (test[rows] for rows in pairs)
-    target, decoded, averages = torch.device(choose_device(device)), [], []
-    with torch.inference_mode():
-        for a, b in zip(in_order(first, target), in_order(second, target), strict=True):
-            middle = (model.posterior_mean(a.x) + model.posterior_mean(b.x)) / 2
-            decoded.append(to_bytes(model.decode(middle)))
-            averages.append(to_bytes((a.x + b.x) / 2))
-    measured = {
-        name: measure_samples(Images(np.concatenate(parts), name), data, device=device)
-        for name, parts in (("midpoint", decoded), ("pixel_average", averages))
-    }
-    return {f"{name}_precision": m["precision"] for name, m in measured.items() if "precision" in m}
-
-
-def _detect(run: Run, model: GenerativeModel, data: Splits, other: Images, device: str) -> Made:
-    """Verdicts of every score that the model can give; the run keeps the detectors."""
-    names = [name for name in DETECTION_SCORES if SCORES[name].fits(model)]
-    verdicts = judge(
-        model, data, [other], scores=names, false_positive_rate=FALSE_POSITIVE_RATE, device=device
-    )
-    rows = [verdict.row(data.name) for verdict in verdicts]
-    by_score = {verdict.detector.name: verdict for verdict in verdicts}
-    for name in ("squared_error", "fused"):
-        by_score[name].detector.save(run.detector(name))
-    own = by_score["squared_error"]
-    missed = own.outside <= own.detector.calibration.threshold(FALSE_POSITIVE_RATE)
-    near = by_score["nearest_pixels"].outside
-    result: dict[str, Any] = {"rows": rows, "missed": int(missed.sum()), "outside": len(missed)}
-    if 0 < missed.sum() < len(missed):
-        result |= {
-            "nearest_of_missed": float(near[missed].mean()),
-            "nearest_of_found": float(near[~missed].mean()),
-        }
-    shown = [v for v in verdicts if v.detector.name in ("squared_error", "fused", "pixel_entropy")]
-    pictures = detection_pictures(shown, data.test, [other])
-    return result, [p for p in pictures if p.name != "scores_pixel_entropy"]
-
-
-def _over_seeds(rows: list[dict[str, Any]], seeds_in_all: int) -> dict[str, Any]:
-    """Number → values by seed, mean, and interval; what is no number, of the first seed.
-
-    The interval is over seeds; over test images, where there is one seed of everything.
-    """
-    found: dict[str, Any] = {}
-    seeds = [row["seed"] for row in rows]
-    for name, first in rows[0].items():
-        if isinstance(first, int | float) and all(name in row for row in rows):
-            values = [float(row[name]) for row in rows]
-            mean, low, high = estimate(values, share=name.startswith(SHARES))
-            if seeds_in_all == 1 and name != "false_positive_rate":
-                low, high = _bounds(rows[0], name)
-            found[name] = {"seeds": seeds, "values": values, "mean": mean, "low": low,
-                           "high": high}  # fmt: skip
-        elif isinstance(first, str):
-            found[name] = first
-    return found
-
-
-def _bounds(row: dict[str, Any], name: str) -> tuple[float | None, float | None]:
-    """The ends of an interval over images; None where there is none."""
-    return row.get(f"{name}_low"), row.get(f"{name}_high")
-
-
-def _detection_rows(judged: list[dict[str, Any]], seeds_in_all: int) -> dict[str, Any]:
-    """Score → its measures over seeds; and those about what was missed."""
-    scores = [row["score"] for row in judged[0]["rows"]]
-    about = [{k: v for k, v in each.items() if k != "rows"} for each in judged]
-    return {
-        "scores": {
-            score: _over_seeds([{"seed": each["seed"], **row} for each in judged
-                                for row in each["rows"] if row["score"] == score], seeds_in_all)
-            for score in scores
-        },
-        "missed": _over_seeds(about, seeds_in_all),
-    }  # fmt: skip
 
 
 def _about(job: _Job, name: str, seeds: int) -> dict[str, Any]:

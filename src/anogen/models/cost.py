@@ -34,18 +34,19 @@ def cost(model: GenerativeModel) -> dict[str, Cost]:
         >>> sorted(found), found["encoder"].parameters, found["VAE"].operations > 10**7
         (['VAE', 'decoder', 'encoder'], 105444, True)
     """
-    model = model.eval()
+    before = model.training
+    model.eval()
     device = next(model.parameters()).device
     images = 2  # some losses compare images with one another
-    x = torch.rand(images, *model.shape, device=device)
     condition = torch.zeros(images, dtype=torch.int64, device=device) if model.classes else None
     nets = {name: net for name, net in model.named_children() if list(net.parameters())}
     done = dict.fromkeys(nets, 0)
     with FlopCounterMode(display=False) as counter, torch.random.fork_rng(devices=[]):
         hooks = [hook for name, net in nets.items() for hook in _counting(name, net, counter, done)]
         try:
-            model.losses(x, condition=condition)
+            model.losses(torch.rand(images, *model.shape, device=device), condition=condition)
         finally:
+            model.train(before)
             for hook in hooks:
                 hook.remove()
         whole = counter.get_total_flops()

@@ -76,7 +76,11 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float `[b, c, h, w]` → float `[b, outputs]`."""
-        return self.head(self.features(x)[-1].flatten(1))
+        return self.from_features(self.features(x))
+
+    def from_features(self, features: list[Tensor]) -> Tensor:
+        """The vector, float `[b, outputs]`, from what `features` gave."""
+        return self.head(features[-1].flatten(1))
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What each convolutional layer gives, first to last: float `[b, filters, h', w']`."""

@@ -50,7 +50,11 @@ class MLPEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float `[b, ...]` → float `[b, outputs]`."""
-        return self.head(self.features(x)[-1])
+        return self.from_features(self.features(x))
+
+    def from_features(self, features: list[Tensor]) -> Tensor:
+        """The vector, float `[b, outputs]`, from what `features` gave."""
+        return self.head(features[-1])
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What each hidden layer gives, first to last: float `[b, units]`."""

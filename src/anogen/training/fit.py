@@ -50,9 +50,10 @@ def fit(
     """Train a model and write a run folder.
 
     The order of images and all noise are functions of `seed` and the step, so the same seed on
-    the same machine gives the same run, and a resumed run ends where the uninterrupted one ends,
-    bit for bit. After every epoch the model is evaluated, in evaluation mode, on the validation
-    images and on as many training images. SIGINT and SIGTERM save and stop.
+    the same machine with the same number of threads gives the same run, and a resumed run, which
+    keeps that number, ends where the uninterrupted one ends, bit for bit. After every epoch the
+    model is evaluated, in evaluation mode, on the validation images and on as many training images.
+    SIGINT and SIGTERM save and stop.
 
     PyTorch's random generators are as before afterwards. They belong to the whole process, so that
     trainings in several threads take turns.
@@ -90,8 +91,9 @@ def fit(
     settings, hooks = TrainingSettings.of(settings, changes), checked_hooks(hooks)
     _check(settings, model, data)
     settings = settings.for_images(len(data.train))
-    settings = replace(settings, threads=_threads(settings, Run.open(run) if resume else None))
     target = choose_device(settings.device)
+    threads = _threads(settings, target, Run.open(run) if resume else None)
+    settings = replace(settings, threads=threads)
     dtype = choose_precision(settings.precision, target)
     if type(model).__module__ == "__main__":
         say(
@@ -112,7 +114,7 @@ def fit(
         warn_of_differences(folder, target, settings.threads)
     with (
         own_randomness(),
-        in_threads(settings.threads or 1),
+        in_threads(threads),
         torch.autocast(target.type, enabled=False),  # whatever the caller has on
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
         memory_advice(f"try a batch_size below {settings.batch_size}"),
@@ -134,14 +136,15 @@ def fit(
     return folder
 
 
-def _threads(settings: TrainingSettings, resumed: Run | None) -> int:
+def _threads(settings: TrainingSettings, device: torch.device, resumed: Run | None) -> int:
     """How many are asked for, or were in the run that is resumed, or are free."""
     if settings.threads is not None:
         return settings.threads
     recorded = None if resumed is None else resumed.environment.get("threads")
     if type(recorded) is int and recorded > 0:
         return min(recorded, os.cpu_count() or 1)
-    chosen, all_of_them = choose_threads(), torch.get_num_threads()
+    all_of_them = torch.get_num_threads()
+    chosen = choose_threads() if device.type == "cpu" else all_of_them
     if chosen < all_of_them:
         say(
             f"other processes are busy: training with {chosen} of {all_of_them} threads; set "

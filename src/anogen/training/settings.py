@@ -34,6 +34,7 @@ BATCH_SIZE, LEAST_BATCH_SIZE, LEAST_STEPS = 128, 16, 8
 steps."""
 
 
+MOST_THREADS = 1024
 OPTIONAL = ("patience", "clip_gradient", "ema_decay", "batch_size", "threads")
 """Numbers that need not be given."""
 
@@ -110,6 +111,8 @@ class TrainingSettings:
             value = getattr(self, name)
             if name not in optional and finite_number(name, value) <= 0:
                 raise UsageError(f"{name} must be positive, found {value}")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise UsageError(f"threads must be at most {MOST_THREADS}, found {self.threads}")
         for name in ("tensorboard", "cuda_graphs"):
             true_or_false(name, getattr(self, name))
         monitor: Any = self.monitor
