@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from anogen.data.catalog import load_data
-    from anogen.run import DATA_OPTIONS
+    from anogen.run import DATA_OPTIONS, Run
     from anogen.training.fit import fit
     from anogen.training.settings import TrainingSettings
 
@@ -50,6 +50,8 @@ def main(arguments: list[str]) -> int:
             f"{options['run']} was trained on arrays in memory; go on from Python with "
             "anogen.fit(..., resume=True)"
         )
+    if not options["resume"]:
+        Run.vacant(options["run"])  # refused before any data is read
     chosen = options.pop("model")
     data = load_data(**{key: options.pop(key) for key in DATA_OPTIONS})
     torch.manual_seed(checked_seed(options["seed"]))

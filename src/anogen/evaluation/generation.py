@@ -114,7 +114,8 @@ def measure_samples(drawn: Images | NDArray[Any], data: Splits, *, device: str =
     result |= _sharpness(drawn)
     result |= _memorisation(drawn, real, data.train)
     if not can_be_classified(data):
-        say(f"{data.name} has no two labels: no classifier, so no distances in its features")
+        say(f"{data.name} has fewer than two classes, so no classifier is trained, and distances "
+            "in its features are skipped")  # fmt: skip
         return result
     if count < MIN_COMPARED:
         say(f"{count} images are too few for distances in features; {MIN_COMPARED} are needed")
