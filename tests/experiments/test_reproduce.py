@@ -7,6 +7,7 @@ import pytest
 
 from anogen.errors import DataError, Interrupted, MachineError, TrainingError, UsageError
 from anogen.evaluation import features as features_module
+from anogen.experiments import measure as measuring
 from anogen.experiments import reproduce as module
 from anogen.experiments.claims import judge_claims
 from anogen.experiments.reproduce import reproduce
@@ -30,9 +31,10 @@ def quick(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(features_module, "MIN_STEPS", 20)
     monkeypatch.setattr(module, "SAMPLES", 60)
-    monkeypatch.setattr(module, "MIDPOINTS", 40)
+    monkeypatch.setattr(measuring, "MIDPOINTS", 40)
     few = ("squared_error", "fused", "pixel_entropy", "nearest_pixels")
-    monkeypatch.setattr(module, "DETECTION_SCORES", few)
+    for each in (module, measuring):
+        monkeypatch.setattr(each, "DETECTION_SCORES", few)
 
 
 def read(folder):
@@ -115,18 +117,18 @@ def test_a_stage_that_fails_leaves_the_others_alone(tmp_path, monkeypatch):
 
 
 def test_an_interruption_ends_all_and_the_next_call_goes_on(tmp_path, monkeypatch):
-    measure = module.evaluate
+    measure = measuring.evaluate
 
     def interrupted(*arguments, **settings):
         raise Interrupted("stopped by a signal", 2)
 
-    monkeypatch.setattr(module, "evaluate", interrupted)
+    monkeypatch.setattr(measuring, "evaluate", interrupted)
     with pytest.raises(Interrupted, match="the same command goes on"):
         reproduce(tmp_path, **SMALL, systems=["vae"])
     assert not (tmp_path / "report.html").exists()
     weights = tmp_path / "runs" / "vae-0" / "checkpoints" / "last" / "weights.safetensors"
     before = weights.stat().st_mtime_ns
-    monkeypatch.setattr(module, "evaluate", measure)
+    monkeypatch.setattr(measuring, "evaluate", measure)
     assert reproduce(tmp_path, **SMALL, systems=["vae"]).is_file()
     assert weights.stat().st_mtime_ns == before
 
