@@ -166,6 +166,11 @@ def test_groups_that_cannot_be_are_refused(tmp_path, capsys):
         anogen.load_data(tmp_path, group="thing")
     with pytest.raises(DataError, match="2 groups cannot be split into 3 parts"):
         anogen.load_data(tmp_path, group="part[0-9]")
+    for endless in ("(a+)+$", "(a|aa)+$", "([a-z]*)*b"):
+        with pytest.raises(UsageError, match="may take for ever"):
+            anogen.load_data(tmp_path, group=endless)
+    with pytest.raises(UsageError, match="found 3"):
+        anogen.load_data(tmp_path, group=3)
     anogen.load_data(tmp_path, group="part1_[0-9]+")
     assert "not found in 10 of 20 paths" in capsys.readouterr().err
     with pytest.raises(UsageError, match="folders of pictures only"):

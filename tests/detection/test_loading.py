@@ -83,6 +83,15 @@ def test_pictures_are_read_as_those_of_the_training(run, digits, tmp_path):
     assert resizing.score(tmp_path / "large.png").shape == (1,)
 
 
+def test_tensors_without_plain_values_are_refused(run):
+    detector = api.load(run).detectors["squared_error"]
+    for tensor in (torch.rand(2, 1, 28, 28).to_sparse(), torch.empty(2, 1, 28, 28, device="meta")):
+        with pytest.raises(UsageError, match="no tensor of plain values"):
+            detector.score(tensor)
+    half = torch.rand(2, 1, 28, 28).bfloat16()
+    assert detector.score(half).shape == (2,)
+
+
 @pytest.mark.parametrize("given", [None, 5, [], {"a": 1}, ["a.png", 5]])
 def test_what_holds_no_image_is_refused(run, given):
     with pytest.raises(UsageError, match=r"Detector\.score takes anogen\.Images"):

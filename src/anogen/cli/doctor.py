@@ -10,6 +10,7 @@ from typing import Any
 
 from anogen.cli.model import add_model, named_models
 from anogen.cli.options import Parser, new_parser, print_result, table
+from anogen.errors import UsageError
 
 PACKAGES = ("anogen", "torch", "numpy", "scipy", "scikit-learn", "matplotlib", "safetensors",
             "jsonargparse", "pillow", "pooch", "tensorboard", "torchvision")  # fmt: skip
@@ -32,6 +33,8 @@ def main(arguments: list[str]) -> int:
     names = named_models(arguments)
     if names or "--model" in arguments:
         return _show_cost(parser, arguments, names)
+    if any(argument.partition("=")[0] == "--shape" for argument in arguments):
+        raise UsageError("--shape is of a model's images; give --model too")
     parser.add_argument("--model", help="a model's name; --model.help NAME lists its options")
     options = parser.parse(arguments)
     report = examine(options["data_dir"])

@@ -161,6 +161,9 @@ def load_data(
         raise UsageError(f"data: a name of {len(str(data)):,} characters is none")
     if limit is not None:
         whole_number("limit", limit)
+    pattern: Any = group
+    if pattern is not None and not isinstance(pattern, str):
+        raise UsageError(f"group is a regular expression or the name of a column, found {group!r}")
     images_for(false_positive_rate)  # refused before anything is read
     splitting = {"false_positive_rate": false_positive_rate}
     pictures = Pictures(image_size, resize, channels, background, bits)

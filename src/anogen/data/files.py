@@ -16,6 +16,9 @@ from anogen.data.splits import Splits, split
 from anogen.errors import DataError, UsageError, first_line
 from anogen.progress import say
 
+ENDLESS = re.compile(r"\([^()]*[+*}|][^()]*\)[+*{]")
+"""Regular expressions that may take exponential time; one may come with somebody else's run."""
+
 
 def load_path(
     path: Path, pictures: Pictures | None = None, group: str | None = None, **splitting: Any
@@ -133,6 +136,11 @@ def _groups(listing: Listing, group: str) -> list[str]:
     if listing.columns is not None and group in listing.columns:
         values = listing.columns[group]
         return [value or f"{path}" for value, path in zip(values, listing.files, strict=True)]
+    if ENDLESS.search(group):
+        raise UsageError(
+            f"group {group!r}: a repeat of what holds repeats or alternatives may take for ever; "
+            "write it without the outer repeat"
+        )
     try:
         pattern = re.compile(group)
     except (re.error, OverflowError, RecursionError) as error:

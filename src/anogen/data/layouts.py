@@ -108,8 +108,9 @@ def _splits(folder: Path) -> Found | None:
         return None
     reading = f"{', '.join(named)} are the splits{_labelled(*parts.values())}"
     if "test" not in parts:
-        reading += "; there is no test folder, so that val serves as test, and validation images " \
-                   "are held out of train"  # fmt: skip
+        other = next(name for name in named if name != "train")
+        reading += f"; there is no test folder, so that {other} serves as test, and validation " \
+                   "images are held out of train"  # fmt: skip
     return Found(parts, reading)
 
 
@@ -244,7 +245,9 @@ def _described(folder: Path) -> Listing:
     names = sorted(first)
     _say_unnamed(folder, set(names))
     others = [name for name in there_are if name not in ("file_name", captioned)]
-    columns = {column: [str(first[name].get(column, "")) for name in names] for column in others}
+    columns = {
+        column: [_as_text(first[name].get(column), there[0]) for name in names] for column in others
+    }
     return Listing(
         folder,
         [folder / name for name in names],
@@ -252,6 +255,13 @@ def _described(folder: Path) -> Listing:
         [tuple(captions[name]) for name in names] if captioned else None,
         columns,
     )
+
+
+def _as_text(value: Any, metadata: Path) -> str:
+    """A value of a column; empty where there is none."""
+    if isinstance(value, dict | list):
+        raise DataError(f"{metadata}: {value!r} is neither text nor a number")
+    return "" if value is None else str(value)
 
 
 def _file_name(row: dict[str, Any], metadata: Path, number: int) -> str:

@@ -26,6 +26,8 @@ FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",),
            "TIFF": (".tif", ".tiff"), "WEBP": (".webp",)}  # fmt: skip
 """Pillow's name of each format that is read, and how its files are called."""
 PICTURE_SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
+MOST_KINDS = 12
+"""Reasons why files were left out, in one message."""
 NO_PICTURE = "no PNG or JPEG picture in it, nor BMP, TIFF or WebP"
 KINDS = "a PNG or JPEG picture, nor BMP, TIFF or WebP"
 """What files are not that cannot be read, in messages."""
@@ -77,7 +79,9 @@ class Walk:
     def say_left_out(self) -> None:
         """Say what was not read, if anything, in one line."""
         if self.left_out:
-            what = ", ".join(f"{why}: {count}" for why, count in sorted(self.left_out.items()))
+            most = sorted(self.left_out.items(), key=lambda pair: (-pair[1], pair[0]))
+            what = ", ".join(f"{why}: {count}" for why, count in sorted(most[:MOST_KINDS]))
+            what += ", and others" if len(most) > MOST_KINDS else ""
             say(f"{self.folder}: left out what is no picture ({what})")
 
 

@@ -16,7 +16,7 @@ from anogen.data.files import is_folder
 from anogen.data.images import Images, give_back, images_from_array
 from anogen.data.pictures import NO_PICTURE, PICTURE_SUFFIXES, Pictures, walk
 from anogen.data.splits import Splits
-from anogen.errors import DataError, UsageError
+from anogen.errors import DataError, UsageError, first_line
 
 Shape = tuple[int, int, int]
 Given = Any
@@ -43,8 +43,7 @@ def images_of(given: Given, shape: Shape, pictures: Pictures, function: str) -> 
         yield given
     elif isinstance(given, np.ndarray | torch.Tensor):
         if isinstance(given, torch.Tensor):
-            given = given.detach().cpu()
-            given = (given.float() if given.dtype == torch.bfloat16 else given).numpy()
+            given = _array_of(given, function)
         yield images_from_array(given)
     elif paths := _paths(given):
         for chunk in read_chunks(find_sources(paths), shape, pictures):
@@ -58,6 +57,14 @@ def images_of(given: Given, shape: Shape, pictures: Pictures, function: str) -> 
             f"{function} takes anogen.Images, an array, a tensor, or paths; found "
             f"{type(given).__name__}"
         )
+
+
+def _array_of(tensor: torch.Tensor, function: str) -> NDArray[Any]:
+    try:
+        plain = tensor.detach().cpu()
+        return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+    except (TypeError, RuntimeError) as error:  # sparse, quantised, or without values
+        raise UsageError(f"{function}: no tensor of plain values ({first_line(error)})") from error
 
 
 def _paths(given: Given) -> list[str | Path]:

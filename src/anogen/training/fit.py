@@ -139,7 +139,7 @@ def fit(
 def _threads(settings: TrainingSettings, device: torch.device, resumed: Run | None) -> int:
     """How many are asked for, or were in the run that is resumed, or are free."""
     if settings.threads is not None:
-        return settings.threads
+        return min(settings.threads, os.cpu_count() or 1)
     recorded = None if resumed is None else resumed.environment.get("threads")
     if type(recorded) is int and recorded > 0:
         return min(recorded, os.cpu_count() or 1)
