@@ -351,7 +351,7 @@ class Run:
         return checkpoint or ("best" if self.checkpoint("best").exists() else "last")
 
     def load_data(self, data_dir: str | Path | None = None) -> Splits:
-        """The data that the run was trained on, sought where the run found it or in `data_dir`.
+        """The data that the run was trained on, from where it was then or from `data_dir`.
 
         Raises:
             DataError: it came from arrays in memory, or has changed since.

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--companion", action="append", default=[], help="another run, with which "
                         "scores such as likelihood_ratio and waic compare")  # fmt: skip
     parser.add_argument("--fpr", type=float, help="share of in-distribution images that may be "
-                        "called out; default: as in the run's training, or 0.01")  # fmt: skip
+                        "flagged; default: as in the run's training, or 0.01")  # fmt: skip
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
     parser.add_argument("--data_dir", help="where data sets lie")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

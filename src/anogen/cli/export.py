@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--companion", action="append", default=[], help="another run, with which "
                         "scores such as likelihood_ratio compare")  # fmt: skip
     parser.add_argument("--fpr", type=float, default=0.01,
-                        help="share of in-distribution images that may be called out")  # fmt: skip
+                        help="share of in-distribution images that may be flagged")  # fmt: skip
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
     parser.add_argument("--data_dir", help="where data sets lie, for the calibration")
     parser.add_allow_code()

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--companion", action="append", default=[], help="another run, with which "
                         "scores such as likelihood_ratio and waic compare")  # fmt: skip
     parser.add_argument("--fpr", type=float, help="share of in-distribution images that may be "
-                        "called out; default: as in the run's training, or 0.01")  # fmt: skip
+                        "flagged; default: as in the run's training, or 0.01")  # fmt: skip
     parser.add_argument("--image_size", type=int, help="height and width to bring pictures to; "
                         "default: as in the run's training")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="stop at the first bad file")

@@ -68,7 +68,7 @@ class Calibration:
         return (1 + above) / (len(self.scores) + 1)
 
     def threshold(self, false_positive_rate: float) -> float:
-        """The score above which an image is called out: p ≤ rate exactly where score > threshold.
+        """The score above which an image is flagged: p ≤ rate exactly where score > threshold.
 
         An order statistic of the calibration scores.
 
@@ -115,7 +115,7 @@ def refuse_nan(scores: Values) -> Values:
 
 
 def allowed(rate: float, n: int) -> int:
-    """⌊rate · (n + 1)⌋: how many of n + 1 exchangeable images may be called out.
+    """⌊rate · (n + 1)⌋: how many of n + 1 exchangeable images may be flagged.
 
     Args:
         rate: of false positives.
@@ -141,7 +141,7 @@ def allowed(rate: float, n: int) -> int:
 
 
 def discoveries(p_values: Values, rate: float) -> NDArray[np.bool_]:
-    """Which images to call out so that at most this share of the calls is expected to be false.
+    """Which images to flag so that at most this share of the flags is expected to be false.
 
     Source: Benjamini & Hochberg 1995; for conformal p-values Bates et al. 2023, theorem 2.
 

@@ -41,7 +41,7 @@ from anogen.training.state import describe
 FORMAT = 2
 """Of a detector's folder, and of what its scores have learnt."""
 DEFINITIONS = 2
-"""Of the scores: another number where any of them is defined otherwise than before, so that what
+"""Of the scores: raised whenever the definition of one of them changes, so that what
 was measured with the old ones is measured again."""
 FITTED_IMAGES = 10_000
 """A score learns from at most as many training images."""
@@ -58,7 +58,7 @@ class StaleDetectorError(MachineError):
 
 @dataclass(frozen=True)
 class Detector:
-    """Tells images that belong from those that do not, at a rate of false alarms that you choose.
+    """Detects out-of-distribution images, at a false-positive rate that you choose.
 
     The score is one of `SCORES`; `fused` is the density of all cheap ones that the model can give,
     learnt on training images. Calibration is on validation images, which training has not seen.
@@ -216,7 +216,7 @@ class Detector:
         return self.calibration.p_value(self.score(images))
 
     def predict(self, images: Given, false_positive_rate: float = 0.01) -> NDArray[np.int64]:
-        """1 for out, 0 for in: int64 `[n]`; of images that belong, this share is called out.
+        """1 for out, 0 for in: int64 `[n]`; of images that belong, this share is flagged.
 
         Raises:
             UsageError: a rate that the calibration cannot support.
@@ -225,7 +225,7 @@ class Detector:
         return (refuse_nan(self.score(images)) > threshold).astype(np.int64)
 
     def discover(self, images: Given, false_discovery_rate: float = 0.1) -> NDArray[np.bool_]:
-        """Which images of a batch to call out so that this share of the calls is expected false."""
+        """Which images of a batch to flag so that this share of the flags is expected false."""
         return discoveries(self.p_value(images), false_discovery_rate)
 
     def save(self, folder: str | Path) -> None:
@@ -341,7 +341,7 @@ class Detector:
             model: the run's, where it is loaded already.
             data: the run's, for the calibration, where it came from arrays in memory.
             checkpoint: `best` or `last`; default: the best one where there is one.
-            companions: other models, for the scores that need them; then it is made anew.
+            companions: other models, for the scores that need them; then it is always recalibrated.
             data_dir: where data sets lie, for the calibration.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             allow_code: as in `Run.load_model`.

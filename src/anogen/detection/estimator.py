@@ -98,7 +98,7 @@ class Estimator(BaseEstimator):
             return export_onnx(self.detector_, path, images, rate, scaling=scaling)
 
     _rate_name: ClassVar[str]
-    """The parameter that says which share of rows that belong may be called out."""
+    """The parameter that says which share of rows that belong may be flagged."""
 
     @property
     def _rate(self) -> float:

@@ -20,7 +20,7 @@ class OutlierDetector(OutlierMixin, Estimator):
     """A generative model as a scikit-learn outlier detector: +1 for in, −1 for out.
 
     `fit` trains a model on a part of the rows and calibrates it on the others, so that of new rows
-    like these a share of about `false_positive_rate` is called out. Nothing is learnt from `y`.
+    like these a share of about `false_positive_rate` is flagged. Nothing is learnt from `y`.
     Tables are centred on their medians, scaled by their quartiles, so that a few huge values change
     nothing, and squashed into [0, 1] (`anogen.data.tables`); images are taken as they are.
 
@@ -28,7 +28,7 @@ class OutlierDetector(OutlierMixin, Estimator):
 
     Args:
         model: a name in `anogen.MODELS`, or a class of your own.
-        false_positive_rate: share of rows that belong and may be called out.
+        false_positive_rate: share of rows that belong and may be flagged.
         score_name: a name in `anogen.SCORES` that the model can give; default: `fused` for images,
             and for tables `row_neighbours`, the distance to the fifth nearest training row. That
             one needs no model, so that none is trained: training rows often have among them what
@@ -114,7 +114,7 @@ class PyODDetector(Estimator):
 
     Args:
         model: a name in `anogen.MODELS`, or a class of your own.
-        contamination: share of rows like the training rows that is called out.
+        contamination: share of rows like the training rows that is flagged.
         score_name: as in `OutlierDetector`; likewise the other options.
 
     Attributes:

@@ -61,8 +61,7 @@ def explain(
     Args:
         detector: of any score.
         images: those to explain; as for `Detector.score`.
-        training: images among which the nearest are sought, usually `data.train`; None: nothing is
-            sought.
+        training: images among which the nearest are looked up, usually `data.train`, or None.
         neighbours: how many of them.
 
     Examples:

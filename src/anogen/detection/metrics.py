@@ -113,7 +113,7 @@ def precision_recall(flagged_in: NDArray[Any], flagged_out: NDArray[Any]) -> dic
     """The paper's Table 2: precision, recall and F1 of label 0 (in) and label 1 (out).
 
     Args:
-        flagged_in: bool `[n]`, whether each in-distribution image was called out.
+        flagged_in: bool `[n]`, whether each in-distribution image was flagged.
         flagged_out: bool `[m]`, the same for out-of-distribution images.
 
     Raises:

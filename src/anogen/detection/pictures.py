@@ -43,7 +43,7 @@ def detection_pictures(
         made.append(Picture(
             f"scores_{name}", f"Score {name}",
             f"How the score {name} is distributed over each set; images above the threshold are "
-            "called out.",
+            "flagged.",
             figures.histograms(values, threshold, f"score {name}", SCORES[name].unit),
         ))  # fmt: skip
     for images in outside:
@@ -53,7 +53,7 @@ def detection_pictures(
         made.append(Picture(
             f"operating_curves_{images.name}", f"Operating curves, {title}",
             f"Share of {images.name} that is found against the share of {inside.name} that is "
-            "called out by mistake, for every threshold of each score.",
+            "flagged by mistake, for every threshold of each score.",
             figures.operating_curves(curves, title),
         ))  # fmt: skip
         made += _maps(against[0], inside, images)

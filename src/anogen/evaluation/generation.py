@@ -28,7 +28,7 @@ Result = dict[str, Any]
 MIN_COMPARED = 10
 """Below as many images, covariances and neighbourhoods mean nothing."""
 COMPARED_PIXELS = 1000
-"""Samples of which the nearest training image is sought, in pixels."""
+"""Samples whose nearest training image is looked up, in pixels."""
 
 
 def evaluate_generation(

@@ -275,7 +275,7 @@ def _plan(job: _Job, name: str, seed: int) -> tuple[GenerativeModel, dict[str, A
 
 
 def _train(job: _Job, name: str, seed: int) -> Run:
-    """The finished run, trained now, gone on with, or from before."""
+    """The finished run: trained now, resumed, or finished before."""
     system, path = SYSTEMS[name], job.path(name, seed)
     own, _ = job.splits(system)
     model, plan = _plan(job, name, seed)

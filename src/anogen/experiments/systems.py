@@ -15,7 +15,7 @@ class System:
         title: what the page calls it.
         model: its name in `MODELS`.
         preset: whose settings it has, but for the epochs.
-        changes: arguments of the model that are otherwise than in the preset.
+        changes: arguments of the model that differ from the preset.
         reverse: whether it learns the out-of-distribution set instead, for the other direction.
         paper: whether the paper trains it; else it is one of the wider table.
         detects: whether it is judged as a detector.

@@ -209,8 +209,8 @@ class _NormaliseAndRectify(torch.autograd.Function):
         if torch.is_grad_enabled():  # the gradient will itself be differentiated
             h = functional.batch_norm(x, None, None, weight, bias, True, eps=ctx.eps)
             y = functional.leaky_relu(h, ctx.slope)
-            sought = [t for t in (x, weight, bias) if t.requires_grad]
-            found = iter(torch.autograd.grad(y, sought, dy, create_graph=True))
+            differentiated = [t for t in (x, weight, bias) if t.requires_grad]
+            found = iter(torch.autograd.grad(y, differentiated, dy, create_graph=True))
             return (
                 *(next(found) if t.requires_grad else None for t in (x, weight, bias)),
                 None, None, None,

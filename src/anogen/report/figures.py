@@ -198,5 +198,5 @@ def to_png(figure: Figure) -> bytes:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a PNG atomically."""
     replace_durably(path, to_png(figure))

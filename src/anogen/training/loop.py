@@ -292,7 +292,7 @@ class _Sums:
         return {name: (total, self._counts[name]) for name, total in pairs}
 
     def note(self) -> str:
-        """The means so far, made anew every 20 batches because reading them waits for a GPU."""
+        """The means so far, recomputed every 20 batches, because reading them waits for a GPU."""
         if self._added % 20 == 1:
             means = (
                 (name, total / count)

@@ -50,7 +50,7 @@ def refuse_changes(run: Run, config: dict[str, Any]) -> None:
 
 
 def keep_changes(run: Run, config: dict[str, Any]) -> None:
-    """Put into `config.yaml` what a resumed run has otherwise than before."""
+    """Record in `config.yaml` the settings that a resumed run changes."""
     before = run.config
     changed = {key: config[key] for key in config if before.get(key) != config[key]}
     if "epochs" in changed and config["schedule"] == "cosine":

@@ -33,7 +33,7 @@ def _discriminator_error(view: View) -> Tensor:
 
 
 def _inversion(view: View) -> Tensor:
-    """The least squared error that a latent, sought by gradient descent, reaches: `[b]`.
+    """The least squared error that a latent reaches by gradient descent: `[b]`.
 
     The search begins at the nearest of a fixed set of random images, or at the posterior's mean
     where the model encodes.
