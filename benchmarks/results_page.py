@@ -34,6 +34,7 @@ def pages() -> dict[Path, str]:
         RESULTS / "README.md": render("results.md.j2"),
         ROOT / "docs" / "performance.md": render("performance.md.j2"),
         ROOT / "docs" / "platforms.md": render("platforms.md.j2"),
+        ROOT / "docs" / "gallery.md": render("gallery.md.j2"),
         ROOT / "README.md": filled(ROOT / "README.md", "readme_results.md.j2"),
         ROOT / "docs" / "paper.md": filled(ROOT / "docs" / "paper.md", "paper_results.md.j2"),
         guides / "own-model.md": filled(guides / "own-model.md", "own_model.md.j2"),

@@ -95,8 +95,8 @@ def choose_threads() -> int:
     """As many threads as PyTorch has, or, if other processes use cores, as are left, at least one.
 
     PyTorch's threads wait for one another at every layer, so that one which does not get its core
-    holds all of them up: on two cores with two other busy processes, two threads train at two
-    thirds of the speed of one. Who sets `OMP_NUM_THREADS` has decided; what runs at a lower
+    holds all of them up, and a busy machine costs far more than its share (docs/performance.md).
+    Who sets `OMP_NUM_THREADS` has decided; what runs at a lower
     priority than usual does not count.
     """
     threads = torch.get_num_threads()

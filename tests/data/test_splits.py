@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from anogen import Images, fit, load_data, split
-from anogen.data.splits import images_for, near_duplicates, warn_of_near_duplicates
+from anogen.data.duplicates import near_duplicates
+from anogen.data.splits import images_for, warn_of_near_duplicates
 from anogen.errors import DataError, UsageError
 
 

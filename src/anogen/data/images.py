@@ -165,6 +165,11 @@ class Images:
         labels = f", {len(self.classes)} classes" if self.classes else ""
         return f"<{len(self)} images {self.name!r}, {size}{labels}>"
 
+    def evenly(self, most: int) -> "Images":
+        """At most so many of the images, evenly spaced, the first and the last among them."""
+        count = min(len(self), most)
+        return self[np.linspace(0, len(self) - 1, count).astype(np.int64)]
+
     def in_parts(self) -> "Iterator[Images]":
         """All images, first to last, in parts that take some 16 MiB each."""
         step = max(1, READ_BYTES // max(1, self.pixels.nbytes // len(self)))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anogen.data.duplicates import MOST_COMPARED, near_duplicates
 from anogen.data.images import Images, Selection
 from anogen.errors import DataError, UsageError, finite_number
 from anogen.progress import say
@@ -20,12 +21,6 @@ MOST_HELD_OUT = 0.4
 """One part that is larger, because its groups are, is worth a warning."""
 MOST_CALIBRATING = 0.2
 """Validation takes no larger share of all images than this in order to be large enough."""
-MOST_COMPARED = 1000
-"""Held-out pictures that are compared with training pictures."""
-THUMBNAIL = 16
-"""Height and width at which pictures are compared."""
-CLOSE = 0.1
-"""Pictures are nearly the same whose distance is below this share of the usual one."""
 FEW_ALIKE = 0.02
 """So large a share of held-out pictures may have a near duplicate; MNIST has less than half."""
 
@@ -232,37 +227,11 @@ def _groups_for(number: int, groups: list[int], sizes: NDArray[np.int64], spare:
     return chosen or [min(others, key=lambda group: sizes[group])]
 
 
-def near_duplicates(
-    images: Images, among: Images, most: tuple[int, int] = (MOST_COMPARED, 5000)
-) -> int:
-    """How many images have nearly the same image among others.
-
-    Compared are grey thumbnails of 16×16, their means and contrasts made equal, by their squared
-    distance; two are nearly the same if it is below a hundredth of the median over all pairs.
-
-    Args:
-        images: at most `most[0]` of them are looked at, evenly spaced.
-        among: likewise, `most[1]`.
-        most: images that are looked at.
-
-    Examples:
-        >>> import numpy as np
-        >>> noise = np.random.default_rng(0).integers(0, 256, (20, 1, 16, 16), np.uint8)
-        >>> near_duplicates(Images(noise[:4], "few"), Images(noise[2:], "others"))
-        2
-    """
-    few, others = (
-        _thumbnails(_evenly(part, count)) for part, count in zip((images, among), most, strict=True)
-    )
-    squares = (few**2).sum(1)[:, None] + (others**2).sum(1) - 2 * few @ others.T
-    return int((squares.min(1) < CLOSE**2 * np.median(squares)).sum())
-
-
 def warn_of_near_duplicates(data: Splits) -> None:
     """Say so where held-out pictures nearly equal training pictures."""
     parts = (data.validation, data.test)
     share = MOST_COMPARED / sum(map(len, parts))
-    held_out = _joined([_evenly(part, max(1, round(share * len(part)))) for part in parts])
+    held_out = _joined([part.evenly(max(1, round(share * len(part)))) for part in parts])
     looked_at = min(len(held_out), MOST_COMPARED)
     alike = near_duplicates(held_out, data.train)
     if alike > FEW_ALIKE * looked_at:
@@ -271,32 +240,6 @@ def warn_of_near_duplicates(data: Splits) -> None:
             "training picture, so results on them will be too optimistic; if things were pictured "
             "several times, name them with group (--group)"
         )
-
-
-def _evenly(images: Images, most: int) -> Images:
-    """At most so many of the images, evenly spaced."""
-    count = min(len(images), most)
-    return images[np.linspace(0, len(images) - 1, count).astype(np.int64)]
-
-
-def _thumbnails(images: Images) -> NDArray[np.float64]:
-    """The means over channels and blocks of pixels, standardised: `[n, at most 256]`."""
-    channels, height, width = images.shape
-    edges = [
-        np.linspace(0, size, min(size, THUMBNAIL), endpoint=False).astype(np.int64)
-        for size in (height, width)
-    ]
-    parts: list[NDArray[np.float64]] = []
-    for part in images.in_parts():
-        rows = np.add.reduceat(part.pixels[:].sum(1, dtype=np.float64), edges[0], axis=1)
-        blocks = np.add.reduceat(rows, edges[1], axis=2)
-        sizes = (
-            np.diff(edge, append=size) for edge, size in zip(edges, (height, width), strict=True)
-        )
-        parts.append((blocks / (channels * np.multiply.outer(*sizes))).reshape(len(part), -1))
-    found = np.concatenate(parts)
-    found -= found.mean(1, keepdims=True)
-    return found / np.maximum(found.std(1, keepdims=True), 1)  # one grey level of 256
 
 
 def _joined(parts: Sequence[Images]) -> Images:

@@ -109,7 +109,7 @@ def measure_samples(drawn: Images | NDArray[Any], data: Splits, *, device: str =
         raise UsageError(f"{drawn.name}: images of {drawn.shape}, {data.name} has {data.shape}")
     target = choose_device(device)
     count = min(len(drawn), len(data.test), len(data.train))
-    real, other = _evenly(data.test, count), _evenly(data.train, count)
+    real, other = data.test.evenly(count), data.train.evenly(count)
     result: Result = {"generated": len(drawn), "compared_with": count}
     result |= _sharpness(drawn)
     result |= _memorisation(drawn, real, data.train)
@@ -172,7 +172,7 @@ def _sharpness(images: Images) -> Result:
 def _memorisation(drawn: Images, real: Images, train: Images) -> Result:
     """Mean distance to the nearest training image, of samples and of as many test images."""
     nearest = [
-        float(_nearest(_rows(_evenly(images, COMPARED_PIXELS)), train).mean())
+        float(_nearest(_rows(images.evenly(COMPARED_PIXELS)), train).mean())
         for images in (drawn, real)
     ]
     return {"nearest_train_distance": nearest[0], "nearest_train_distance_floor": nearest[1]}
@@ -191,9 +191,3 @@ def _nearest(rows: NDArray[Any], train: Images) -> NDArray[Any]:
 def _rows(images: Images) -> NDArray[Any]:
     """Pixels in a row, float32 `[n, values]` in [0, 1]."""
     return np.asarray(images.pixels[:], np.float32).reshape(len(images), -1) / 255
-
-
-def _evenly(images: Images, count: int) -> Images:
-    """At most `count` of the images, evenly spaced."""
-    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)
-    return images[chosen]
