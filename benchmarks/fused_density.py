@@ -21,7 +21,7 @@ from torch import Tensor
 
 from anogen import Images, Run
 from anogen.detection.density import Density
-from anogen.detection.detector import fitted_images
+from anogen.detection.fitting import fitted_images
 from anogen.detection.metrics import separation
 from anogen.detection.scores import FUSED, SCORES, fit_scores
 from anogen.detection.scores.fused import statistics

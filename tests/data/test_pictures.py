@@ -8,7 +8,8 @@ from PIL import Image
 
 import anogen
 from anogen.data.files import load_path
-from anogen.data.pictures import Pictures, walk
+from anogen.data.pictures import Pictures
+from anogen.data.walk import walk
 from anogen.errors import DataError, UsageError
 
 

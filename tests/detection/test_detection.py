@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from anogen import GAN, MODELS, SCORES, VAE, Detector, Images, Run, Splits, corrupt
 from anogen.detection.calibration import Calibration, discoveries
 from anogen.detection.density import Density
-from anogen.detection.detector import unfitted_images
+from anogen.detection.fitting import unfitted_images
 from anogen.detection.judge import judge
 from anogen.detection.metrics import intervals, precision_recall, separation
 from anogen.detection.scores import FUSED, available, fit_scores, score_images, smallest_view

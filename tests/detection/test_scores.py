@@ -205,7 +205,7 @@ def test_a_detector_is_for_its_weights_and_version_alone(one, digits, vae, tmp_p
 
 
 def test_a_strange_calibration_set_is_noticed(one, digits, capsys, monkeypatch):
-    monkeypatch.setattr("anogen.detection.detector.FITTED_IMAGES", 150)
+    monkeypatch.setattr("anogen.detection.fitting.FITTED_IMAGES", 150)
     strange = corrupt(digits.validation, "inversion")
     for score in ("pixel_sum", "nearest_pixels"):
         Detector.fit(one, type(digits)(digits.train, strange, digits.test), score)

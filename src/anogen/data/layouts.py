@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anogen.data.pictures import KINDS, NO_PICTURE, PICTURE_SUFFIXES, Walk, check_regular, walk
+from anogen.data.pictures import KINDS, NO_PICTURE, PICTURE_SUFFIXES, check_regular
+from anogen.data.walk import Walk, walk
 from anogen.errors import DataError, first_line
 from anogen.progress import say
 

@@ -14,8 +14,9 @@ from anogen.data.arrays import open_array
 from anogen.data.batches import evaluation_batch
 from anogen.data.files import is_folder
 from anogen.data.images import Images, give_back, images_from_array
-from anogen.data.pictures import NO_PICTURE, PICTURE_SUFFIXES, Pictures, walk
+from anogen.data.pictures import NO_PICTURE, PICTURE_SUFFIXES, Pictures
 from anogen.data.splits import Splits
+from anogen.data.walk import walk
 from anogen.errors import DataError, UsageError, first_line
 
 Shape = tuple[int, int, int]
