@@ -49,12 +49,12 @@ def parse_json(content: bytes, path: Path) -> dict[str, Any]:
         MachineError: it is damaged: no JSON, not UTF-8, nested too deep, or no object.
     """
     try:
-        found = json.loads(content)
+        value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise MachineError(f"{path}: damaged, not valid JSON") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise MachineError(f"{path}: damaged, not a JSON object")
-    return found
+    return value
 
 
 @contextmanager

@@ -153,14 +153,14 @@ def finite_numbers(content: Any, what: str) -> None:
             finite_numbers(each, what)
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+def unknown_name(kind: str, name: str, names: Iterable[str]) -> UsageError:
     """The error for a name that is in no table, with the nearest known ones.
 
     >>> print(unknown_name("data set", "minst", ["mnist", "digits"]))
     unknown data set 'minst'; did you mean 'mnist'? (known: digits, mnist)
     """
-    known, name = sorted(known), str(name)
-    folded = {entry.lower(): entry for entry in known}
+    names, name = sorted(names), str(name)
+    folded = {entry.lower(): entry for entry in names}
     close = get_close_matches(name.lower(), folded, n=1)
     hint = f"; did you mean {folded[close[0]]!r}?" if close else ""
-    return UsageError(f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})")
+    return UsageError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")

@@ -233,18 +233,18 @@ class Run:
             MachineError: the file is missing or damaged.
         """
         path = self.inside("environment.json")
-        found = parse_json(read_regular(path), path)
-        data = found.get("data")
+        recorded = parse_json(read_regular(path), path)
+        data = recorded.get("data")
         if not (
             isinstance(data, dict)
             and isinstance(data.get("name"), str)
             and _is_shape(data.get("shape"))
             and isinstance(data.get("classes", []), list)
             and all(isinstance(name, str) for name in data.get("classes", []))
-            and isinstance(found.get("precision", "float32"), str)
+            and isinstance(recorded.get("precision", "float32"), str)
         ):
             raise MachineError(f"{path}: damaged, it does not say what data the run is of")
-        return found
+        return recorded
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import pytest
 
 from anogen import Run
 from anogen.evaluation import features as features_module
+from anogen.experiments import measure as measuring
 from anogen.experiments import reproduce as module
 from anogen.experiments.compare import compare
 from anogen.experiments.compare_page import write_comparison
@@ -30,8 +31,9 @@ def pages(tmp_path_factory, digits):
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr(features_module, "MIN_STEPS", 20)
         patch.setattr(module, "SAMPLES", 60)
-        patch.setattr(module, "DETECTION_SCORES", ("squared_error", "fused", "nearest_pixels"))
-        patch.setattr(module, "MIDPOINTS", 40)
+        patch.setattr(measuring, "MIDPOINTS", 40)
+        for each in (module, measuring):
+            patch.setattr(each, "DETECTION_SCORES", ("squared_error", "fused", "nearest_pixels"))
         source = folder / "<b>data.npz"
         pixels = np.random.default_rng(0).integers(0, 256, (300, 16, 16), np.uint8)
         labels = np.array([EVIL, "other"])[np.arange(300) % 2]

@@ -33,13 +33,13 @@ def main(arguments: list[str]) -> int:
         raise UsageError(f"--out {out}: there is a file of that name; give a folder")
     make_folder(out)  # what cannot be written is to be known before the measuring
     runs = [Run.open(path) for path in options.pop("runs")]
-    found = compare(runs, **options)
-    page = write_comparison(found, out)
-    lines = [["measure", *(kind.name for kind in found.kinds), "real images"]]
-    for row in rows(found):
+    comparison = compare(runs, **options)
+    page = write_comparison(comparison, out)
+    lines = [["measure", *(kind.name for kind in comparison.kinds), "real images"]]
+    for row in rows(comparison):
         cells = [f"{cell.value}{' *' if cell.best else ''}" for cell in row.cells]
         lines.append([row.key, *cells, row.floor])
-    best = "* best mean; " if len(found.kinds) > 1 else ""
+    best = "* best mean; " if len(comparison.kinds) > 1 else ""
     note = f"{best}one run of a kind says nothing about chance"
-    print_result(found.as_json(), as_json, f"{table(lines)}\n{note}\n\nreport: {page}")
+    print_result(comparison.as_json(), as_json, f"{table(lines)}\n{note}\n\nreport: {page}")
     return 0

@@ -62,16 +62,16 @@ def _show_path(path: str, options: dict[str, Any], as_json: bool) -> int:
 
     data = load_data(path, **options)
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    found: dict[str, Any] = {
+    about: dict[str, Any] = {
         "name": data.name,
         "shape": list(data.shape),
         "classes": list(data.train.classes),
         **{part: len(images) for part, images in parts.items()},
     }
     if data.train.captions is not None:
-        found["captions"] = sum(map(len, data.train.captions))
-        found["a caption"] = next((text for texts in data.train.captions for text in texts), "")
-    show(json.dumps(found) if as_json else "\n".join(f"{k:<11} {v}" for k, v in found.items()))
+        about["captions"] = sum(map(len, data.train.captions))
+        about["a caption"] = next((text for texts in data.train.captions for text in texts), "")
+    show(json.dumps(about) if as_json else "\n".join(f"{k:<11} {v}" for k, v in about.items()))
     data.warn()
     return 0
 

@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     rows = [
         [key, str(value)] for key, value in report.items() if key not in ("versions", "hazards")
     ]
-    rows += [[f"{name} version", found] for name, found in report["versions"].items()]
+    rows += [[f"{name} version", version] for name, version in report["versions"].items()]
     rows += [["hazard", hazard] for hazard in report["hazards"]] or [["hazards", "none"]]
     print_result(report, options["json"], table(rows))
     return 5 if report["broken"] else 0
@@ -58,13 +58,13 @@ def _show_cost(parser: Parser, arguments: list[str], names: list[str]) -> int:
             find_model(name)
     add_model(parser)
     options = parser.parse(arguments)
-    chosen, shape = options["model"], tuple(options["shape"])
+    kind, shape = options["model"], tuple(options["shape"])
     with memory_advice("choose a smaller model"):
-        model = find_model(chosen["class_path"])(shape, **chosen.get("init_args", {}))
-        found = cost(model)
+        model = find_model(kind["class_path"])(shape, **kind.get("init_args", {}))
+        costs = cost(model)
     rows = [["net", "parameters", "operations per image"]]
-    rows += [[name, f"{c.parameters:,}", f"{c.operations:,}"] for name, c in found.items()]
-    print_result({name: asdict(c) for name, c in found.items()}, options["json"], table(rows))
+    rows += [[name, f"{c.parameters:,}", f"{c.operations:,}"] for name, c in costs.items()]
+    print_result({name: asdict(c) for name, c in costs.items()}, options["json"], table(rows))
     return 0
 
 
@@ -73,7 +73,7 @@ def examine(data_dir: str | None = None) -> dict[str, Any]:
     from anogen.data.catalog import DATASETS, IdxSource, find
     from anogen.folders import cache_dir
 
-    found = {name: _version(name) for name in PACKAGES}
+    versions = {name: _version(name) for name in PACKAGES}
     device = _device()
     cache = cache_dir()
     folders = {str(folder): _writable(folder) for folder in (Path.cwd(), cache) if folder}
@@ -85,7 +85,7 @@ def examine(data_dir: str | None = None) -> dict[str, Any]:
             "this user has no home folder, so nothing is kept in a cache: layers are not compiled, "
             "and evaluations train their classifier each time; set XDG_CACHE_HOME to a folder"
         )
-    hazards = [*device.pop("hazards"), *_torchvision_hazard(found), *refused]
+    hazards = [*device.pop("hazards"), *_torchvision_hazard(versions), *refused]
     places = {
         f"data {name}": str(find(name, data_dir) or "not here; anogen data --fetch downloads it")
         for name, source in DATASETS.items()
@@ -95,7 +95,7 @@ def examine(data_dir: str | None = None) -> dict[str, Any]:
         **device,
         **places,
         "writable folders": ", ".join(folder for folder, ok in folders.items() if ok) or "none",
-        "versions": found,
+        "versions": versions,
         "hazards": hazards,
         "broken": device["device"] == "none",
     }
@@ -123,8 +123,8 @@ def _device() -> dict[str, Any]:
     else:
         compiled = "on the processor alone"
     threads = torch.get_num_threads()
-    known = hasattr(os, "sched_getaffinity")  # Linux only
-    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    counts_allowed = hasattr(os, "sched_getaffinity")  # Linux only
+    cores = len(os.sched_getaffinity(0)) if counts_allowed else os.cpu_count() or 1
     if threads > cores:
         hazards.append(f"{threads} threads on {cores} cores; set OMP_NUM_THREADS={cores}")
     return {
@@ -141,7 +141,7 @@ def _has_nvidia() -> bool:
     return Path("/proc/driver/nvidia/version").exists()
 
 
-def _torchvision_hazard(found: dict[str, str]) -> list[str]:
+def _torchvision_hazard(versions: dict[str, str]) -> list[str]:
     """A torchvision for CUDA beside a torch for the processor breaks at import."""
     if find_spec("torchvision") is None:
         return []
@@ -149,7 +149,7 @@ def _torchvision_hazard(found: dict[str, str]) -> list[str]:
         import torchvision  # noqa: F401  # pyright: ignore
     except Exception as error:
         return [
-            f"torchvision {found['torchvision']} does not work with torch {found['torch']} "
+            f"torchvision {versions['torchvision']} does not work with torch {versions['torch']} "
             f"({str(error).splitlines()[0]}); anogen does not need it, but packages that import "
             "it will fail: uninstall it, or install the one made for this torch"
         ]

@@ -57,17 +57,17 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     if done < wanted:
         say(f"{run.path}: trained for {done} of {wanted} epochs")
     data_dir = options["data_dir"]
-    chosen = {name: options[name] for name in list(signature(evaluate).parameters)[2:]}
+    settings = {name: options[name] for name in list(signature(evaluate).parameters)[2:]}
     if options["data"] is not None:
-        return evaluate(model, run.load_other(options["data"], data_dir), **chosen), None
+        return evaluate(model, run.load_other(options["data"], data_dir), **settings), None
     data = run.load_data(data_dir)
-    result = evaluate(model, data.test, **chosen)
+    result = evaluate(model, data.test, **settings)
     result |= _generation(model, data, options)
-    chosen = options["checkpoint"]
+    checkpoint = options["checkpoint"]
     result |= {
         "epoch": done,
-        "checkpoint": run.chosen(chosen),
-        "checkpoint_epoch": run.epoch_of(chosen),
+        "checkpoint": run.chosen(checkpoint),
+        "checkpoint_epoch": run.epoch_of(checkpoint),
     }
     if not options["page"]:
         return result, None
@@ -103,8 +103,8 @@ def _generation(
     if options["samples"] == 0:
         return {}
     sampler = make_sampler(options["sampler"], model, data.train, options["components"])
-    chosen = {name: options[name] for name in ("samples", "seed", "device")}
-    return evaluate_generation(model, data, sampler=sampler, **chosen)
+    settings = {name: options[name] for name in ("samples", "seed", "device")}
+    return evaluate_generation(model, data, sampler=sampler, **settings)
 
 
 def _lines(result: dict[str, Any]) -> list[list[str]]:

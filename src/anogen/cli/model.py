@@ -62,10 +62,10 @@ def value_of(option: str, arguments: list[str]) -> str:
 
 def values_of(option: str, arguments: list[str]) -> list[str]:
     """Every value of an option, in their order."""
-    found: list[str] = []
+    values: list[str] = []
     for index, argument in enumerate(arguments):
         name, mark, value = underscored(argument).partition("=")
         if name == option:
             following = arguments[index + 1 : index + 2]
-            found += [value] if mark else following
-    return found
+            values += [value] if mark else following
+    return values

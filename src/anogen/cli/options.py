@@ -255,9 +255,9 @@ def _parameters(model: type) -> list[str]:
     return list(inspect.signature(model.__init__).parameters)[2:]
 
 
-def _unknown_option(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, [entry for entry in known if entry != name], n=1)
-    if name in known:  # another model's
+def _unknown_option(name: str, options: list[str]) -> str:
+    close = difflib.get_close_matches(name, [entry for entry in options if entry != name], n=1)
+    if name in options:  # another model's
         return f"unknown option {name} of this model; anogen train --model.help MODEL lists its own"
     hint = f"; did you mean {close[0]}?" if close else "; --help lists them"
     return f"unknown option {name}{hint}"

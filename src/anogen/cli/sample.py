@@ -149,10 +149,10 @@ def _picture(
 
     if options["picture"] == "samples":
         label, sampler = _label(model, run, options["label"]), _sampler(model, run, options)
-        made = samples_picture(model, options["seed"], label, sampler)
+        drawn = samples_picture(model, options["seed"], label, sampler)
     else:
         test = run.load_data(options["data_dir"]).test
-        made = picture(options["picture"], model, test, options["seed"])
-    target = out or run.figures / f"{made.name}{_marks(options)}.png"
-    save(made.figure, target)
+        drawn = picture(options["picture"], model, test, options["seed"])
+    target = out or run.figures / f"{drawn.name}{_marks(options)}.png"
+    save(drawn.figure, target)
     return target

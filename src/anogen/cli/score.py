@@ -140,5 +140,5 @@ def detector_of(run: "Run", options: dict[str, Any], device: str) -> "Detector":
 
     allow_code = options["allow_code"]
     companions = [Run.open(p).load_model(allow_code=allow_code) for p in options["companion"]]
-    chosen = {name: options[name] for name in ("score", "checkpoint", "data_dir", "allow_code")}
-    return Detector.of_run(run, **chosen, companions=companions, device=device)
+    arguments = {name: options[name] for name in ("score", "checkpoint", "data_dir", "allow_code")}
+    return Detector.of_run(run, **arguments, companions=companions, device=device)

@@ -52,12 +52,12 @@ def main(arguments: list[str]) -> int:
         )
     if not options["resume"]:
         Run.vacant(options["run"])  # refused before any data is read
-    chosen = options.pop("model")
+    about = options.pop("model")
     data = load_data(**{key: options.pop(key) for key in DATA_OPTIONS})
     torch.manual_seed(checked_seed(options["seed"]))
-    kind = find_model(chosen["class_path"], allow_code)
+    kind = find_model(about["class_path"], allow_code)
     with memory_advice("choose a smaller model"):
-        model = kind(data.shape, **chosen.get("init_args", {}))
+        model = kind(data.shape, **about.get("init_args", {}))
     folder, resume = options.pop("run"), options.pop("resume")
     run = fit(model, data, folder, TrainingSettings(**options), resume=resume)
     show(run.shown)

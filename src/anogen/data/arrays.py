@@ -97,8 +97,8 @@ def _load_npz(path: Path, splitting: dict[str, Any]) -> Splits:
             return _keras_splits(arrays, path.stem, splitting)
         key = archive.names[0] if len(archive.names) == 1 else "images"
         if key not in archive.names:
-            found = ", ".join(archive.names) or "nothing"
-            raise DataError(f"{path}: expected x_train/x_test or images, found {found}")
+            names = ", ".join(archive.names) or "nothing"
+            raise DataError(f"{path}: expected x_train/x_test or images, found {names}")
         labels = archive.read("labels") if "labels" in archive.names else None
         return split(images_from_array(archive.read(key), path.stem, labels), **splitting)
 

@@ -53,13 +53,13 @@ def decoded(files: list[Path], pictures: Pictures, name: str) -> Pixels | Select
     shape = _common_shape(files, pictures, name)
     rows = Decoded(files, pictures, shape)
     if math.prod(rows.shape) <= IN_MEMORY_BYTES:
-        found: Pixels | Selection = np.empty(rows.shape, np.uint8)
+        pixels: Pixels | Selection = np.empty(rows.shape, np.uint8)
         for index, picture in enumerate(_shown(rows, name)):
-            found[index] = picture
+            pixels[index] = picture
     else:
-        found = _from_cache(rows, name)
+        pixels = _from_cache(rows, name)
     pictures.warn_of_unused_bits(str(files[0].parent))
-    return found
+    return pixels
 
 
 class Decoded:
@@ -72,8 +72,8 @@ class Decoded:
 
     def __getitem__(self, index: NDArray[np.int64]) -> Pixels:
         """uint8 `[len(index), c, h, w]`."""
-        chosen = [self.files[number] for number in index]
-        return np.stack(list(_in_threads(self._read, chosen))) if chosen else np.empty(
+        files = [self.files[number] for number in index]
+        return np.stack(list(_in_threads(self._read, files))) if files else np.empty(
             (0, *self.shape[1:]), np.uint8
         )  # fmt: skip
 
@@ -107,14 +107,14 @@ def _common_shape(files: list[Path], pictures: Pictures, name: str) -> tuple[int
     """Channels, height and width of all pictures, from their headers."""
     channels, first = 1, None
     with Progress(f"looking at {name}", len(files), "pictures") as bar:
-        for path, found in zip(files, _in_threads(pictures.shape_of, files), strict=True):
-            first = first or found
-            if found[1:] != first[1:]:
+        for path, shape in zip(files, _in_threads(pictures.shape_of, files), strict=True):
+            first = first or shape
+            if shape[1:] != first[1:]:
                 raise DataError(
-                    f"{path}: {_size(found[1:])} pixels, but {files[0]} has {_size(first[1:])}; "
+                    f"{path}: {_size(shape[1:])} pixels, but {files[0]} has {_size(first[1:])}; "
                     "set image_size (--image_size) to bring all to one size"
                 )
-            channels = max(channels, found[0])
+            channels = max(channels, shape[0])
             bar.advance(1)
     assert first is not None
     return channels, first[1], first[2]
@@ -188,8 +188,8 @@ def _key(rows: Decoded, name: str) -> str:
     """A hash of the files' contents, in their order, and of how they are read."""
     digest = hashlib.sha256(json.dumps([FORMAT, rows.pictures.settings, rows.shape]).encode())
     with Progress(f"checking {name}", len(rows.files), "pictures") as bar:
-        for found in _in_threads(_digest, rows.files):
-            digest.update(found)
+        for digest_of_file in _in_threads(_digest, rows.files):
+            digest.update(digest_of_file)
             bar.advance(1)
     return digest.hexdigest()[:32]
 

@@ -54,6 +54,6 @@ def _thumbnails(images: Images) -> NDArray[np.float64]:
             np.diff(edge, append=size) for edge, size in zip(edges, (height, width), strict=True)
         )
         parts.append((blocks / (channels * np.multiply.outer(*sizes))).reshape(len(part), -1))
-    found = np.concatenate(parts)
-    found -= found.mean(1, keepdims=True)
-    return found / np.maximum(found.std(1, keepdims=True), 1)  # one grey level of 256
+    thumbnails = np.concatenate(parts)
+    thumbnails -= thumbnails.mean(1, keepdims=True)
+    return thumbnails / np.maximum(thumbnails.std(1, keepdims=True), 1)  # one grey level of 256

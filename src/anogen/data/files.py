@@ -74,22 +74,22 @@ def _idx_images_in(folder: Path, kind: str) -> Path | None:
 def _load_pictures(
     folder: Path, pictures: Pictures, group: str | None, splitting: dict[str, Any]
 ) -> Splits:
-    found = lay_out(folder).parts
-    if "all" in found:
-        found = {"train": found["all"]}
+    parts = lay_out(folder).parts
+    if "all" in parts:
+        parts = {"train": parts["all"]}
     groups = (
-        {} if group is None else {part: _groups(listing, group) for part, listing in found.items()}
+        {} if group is None else {part: _groups(listing, group) for part, listing in parts.items()}
     )
-    images = {part: _read(listing, folder.name, pictures) for part, listing in found.items()}
+    images = {part: _read(listing, folder.name, pictures) for part, listing in parts.items()}
     _refuse_differences(folder, images)
     test = images.get("test") or images.get("validation")
     if "test" in images and "validation" in images:
-        made = Splits(images["train"], images["validation"], images["test"])
+        splits = Splits(images["train"], images["validation"], images["test"])
     else:
-        made = split(images["train"], test, groups=groups.get("train"), **splitting)
+        splits = split(images["train"], test, groups=groups.get("train"), **splitting)
     if groups:
         _warn_of_shared_groups(folder, groups)
-    return replace(made, may_have_duplicates=group is None)
+    return replace(splits, may_have_duplicates=group is None)
 
 
 def _read(listing: Listing, name: str, pictures: Pictures) -> Images:

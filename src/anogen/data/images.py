@@ -63,10 +63,10 @@ class Selection:
 
     def __getitem__(self, index: slice | NDArray[Any]) -> Pixels:
         """The chosen rows, in memory."""
-        found = np.asarray(self._base[self._rows[index]])
+        pixels = np.asarray(self._base[self._rows[index]])
         if isinstance(self._base, np.memmap):
             give_back(self._base)
-        return found
+        return pixels
 
     def select(self, index: slice | NDArray[Any]) -> "Selection":
         """The chosen rows, not yet read."""
@@ -155,8 +155,8 @@ class Images:
         labels = None if self.labels is None else np.ascontiguousarray(self.labels[index])
         captions = None if self.captions is None else self.captions[index]
         pixels = self.pixels
-        chosen = pixels.select(index) if isinstance(pixels, Selection) else pixels[index]
-        return replace(self, pixels=chosen, labels=labels, captions=captions)
+        part = pixels.select(index) if isinstance(pixels, Selection) else pixels[index]
+        return replace(self, pixels=part, labels=labels, captions=captions)
 
     def __repr__(self) -> str:
         """Name, number and shape, not the pixels."""
@@ -247,13 +247,13 @@ def label(images: Images, labels: Any, classes: NDArray[Any] | None = None) -> I
         DataError: a label is not among `classes`.
     """
     values = np.asarray(labels)
-    known = np.unique(values) if classes is None else classes
-    unknown = ~np.isin(values, known)
+    names = np.unique(values) if classes is None else classes
+    unknown = ~np.isin(values, names)
     if unknown.any():
         raise DataError(f"{images.name}: the label {values[unknown].flat[0]} is not among "
-                        f"{', '.join(map(str, known))}")  # fmt: skip
-    indices = np.searchsorted(known, values).astype(np.int64)
-    return replace(images, labels=indices, classes=tuple(str(entry) for entry in known))
+                        f"{', '.join(map(str, names))}")  # fmt: skip
+    indices = np.searchsorted(names, values).astype(np.int64)
+    return replace(images, labels=indices, classes=tuple(str(entry) for entry in names))
 
 
 def refuse_masked(array: Any, name: str) -> None:

@@ -74,11 +74,13 @@ def lay_out(folder: Path) -> Found:
     Raises:
         DataError: there is no picture, or what a layout promises is not there.
     """
-    found = next(found for layout in LAYOUTS.values() if (found := layout.find(folder)))
-    if not all(listing.files for listing in found.parts.values()):
+    layout_parts = next(
+        layout_parts for layout in LAYOUTS.values() if (layout_parts := layout.find(folder))
+    )
+    if not all(listing.files for listing in layout_parts.parts.values()):
         raise DataError(f"{folder}: {NO_PICTURE}")
-    say(f"{folder}: {found.reading}")
-    return found
+    say(f"{folder}: {layout_parts.reading}")
+    return layout_parts
 
 
 def _mvtec(folder: Path) -> Found | None:
@@ -184,39 +186,39 @@ def _sub_folders(folder: Path) -> list[str]:
 
 
 def _walked(folder: Path) -> Walk:
-    found = walk(folder)
-    found.say_left_out()
-    return found
+    files = walk(folder)
+    files.say_left_out()
+    return files
 
 
-def _flat(found: Walk) -> Listing:
-    return Listing(found.folder, found.files)
+def _flat(walked: Walk) -> Listing:
+    return Listing(walked.folder, walked.files)
 
 
 def _listing(folder: Path) -> Listing:
     """The pictures of a folder without splits, with labels and captions as far as there are any."""
     if _has_metadata(folder):
         return _described(folder)
-    found = _walked(folder)
-    above = [path.relative_to(folder).parts[0] for path in found.files if path.parent != folder]
-    if not above or len(above) < len(found.files):
+    walked = _walked(folder)
+    above = [path.relative_to(folder).parts[0] for path in walked.files if path.parent != folder]
+    if not above or len(above) < len(walked.files):
         if above:
-            say(f"{folder}: {len(found.files) - len(above)} of {len(found.files)} pictures lie "
+            say(f"{folder}: {len(walked.files) - len(above)} of {len(walked.files)} pictures lie "
                 "in no sub-folder, so that sub-folders are not taken for labels")  # fmt: skip
-        return _flat(found)
-    return Listing(folder, found.files, above)
+        return _flat(walked)
+    return Listing(folder, walked.files, above)
 
 
 def _labelled(*listings: Listing) -> str:
     """What is known of the pictures beside their pixels, for the reading."""
     first = listings[0]
-    known: list[str] = []
+    parts: list[str] = []
     if first.labels is not None:
-        known.append(f"{len(set(first.labels))} classes by sub-folder"
+        parts.append(f"{len(set(first.labels))} classes by sub-folder"
                      if first.columns is None else f"{len(set(first.labels))} classes")  # fmt: skip
     if first.captions is not None:
-        known.append(f"{sum(map(len, first.captions))} captions")
-    return f", with {' and '.join(known)}" if known else ", without labels"
+        parts.append(f"{sum(map(len, first.captions))} captions")
+    return f", with {' and '.join(parts)}" if parts else ", without labels"
 
 
 def _described(folder: Path) -> Listing:
@@ -236,11 +238,11 @@ def _described(folder: Path) -> Listing:
     first: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, 1):
         name = _file_name(row, there[0], number)
-        known = first.setdefault(name, row)
+        earlier = first.setdefault(name, row)
         if "label" in there_are and row.get("label") in (None, ""):
             raise DataError(f"{there[0]}: row {number}, {name}, has no label; others have one")
-        if str(known.get("label")) != str(row.get("label")):
-            raise DataError(f"{there[0]}: {name} has the label {known.get('label')} and, in row "
+        if str(earlier.get("label")) != str(row.get("label")):
+            raise DataError(f"{there[0]}: {name} has the label {earlier.get('label')} and, in row "
                             f"{number}, {row.get('label')}")  # fmt: skip
         captions.setdefault(name, []).extend(_texts(row.get(captioned or ""), there[0], number))
     names = sorted(first)
@@ -310,11 +312,11 @@ def _rows(metadata: Path) -> Iterator[dict[str, Any]]:
 
 def _say_unnamed(folder: Path, named: set[str]) -> None:
     """Say how many pictures of a folder its metadata file does not name, and what else there is."""
-    found = walk(folder)
+    walked = walk(folder)
     for ending in (".csv", ".jsonl"):
-        del found.left_out[ending]
-    found.say_left_out()
-    unnamed = sum(path.relative_to(folder).as_posix() not in named for path in found.files)
+        del walked.left_out[ending]
+    walked.say_left_out()
+    unnamed = sum(path.relative_to(folder).as_posix() not in named for path in walked.files)
     if unnamed:
-        say(f"warning: {folder}: {unnamed} of {len(found.files)} pictures are not named in the "
+        say(f"warning: {folder}: {unnamed} of {len(walked.files)} pictures are not named in the "
             "metadata file and are left out")  # fmt: skip

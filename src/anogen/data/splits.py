@@ -200,12 +200,12 @@ def _held_out(
     rest = np.random.default_rng(SPLIT_SEED).permutation(len(sizes)).tolist()
     held = list[NDArray[np.int64]]()
     for place, number in enumerate(wanted):
-        chosen = _groups_for(number, rest, sizes, spare=len(wanted) - place - 1)
-        rest = [group for group in rest if group not in chosen]
-        held.append(np.flatnonzero(np.isin(of_image, chosen)))
+        held_groups = _groups_for(number, rest, sizes, spare=len(wanted) - place - 1)
+        rest = [group for group in rest if group not in held_groups]
+        held.append(np.flatnonzero(np.isin(of_image, held_groups)))
         if len(held[-1]) > MOST_HELD_OUT * count:
-            say(f"warning: {name}: a group of {sizes[chosen].max()} of {count} images is held out "
-                "as a whole; smaller groups split better")  # fmt: skip
+            say(f"warning: {name}: a group of {sizes[held_groups].max()} of {count} images is held "
+                "out as a whole; smaller groups split better")  # fmt: skip
     return held, np.flatnonzero(np.isin(of_image, rest))
 
 
@@ -217,14 +217,14 @@ def _groups_for(number: int, groups: list[int], sizes: NDArray[np.int64], spare:
     """
     largest = max(groups, key=lambda group: sizes[group])
     others = [group for group in groups if group != largest]
-    chosen: list[int] = []
+    held: list[int] = []
     missing = number
     for group in others:
-        enough = missing <= 0 or len(chosen) == len(others) - spare
+        enough = missing <= 0 or len(held) == len(others) - spare
         if not enough and sizes[group] <= 2 * missing:
-            chosen.append(group)
+            held.append(group)
             missing -= int(sizes[group])
-    return chosen or [min(others, key=lambda group: sizes[group])]
+    return held or [min(others, key=lambda group: sizes[group])]
 
 
 def warn_of_near_duplicates(data: Splits) -> None:

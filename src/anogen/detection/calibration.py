@@ -130,14 +130,14 @@ def allowed(rate: float, n: int) -> int:
     """
     if not 0 < finite_number("false_positive_rate", rate) < 1:
         raise UsageError(f"a false-positive rate lies between 0 and 1, found {rate}")
-    found = int(np.floor(rate * (n + 1) + 1e-9))
-    if not found:
+    count = int(np.floor(rate * (n + 1) + 1e-9))
+    if not count:
         raise UsageError(
             f"{n} calibration examples cannot support a false-positive rate of {rate:g}; the "
             f"smallest is {rounded_up(1 / (n + 1))} (on the command line --fpr "
             f"{rounded_up(1 / (n + 1))}); use more images, so that more can be held out"
         )
-    return found
+    return count
 
 
 def discoveries(p_values: Values, rate: float) -> NDArray[np.bool_]:
@@ -159,7 +159,7 @@ def discoveries(p_values: Values, rate: float) -> NDArray[np.bool_]:
     order = np.argsort(p_values, kind="stable")
     limits = rate * np.arange(1, len(p_values) + 1) / len(p_values)
     below = np.flatnonzero(p_values[order] <= limits)
-    chosen = np.zeros(len(p_values), np.bool_)
+    discovered = np.zeros(len(p_values), np.bool_)
     if len(below):
-        chosen[order[: below[-1] + 1]] = True
-    return chosen
+        discovered[order[: below[-1] + 1]] = True
+    return discovered

@@ -107,14 +107,16 @@ class Density:
         Raises:
             ValueError: the tensors do not make a mixture.
         """
-        found = cls(**{field.name: state[field.name].numpy() for field in fields(cls)})
-        count, d = found.centres.shape
-        whole = found.weights.shape == (count,) and found.precisions.shape == (count, d, d)
+        density = cls(**{field.name: state[field.name].numpy() for field in fields(cls)})
+        count, d = density.centres.shape
+        whole = density.weights.shape == (count,) and density.precisions.shape == (count, d, d)
         if not (
-            whole and found.mean.shape == found.scale.shape == (d,) and found.weights.min() > 0
+            whole
+            and density.mean.shape == density.scale.shape == (d,)
+            and density.weights.min() > 0
         ):
             raise ValueError("the tensors do not make a mixture")
-        return found
+        return density
 
     def state(self) -> dict[str, Tensor]:
         """All there is to it, as named tensors."""

@@ -134,8 +134,8 @@ class Detector:
 
         held_out, unseen = scored(data.validation, scores), unfitted_images(data)
         if unseen is not None:
-            known = scored(unseen, scores[:1])[:, 0]
-            warn_of_difference(known, held_out[:, 0], data.validation.name)
+            training_scores = scored(unseen, scores[:1])[:, 0]
+            warn_of_difference(training_scores, held_out[:, 0], data.validation.name)
         return [
             cls(model.eval(), score, states.get(score, {}), Calibration.of(held_out[:, index]),
                 target, tuple(companions))
@@ -186,12 +186,12 @@ class Detector:
         if function is None:
             having = ", ".join(name for name, score in SCORES.items() if score.map)
             raise UsageError(f"the score {self.name} is no sum over pixels; choose {having}")
-        found: list[NDArray[np.float64]] = []
+        maps: list[NDArray[np.float64]] = []
         with torch.no_grad(), exactly():
             for part in images_of(images, self.model.shape, self.pictures, "Detector.map"):
                 for view, count in views(self.prepared, part):
-                    found.append(function(view)[:count].double().sum(1).cpu().numpy())
-        return np.concatenate(found)
+                    maps.append(function(view)[:count].double().sum(1).cpu().numpy())
+        return np.concatenate(maps)
 
     def _score(self, images: Images) -> NDArray[np.float64]:
         try:
@@ -269,8 +269,8 @@ class Detector:
         if state.get("format") != FORMAT:
             raise StaleDetectorError(f"{folder}: of another version of anogen; calibrate again")
         try:
-            made = cls._of(tensors, state, model, choose_device(device), allow_code)
-            made = replace(made, source=Path(folder))
+            detector = cls._of(tensors, state, model, choose_device(device), allow_code)
+            detector = replace(detector, source=Path(folder))
         except AnogenError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -279,11 +279,11 @@ class Detector:
             raise MachineError(
                 f"{folder}: damaged ({first_line(error)}); remove it, and it is made again"
             ) from error
-        if made.weights_sha256 != state["weights_sha256"]:
+        if detector.weights_sha256 != state["weights_sha256"]:
             raise StaleDetectorError(f"{folder}: calibrated for other weights; calibrate again")
-        if made.name == FUSED and state["statistics"] != statistics(model):
+        if detector.name == FUSED and state["statistics"] != statistics(model):
             raise StaleDetectorError(f"{folder}: made of other statistics; calibrate again")
-        return made
+        return detector
 
     @classmethod
     def _of(
@@ -295,8 +295,8 @@ class Detector:
         allow_code: bool,
     ) -> "Detector":
         companions = [
-            rebuild(made, tensors[f"companion_{index}"], allow_code)
-            for index, made in enumerate(state["companions"])
+            rebuild(companion, tensors[f"companion_{index}"], allow_code)
+            for index, companion in enumerate(state["companions"])
         ]
         refuse_unfit(model, str(state["score"]), companions)
         if not isinstance(state["statistics"], list) or "weights_sha256" not in state:
@@ -347,14 +347,14 @@ class Detector:
         model = run.load_model(checkpoint, allow_code=allow_code) if model is None else model
         if folder.exists() and not companions:
             try:
-                found = cls.load(folder, model, device, allow_code=allow_code)
-                found = replace(found, pictures=run.pictures)
-                if found.name != score:
+                kept = cls.load(folder, model, device, allow_code=allow_code)
+                kept = replace(kept, pictures=run.pictures)
+                if kept.name != score:
                     raise MachineError(
-                        f"{folder}: damaged, it has the score {found.name}; remove it, and it is "
+                        f"{folder}: damaged, it has the score {kept.name}; remove it, and it is "
                         "made again"
                     )
-                return found
+                return kept
             except StaleDetectorError as error:
                 say(str(error))
         refuse_unfit(model, score, companions)
@@ -365,13 +365,13 @@ class Detector:
         else:
             expect(data, Splits, "Detector.of_run")
             run.check_data(data)
-        made = cls.fit_all(model, data, list(dict.fromkeys(names)), device, companions)
+        fitted = cls.fit_all(model, data, list(dict.fromkeys(names)), device, companions)
         try:
-            for detector in made:
+            for detector in fitted:
                 detector.save(run.detector(detector.name))
         except MachineError as error:
             say(f"the detector is not kept, and will be calibrated again next time: {error}")
-        return replace(made[0], pictures=run.pictures)
+        return replace(fitted[0], pictures=run.pictures)
 
 
 def _beside(model: GenerativeModel, run: Run) -> list[str]:

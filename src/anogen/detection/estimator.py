@@ -139,8 +139,8 @@ class Estimator(BaseEstimator):
         else:
             held_out = rest = order
         allowed(rate, len(held_out))
-        known = images[np.sort(rest)]
-        data = Splits(known, images[np.sort(held_out)], known)
+        training = images[np.sort(rest)]
+        data = Splits(training, images[np.sort(held_out)], training)
         seed = int(random.randint(2**31 - 1))
         kind = self.model if isinstance(self.model, type) else find_model(str(self.model))
         score = self._score_for(kind, is_table(images.shape))
@@ -227,10 +227,10 @@ class Estimator(BaseEstimator):
             self._pictures = pictures
         if pictures:
             refuse_masked(x, "images")
-            found = images_from_array(np.asarray(x), "images")
+            converted = images_from_array(np.asarray(x), "images")
             if new:
-                self.n_features_in_ = int(np.prod(found.shape))
-            return found
+                self.n_features_in_ = int(np.prod(converted.shape))
+            return converted
         rows: Any = x
         refuse_masked(x, "the table")
         _refuse_dates(x)

@@ -198,20 +198,20 @@ class PyODDetector(Estimator):
         else:
             raise UsageError(f"method {method!r}: choose linear or unify")
         out = out.clip(0, 1)
-        found = np.column_stack([1 - out, out])
-        return (found, self.predict_confidence(X)) if return_confidence else found
+        probabilities = np.column_stack([1 - out, out])
+        return (probabilities, self.predict_confidence(X)) if return_confidence else probabilities
 
     def predict_confidence(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """How likely the label would stay the same with other training rows: float64 `[n]`.
 
         Source: Perini et al. 2020, section 4.
         """
-        scores, known = self.decision_function(X), np.sort(self.decision_scores_)
-        n = len(known)
-        below = np.searchsorted(known, scores, side="right")
+        scores, references = self.decision_function(X), np.sort(self.decision_scores_)
+        n = len(references)
+        below = np.searchsorted(references, scores, side="right")
         share = (1 + below) / (2 + n)
-        found = 1 - binom.cdf(n - int(n * self.contamination), n, share)
-        return np.where(scores > self.threshold_, found, 1 - found)
+        confidence = 1 - binom.cdf(n - int(n * self.contamination), n, share)
+        return np.where(scores > self.threshold_, confidence, 1 - confidence)
 
     def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.int64]:  # noqa: N803
         """Fit, and the labels of the training rows."""

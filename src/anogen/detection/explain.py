@@ -104,12 +104,12 @@ def _nearest(
     images: Images, training: Images | None, neighbours: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared errors and rows of the nearest training images, ascending, `[n, k]` each."""
-    found = [torch.zeros(len(images), 0, dtype=torch.float64)]
+    distances = [torch.zeros(len(images), 0, dtype=torch.float64)]
     for part in () if training is None else training.in_parts():
-        for known in torch.from_numpy(np.array(part.pixels[:])).split(NEAR_PART):
-            rows = [image_distances(x, known).cpu() for x, _ in in_order(images, device)]
-            found.append(torch.cat(rows))
-    among = torch.cat(found, 1)
+        for pixels in torch.from_numpy(np.array(part.pixels[:])).split(NEAR_PART):
+            rows = [image_distances(x, pixels).cpu() for x, _ in in_order(images, device)]
+            distances.append(torch.cat(rows))
+    among = torch.cat(distances, 1)
     return among.topk(min(neighbours, among.shape[1]), largest=False)
 
 

@@ -194,13 +194,13 @@ def _difference(
     terms = math.prod(images.shape) if "nats" in SCORES[detector.name].unit else 0
     allowed = TOLERANCE * largest + ROUNDING * (1 + terms / 10)
     sure = np.abs(ours - threshold) > allowed
-    found = 0.0
+    worst = 0.0
     for score, _, label in (whole, *parts):
         own, surely = ours[: len(score)], sure[: len(score)]
-        found = max(found, float(np.abs(score - own).max()))
-        if not found <= allowed or np.any((label != (own > threshold))[surely]):
+        worst = max(worst, float(np.abs(score - own).max()))
+        if not worst <= allowed or np.any((label != (own > threshold))[surely]):
             raise MachineError(
-                f"the graph's scores of {len(score)} images differ from ours by up to {found:.1e} "
+                f"the graph's scores of {len(score)} images differ from ours by up to {worst:.1e} "
                 f"(the largest score is {largest:.1e}); nothing is written"
             )
-    return found / largest
+    return worst / largest

@@ -44,13 +44,13 @@ def _step(data: Splits) -> int:
 
 
 def warn_of_difference(
-    known: NDArray[np.float64], held_out: NDArray[np.float64], name: str
+    training: NDArray[np.float64], held_out: NDArray[np.float64], name: str
 ) -> None:
     """Say so where calibration images score unlike training images.
 
     The distance is Kolmogorov and Smirnov's, the largest between the two distribution functions.
     """
-    test: Any = ks_2samp(known, held_out)
+    test: Any = ks_2samp(training, held_out)
     if test.statistic > UNLIKE and test.pvalue < 0.001:
         say(
             f"warning: the calibration images of {name} do not look like the training images "

@@ -89,11 +89,11 @@ class Detectors:
             DataError: it must be calibrated, and the run's data is not there.
         """
         if score not in self._known:
-            made = Detector.of_run(
+            detector = Detector.of_run(
                 self.run, score, model=self.model, data=self.data, data_dir=self.data_dir,
                 device=self.device, allow_code=self.allow_code,
             )  # fmt: skip
-            self._known[score] = replace(made, pictures=self.pictures)
+            self._known[score] = replace(detector, pictures=self.pictures)
         return self._known[score]
 
     def __iter__(self) -> Iterator[str]:

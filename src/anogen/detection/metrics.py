@@ -62,11 +62,11 @@ def intervals(
         for _ in range(RESAMPLES)
     ]
     tails = [50 * (1 - confidence), 50 * (1 + confidence)]
-    found: dict[str, tuple[float, float]] = {}
+    ranges: dict[str, tuple[float, float]] = {}
     for name in drawn[0]:
         low, high = np.percentile([one[name] for one in drawn], tails)
-        found[name] = (float(low), float(high))
-    return found
+        ranges[name] = (float(low), float(high))
+    return ranges
 
 
 def _counts(inside: Scores, outside: Scores) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -87,7 +87,7 @@ def _measures(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> dict[str
     n, m = int(inside.sum()), int(outside.sum())
     below = inside.cumsum() - inside
     flagged = n - below - inside  # of `inside`, with the threshold at each level
-    found = m - outside.cumsum()
+    detected = m - outside.cumsum()
     reached = m - outside.cumsum() + outside  # at or above each level
     accepted = outside.cumsum() - outside  # of `outside`, below each level
     return {
@@ -98,8 +98,8 @@ def _measures(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> dict[str
         "fpr_at_95_tpr_in": float(
             (accepted + outside)[inside.cumsum() >= np.ceil(0.95 * n)].min() / m
         ),
-        "tpr_at_1_fpr": float(found[flagged <= 0.01 * n].max() / m),
-        "tpr_at_5_fpr": float(found[flagged <= 0.05 * n].max() / m),
+        "tpr_at_1_fpr": float(detected[flagged <= 0.01 * n].max() / m),
+        "tpr_at_5_fpr": float(detected[flagged <= 0.05 * n].max() / m),
     }
 
 

@@ -35,12 +35,12 @@ def detection_pictures(
         inside: the in-distribution test images of the detections.
         outside: their out-of-distribution sets.
     """
-    made: list[Picture] = []
+    drawn: list[Picture] = []
     for name in dict.fromkeys(detection.detector.name for detection in detections):
         own = [detection for detection in detections if detection.detector.name == name]
         values = {f"{inside.name} (in)": own[0].inside} | {v.out_set: v.outside for v in own}
         threshold = own[0].detector.calibration.threshold(own[0].false_positive_rate)
-        made.append(Picture(
+        drawn.append(Picture(
             f"scores_{name}", f"Score {name}",
             f"How the score {name} is distributed over each set; images above the threshold are "
             "flagged.",
@@ -50,21 +50,21 @@ def detection_pictures(
         against = [detection for detection in detections if detection.out_set == images.name]
         curves = {detection.detector.name: _curve(detection) for detection in against}
         title = f"{inside.name} against {images.name}"
-        made.append(Picture(
+        drawn.append(Picture(
             f"operating_curves_{images.name}", f"Operating curves, {title}",
             f"Share of {images.name} that is found against the share of {inside.name} that is "
             "flagged by mistake, for every threshold of each score.",
             figures.operating_curves(curves, title),
         ))  # fmt: skip
-        made += _maps(against[0], inside, images)
+        drawn += _maps(against[0], inside, images)
         if isinstance(against[0].detector.model, Reconstructs):
-            made.append(Picture(
+            drawn.append(Picture(
                 f"explanations_{images.name}", f"Explanations, {title}",
                 f"Images of {inside.name} and of {images.name}, what the model makes of them, and "
                 "what every pixel adds to the error (white: most).",
                 _explained(against[0], inside, images),
             ))  # fmt: skip
-    return made
+    return drawn
 
 
 def _maps(detection: Detection, inside: Images, outside: Images) -> list[Picture]:
@@ -72,16 +72,16 @@ def _maps(detection: Detection, inside: Images, outside: Images) -> list[Picture
     detector = detection.detector
     if not isinstance(detector.model, Encodes) or detector.model.latent < 2:
         return []
-    chosen = [np.arange(0, len(part), -(-len(part) // MAPPED)) for part in (inside, outside)]
+    places = [np.arange(0, len(part), -(-len(part) // MAPPED)) for part in (inside, outside)]
     means = [
         collect(lambda view: view.mean, detector.model, part[rows], detector.device).numpy()
-        for part, rows in zip((inside, outside), chosen, strict=True)
+        for part, rows in zip((inside, outside), places, strict=True)
     ]
     points, axes = np.concatenate(means), ("latent 1", "latent 2")
     if points.shape[1] > 2:
         points, axes = principal_plane(points)
     truth = np.repeat([0, 1], [len(part) for part in means])
-    scores = np.concatenate([detection.inside[chosen[0]], detection.outside[chosen[1]]])
+    scores = np.concatenate([detection.inside[places[0]], detection.outside[places[1]]])
     limit = detector.calibration.threshold(detection.false_positive_rate)
     called = (scores > limit).astype(int)
     names, against = ("in", "out"), f"{inside.name} and {outside.name}"
@@ -103,10 +103,10 @@ def _explained(detection: Detection, inside: Images, outside: Images) -> Figure:
     """Images of both sets, what the model made of them, and what each pixel adds to the error."""
     rows: list[NDArray[np.uint8]] = []
     parts = [part[:: max(1, len(part) // EXPLAINED)][:EXPLAINED] for part in (inside, outside)]
-    found = [explain(detection.detector, part) for part in parts]
-    maps = [one.map for one in found if one.map is not None]
+    explanations = [explain(detection.detector, part) for part in parts]
+    maps = [one.map for one in explanations if one.map is not None]
     brightest = max(max(float(each.max()) for each in maps), 1e-12)
-    for part, one, each in zip(parts, found, maps, strict=True):
+    for part, one, each in zip(parts, explanations, maps, strict=True):
         rebuilt = np.rint(255 * (one.rebuilt if one.rebuilt is not None else 0)).astype(np.uint8)
         share = np.rint(255 * each / brightest).astype(np.uint8)
         rows += [part.pixels[:], np.broadcast_to(rebuilt, share.shape), share]

@@ -118,15 +118,15 @@ class Sources:
     @property
     def identity(self) -> list[list[str | int]]:
         """Path, count, size and time of change of each part: the same for the same files."""
-        found: list[list[str | int]] = []
+        entries: list[list[str | int]] = []
         for (path, _, _), count in zip(self.parts, self.counts, strict=True):
             try:
                 about = path.stat()
             except (OSError, ValueError):
                 about = None
             sizes = [0, 0] if about is None else [about.st_size, about.st_mtime_ns]
-            found.append([str(path), count, *sizes])
-        return found
+            entries.append([str(path), count, *sizes])
+        return entries
 
 
 def find_sources(paths: Iterable[str | Path]) -> Sources:
@@ -145,10 +145,10 @@ def find_sources(paths: Iterable[str | Path]) -> Sources:
             raise UsageError("one of the files to score has an empty name; give its path")
         path = Path(name)
         try:
-            found, own = _parts(path)
+            more, own = _parts(path)
         except DataError as error:
-            found, own = [(path, False, str(error))], [1]
-        parts += found
+            more, own = [(path, False, str(error))], [1]
+        parts += more
         counts += own
     if not sum(counts):
         raise DataError("there is no image to score in what was given")
@@ -158,11 +158,11 @@ def find_sources(paths: Iterable[str | Path]) -> Sources:
 def _parts(path: Path) -> tuple[list[tuple[Path, bool, str]], list[int]]:
     """The pictures or the array at one path, and how many images each has."""
     if is_folder(path):
-        found = walk(path)
-        found.say_left_out()
-        if not found.files:
+        walked = walk(path)
+        walked.say_left_out()
+        if not walked.files:
             raise DataError(f"{path}: {NO_PICTURE}")
-        return [(picture, False, "") for picture in found.files], [1] * len(found.files)
+        return [(picture, False, "") for picture in walked.files], [1] * len(walked.files)
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return [(path, False, "")], [1]
     return [(path, True, "")], [len(_array_in(path))]

@@ -103,8 +103,8 @@ class View:
     def posterior(self) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each `[b, latent]`, of a model that has one."""
         model: Any = self.model
-        known = getattr(type(model), "posterior", None) in HALVE_THE_VECTOR
-        if known and isinstance(self.model, HasEncoder):
+        has_posterior = getattr(type(model), "posterior", None) in HALVE_THE_VECTOR
+        if has_posterior and isinstance(self.model, HasEncoder):
             mean, logvar = model.encoder.from_features(self.features).float().chunk(2, 1)
             return mean, logvar  # with the layers at hand for the scores that look at them
         return model.posterior(self.x)
@@ -215,11 +215,11 @@ class Prepared:
         companions: Sequence[GenerativeModel] = (),
     ) -> "Prepared":
         """From trained models, which stay as they are."""
-        made, *others = (
+        prepared, *others = (
             folded(each).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             for each in (model, *companions)
         )
-        return cls(made, tuple(others), device)
+        return cls(prepared, tuple(others), device)
 
     @cached_property
     def light(self) -> GenerativeModel:
@@ -276,8 +276,8 @@ def collect(
     """What a function makes of all images, float64 `[n, ...]` on the processor."""
     with exactly(), memory_advice("use device cpu, or smaller images"):
         seen = views(Prepared.of(model, device), images)
-        found = [function(view)[:n].double().cpu() for view, n in seen]
-    return torch.cat(found)
+        values = [function(view)[:n].double().cpu() for view, n in seen]
+    return torch.cat(values)
 
 
 @dataclass(frozen=True, eq=False)

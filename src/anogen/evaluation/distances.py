@@ -135,8 +135,8 @@ def class_kl(labels: Labels, reference: Labels, classes: int) -> float:
     0.0
     """
     _refuse_few(labels, reference, least=1)
-    for found in (labels, reference):
-        if found.min() < 0 or found.max() >= classes:
+    for each in (labels, reference):
+        if each.min() < 0 or each.max() >= classes:
             raise DataError(f"labels must lie between 0 and {classes - 1}")
     p = np.bincount(labels, minlength=classes) / len(labels)
     q = (np.bincount(reference, minlength=classes) + 1e-9) / len(reference)

@@ -120,12 +120,12 @@ def _per_image(
 
 def _measure(model: GenerativeModel, batch: Batch) -> dict[str, Tensor]:
     seen = Seen(model, *batch)
-    found = {name: measure(seen) for name, measure in per_image(model).items()}
+    measures = {name: measure(seen) for name, measure in per_image(model).items()}
     if isinstance(model, HasPosterior):
-        found["kl_per_latent_nats"] = seen.kl_per_latent
+        measures["kl_per_latent_nats"] = seen.kl_per_latent
     if isinstance(model, Encodes):
-        found["posterior_mean"] = model.posterior_mean(batch.x)
-    return found
+        measures["posterior_mean"] = model.posterior_mean(batch.x)
+    return measures
 
 
 def _likelihood(
@@ -138,15 +138,15 @@ def _likelihood(
 ) -> Result:
     if not isinstance(model, HasLikelihood) or not (samples and count):
         return {}
-    chosen = images[:count]
+    evaluated = images[:count]
     values: list[NDArray[Any]] = []
-    with Progress("importance-weighted likelihood", len(chosen)) as bar:
-        for index, (x, condition) in enumerate(in_order(chosen, device)):
+    with Progress("importance-weighted likelihood", len(evaluated)) as bar:
+        for index, (x, condition) in enumerate(in_order(evaluated, device)):
             torch.manual_seed(seed + index)
             values.append(model.log_likelihood(x, samples, condition).cpu().numpy())
             bar.advance(len(x))
     return {
         **mean_with_interval("log_likelihood_nats", np.concatenate(values)),
         "importance_samples": samples,
-        "likelihood_images": len(chosen),
+        "likelihood_images": len(evaluated),
     }

@@ -74,9 +74,9 @@ class FeatureExtractor:
         features: list[Tensor] = []
         labels: list[Tensor] = []
         for x, _ in in_order(images, device):
-            found = net.features(x)
-            features.append(found.cpu())
-            labels.append(net.head(found).argmax(1).cpu())
+            activations = net.features(x)
+            features.append(activations.cpu())
+            labels.append(net.head(activations).argmax(1).cpu())
         return torch.cat(features).double().numpy() / self.scale, torch.cat(labels).numpy()
 
 

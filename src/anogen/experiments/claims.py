@@ -169,13 +169,13 @@ def judge_claims(results: Numbers) -> list[Claim]:
 
 def _judge(test: _Test, results: Numbers) -> Claim:
     system = test.needs[0].split(".")[1]
-    found = [_at(results, path) for path in test.needs]
-    known = [each for each in found if each is not None]
-    if len(known) < len(found):
+    entries = [_at(results, path) for path in test.needs]
+    measured = [each for each in entries if each is not None]
+    if len(measured) < len(entries):
         absent = {path.split(".")[1] for path in test.needs if _at(results, path) is None}
         numbers = f"What it needs of {', '.join(sorted(absent))} was not measured here."
         return Claim(test.section, test.text, "not testable", numbers, system)
-    by_seed = [dict(zip(each["seeds"], each["values"], strict=True)) for each in known]
+    by_seed = [dict(zip(each["seeds"], each["values"], strict=True)) for each in measured]
     common = sorted(set(by_seed[0]).intersection(*by_seed))
     held = [test.holds([values[seed] for values in by_seed]) for seed in common]
     if not held:

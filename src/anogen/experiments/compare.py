@@ -171,10 +171,10 @@ def compare(
         say(f"measuring {run.path}")
         model = run.load_model(allow_code=allow_code).to(choose_device(device))
         named = sampler if isinstance(model, Encodes) else "prior"
-        chosen = make_sampler(named, model, data.train, components)
+        sample = make_sampler(named, model, data.train, components)
         result = evaluate(model, data.test, importance_samples=0, seed=seed, device=device)
         result |= evaluate_generation(
-            model, data, samples=samples, sampler=chosen, seed=seed, device=device
+            model, data, samples=samples, sampler=sample, seed=seed, device=device
         )
         if run.metrics:
             result |= {k: v for k, v in run.metrics[-1].items() if k == "images_per_s"}

@@ -44,16 +44,16 @@ class ComparisonRow:
 
 def rows(comparison: Comparison) -> list[ComparisonRow]:
     """The table of a comparison, as text for people."""
-    found: list[ComparisonRow] = []
+    table: list[ComparisonRow] = []
     for measure in comparison.measures:
         title, meaning = MEASURES[measure].title, MEASURES[measure].meaning
         best = comparison.best(measure)
         cells = tuple(_cell(kind, measure, kind is best) for kind in comparison.kinds)
         floor = comparison.floors.get(measure)
-        found.append(
+        table.append(
             ComparisonRow(measure, title, meaning, cells, "" if floor is None else f"{floor:.4g}")
         )
-    return found
+    return table
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
@@ -61,8 +61,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     make_folder(folder)
     finite_numbers(comparison.as_json(), "the results")
     pictures = comparison_pictures(comparison)
-    for made in pictures:
-        figures.save(made.figure, folder / f"{made.name}.png")
+    for drawn in pictures:
+        figures.save(drawn.figure, folder / f"{drawn.name}.png")
     text = json.dumps(comparison.as_json(), indent=1, allow_nan=False) + "\n"
     replace_durably(folder / "comparison.json", text.encode())
     table = rows(comparison)
@@ -84,8 +84,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
 
 def comparison_pictures(comparison: Comparison) -> list[Picture]:
     """Samples and reconstructions of all kinds, one row each; distances as bars."""
-    made = [_samples(comparison), _reconstructions(comparison), _distances(comparison)]
-    return [picture for picture in made if picture is not None]
+    drawn = [_samples(comparison), _reconstructions(comparison), _distances(comparison)]
+    return [picture for picture in drawn if picture is not None]
 
 
 def _samples(comparison: Comparison) -> Picture:
@@ -110,15 +110,15 @@ def _samples(comparison: Comparison) -> Picture:
 def _reconstructions(comparison: Comparison) -> Picture | None:
     test = comparison.data.test
     rng = np.random.default_rng(comparison.settings["seed"] + 1)
-    chosen = test[np.sort(rng.permutation(len(test))[:COLUMNS])]
-    x = to_unit(torch.from_numpy(np.array(chosen.pixels[:])))
-    sheet, labels = [chosen.pixels[:]], ["original"]
+    originals = test[np.sort(rng.permutation(len(test))[:COLUMNS])]
+    x = to_unit(torch.from_numpy(np.array(originals.pixels[:])))
+    sheet, labels = [originals.pixels[:]], ["original"]
     for kind, name in zip(comparison.kinds, [kind.name for kind in comparison.kinds], strict=True):
         model = kind.runs[0].load_model(allow_code=comparison.allow_code)
         if isinstance(model, Reconstructs):
             condition = None
-            if model.classes and chosen.labels is not None:
-                condition = torch.from_numpy(chosen.labels)
+            if model.classes and originals.labels is not None:
+                condition = torch.from_numpy(originals.labels)
             with torch.inference_mode():
                 sheet.append(to_bytes(model.reconstruct(x, condition)))
             labels.append(name)

@@ -200,13 +200,13 @@ def _reproduce_one(
         "weights": hash_of_tensors(model.state_dict()), "epochs": len(run.metrics),
         "data": [part.sha256 for part in (own.train, own.validation, own.test)],
     }  # fmt: skip
-    found = job.stages.do(
+    measures = job.stages.do(
         f"measure-{name}-{seed}",
         inputs,
         lambda: measure(run, model, own, seed, job.device, SAMPLES),
     )
-    if found is not None:
-        measured.setdefault(name, []).append({"seed": seed, **found})
+    if measures is not None:
+        measured.setdefault(name, []).append({"seed": seed, **measures})
     if not system.detects:
         return
     against = {
@@ -230,12 +230,12 @@ def _against(name: str, inside: Splits, data_dir: str | None, limit: int | None)
             say(f"using inverted images instead of Fashion-MNIST: {str(error).split(' Tried ')[0]}")
     if name == "auto":
         name = f"{inside.source['data']}+inversion"
-    found = load_data(name, data_dir=data_dir, limit=limit)
-    if found.shape != inside.shape:
+    images = load_data(name, data_dir=data_dir, limit=limit)
+    if images.shape != inside.shape:
         raise UsageError(
-            f"against {name}: images of {found.shape}, {inside.name} has {inside.shape}"
+            f"against {name}: images of {images.shape}, {inside.name} has {inside.shape}"
         )
-    return found
+    return images
 
 
 def _refuse_unfit(job: _Job, systems: Sequence[str], seeds: int) -> None:

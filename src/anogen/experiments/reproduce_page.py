@@ -72,7 +72,9 @@ def write_report(results: dict[str, Any], pictures: Pictures, folder: Path) -> P
     settings, measures = results["settings"], results["measures"]
     systems = results["systems"]
     gallery = [(stage, _find(pictures, stage, start)) for stage, start in GALLERY]
-    own = [found for name, found in measures.items() if systems[name]["data"] == settings["data"]]
+    own = [
+        measure for name, measure in measures.items() if systems[name]["data"] == settings["data"]
+    ]
     first = own[0] if own else {}
     html = render(
         "reproduction.html.j2",
@@ -163,11 +165,11 @@ def _extractor(measured: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _minutes(seconds: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """`train`, `measure` or `detect` → system → how long it took, with all its seeds."""
-    found: dict[str, dict[str, float]] = {kind: {} for kind in ("train", "measure", "detect")}
+    minutes: dict[str, dict[str, float]] = {kind: {} for kind in ("train", "measure", "detect")}
     for stage, took in seconds.items():
-        of_kind, name = found[stage.split("-", 1)[0]], _system(stage)
+        of_kind, name = minutes[stage.split("-", 1)[0]], _system(stage)
         of_kind[name] = of_kind.get(name, 0.0) + took / 60
-    return found
+    return minutes
 
 
 def _find(pictures: Pictures, stage: str, start: str) -> Kept | None:

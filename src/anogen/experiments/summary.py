@@ -16,7 +16,7 @@ def over_seeds(rows: list[dict[str, Any]], seeds_in_all: int) -> dict[str, Any]:
 
     The interval is over seeds; over test images, where there is one seed of everything.
     """
-    found: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     seeds = [row["seed"] for row in rows]
     for name, first in rows[0].items():
         if isinstance(first, int | float) and all(name in row for row in rows):
@@ -24,11 +24,11 @@ def over_seeds(rows: list[dict[str, Any]], seeds_in_all: int) -> dict[str, Any]:
             mean, low, high = estimate(values, share=name.startswith(SHARES))
             if seeds_in_all == 1 and name != "false_positive_rate":
                 low, high = _bounds(rows[0], name)
-            found[name] = {"seeds": seeds, "values": values, "mean": mean, "low": low,
+            summary[name] = {"seeds": seeds, "values": values, "mean": mean, "low": low,
                            "high": high}  # fmt: skip
         elif isinstance(first, str):
-            found[name] = first
-    return found
+            summary[name] = first
+    return summary
 
 
 def _bounds(row: dict[str, Any], name: str) -> tuple[float | None, float | None]:

@@ -52,26 +52,26 @@ def find_model(name: str, allow_code: bool = False) -> type[GenerativeModel]:
             "runs the code of its module, give --allow_code (in Python allow_code=True)"
         )
     try:
-        found: Any = getattr(import_module(module), attribute)
+        model: Any = getattr(import_module(module), attribute)
     except Exception as error:  # the module may do anything
         raise UsageError(
             f"model {name!r} cannot be imported: {type(error).__name__}: {first_line(error)} "
             "(expected module.Class, of a module in the working folder or installed)"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, GenerativeModel)):
+    if not (isinstance(model, type) and issubclass(model, GenerativeModel)):
         raise UsageError(f"{name} is not a subclass of anogen.GenerativeModel")
-    return found
+    return model
 
 
 def rebuild(
-    made: Mapping[str, Any], weights: Mapping[str, Tensor], allow_code: bool = False
+    config: Mapping[str, Any], weights: Mapping[str, Tensor], allow_code: bool = False
 ) -> GenerativeModel:
     """A model as a checkpoint describes it, with its weights, in evaluation mode.
 
     Nothing is drawn for first weights, which these replace: no generator moves, and nobody waits.
 
     Args:
-        made: `class_path` and `init_args`; JSON has made a list of the shape.
+        config: `class_path` and `init_args`; JSON has made a list of the shape.
         weights: from `state_dict`.
         allow_code: as in `find_model`.
 
@@ -79,8 +79,8 @@ def rebuild(
         UsageError: what `find_model` or the model's constructor refuses.
         KeyError, TypeError, ValueError, RuntimeError: the description or the weights do not fit.
     """
-    kind = find_model(made["class_path"], allow_code)
-    arguments = {**made["init_args"], "shape": tuple(made["init_args"]["shape"])}
+    kind = find_model(config["class_path"], allow_code)
+    arguments = {**config["init_args"], "shape": tuple(config["init_args"]["shape"])}
     with torch.inference_mode(False):
         weights = {name: w.clone() if w.is_inference() else w for name, w in weights.items()}
         try:

@@ -71,10 +71,10 @@ class NCPVAE(VAE):
         """The VAE's loss and terms, with the KL of noisy images from the wide prior, in nats."""
         noisy = (x + self.contrast_noise * torch.randn_like(x)).clamp(0, 1)
         mu, logvar = self.posterior(torch.cat([x, noisy]))  # normalised together, as later alone
-        found = self._losses_at((mu[: len(x)], logvar[: len(x)]), x, step, condition)
+        plain = self._losses_at((mu[: len(x)], logvar[: len(x)]), x, step, condition)
         contrast = self._from_wide(mu[len(x) :], logvar[len(x) :])
-        total = found.players["vae"] + self.contrast * contrast.mean()
-        return Losses({"vae": total}, {**found.terms, "contrast_nats": contrast})
+        total = plain.players["vae"] + self.contrast * contrast.mean()
+        return Losses({"vae": total}, {**plain.terms, "contrast_nats": contrast})
 
     def contrast_log_ratio(self, mu: Tensor, logvar: Tensor) -> Tensor:
         """E_q[log N(z; 0, width²) − log N(z; 0, 1)] in nats, `[b]`; more is further out."""

@@ -129,13 +129,13 @@ class MixtureSampler:
             raise UsageError(f"components must be at least 1, found {components}")
         if model.classes and images.labels is None:
             raise UsageError(f"a mixture for each label needs labels, and {images.name} has none")
-        chosen = images[:: -(-len(images) // FITTED_IMAGES)]
+        fitted = images[:: -(-len(images) // FITTED_IMAGES)]
         device = next(model.parameters()).device
         with torch.inference_mode():
-            means = torch.cat([model.posterior_mean(b.x).cpu() for b in in_order(chosen, device)])
+            means = torch.cat([model.posterior_mean(b.x).cpu() for b in in_order(fitted, device)])
         groups = [slice(None)]
-        if model.classes and chosen.labels is not None:
-            groups = [chosen.labels == label for label in range(model.classes)]
+        if model.classes and fitted.labels is not None:
+            groups = [fitted.labels == label for label in range(model.classes)]
         self._mixtures = [_fit(means.double().numpy()[group], components, seed) for group in groups]
 
     def latents(self, count: int, generator: Generator, condition: Tensor | None) -> Tensor:
@@ -148,10 +148,12 @@ class MixtureSampler:
         z = np.empty((count, latent))
         for index, mixture in enumerate(self._mixtures):
             rows = np.flatnonzero(condition.numpy() == index)
-            chosen = np.searchsorted(np.cumsum(mixture.weights_), uniform[rows].numpy())
-            chosen = chosen.clip(max=len(mixture.weights_) - 1)
-            roots = np.linalg.cholesky(mixture.covariances_)[chosen]
-            z[rows] = mixture.means_[chosen] + np.einsum("nij,nj->ni", roots, noise[rows].numpy())
+            component = np.searchsorted(np.cumsum(mixture.weights_), uniform[rows].numpy())
+            component = component.clip(max=len(mixture.weights_) - 1)
+            roots = np.linalg.cholesky(mixture.covariances_)[component]
+            z[rows] = mixture.means_[component] + np.einsum(
+                "nij,nj->ni", roots, noise[rows].numpy()
+            )
         return torch.from_numpy(z).float()
 
 

@@ -44,8 +44,8 @@ def bernoulli_nll(x: Tensor, logits: Tensor) -> Tensor:
     >>> bernoulli_nll(torch.ones(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)) / math.log(2)
     tensor([2.])
     """
-    found = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
-    return found.sum(tuple(range(1, x.ndim)))
+    nll = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+    return nll.sum(tuple(range(1, x.ndim)))
 
 
 def kl_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:

@@ -55,17 +55,17 @@ class ConvEncoder(nn.Module):
         **options: Unpack[NetOptions],
     ) -> None:
         super().__init__()
-        chosen = complete(options)
+        settings = complete(options)
         check_count("vector length", outputs)
-        widths = filters(shape, chosen)
+        widths = filters(shape, settings)
         channels = [shape[0], *widths, widths[-1]]
         strides = [1, *[2] * (len(widths) - 1), 1]
-        if not has_full_size(shape, chosen):
+        if not has_full_size(shape, settings):
             del channels[1], strides[0]
         self.layers = nn.ModuleList(
             Layers(
-                nn.Conv2d(before, after, 3, stride, padding=1, bias=not chosen["batch_norm"]),
-                *_after(after, chosen),
+                nn.Conv2d(before, after, 3, stride, padding=1, bias=not settings["batch_norm"]),
+                *_after(after, settings),
             )
             for (before, after), stride in zip(pairwise(channels), strides, strict=True)
         )
@@ -84,11 +84,11 @@ class ConvEncoder(nn.Module):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What each convolutional layer gives, first to last: float `[b, filters, h', w']`."""
-        found: list[Tensor] = []
+        layers_out: list[Tensor] = []
         for layer in self.layers:
             x = layer(x)
-            found.append(x)
-        return found
+            layers_out.append(x)
+        return layers_out
 
     def fold(self) -> None:
         """Make the fixed statistics of normalisations part of the weights; see `Foldable`."""
@@ -135,29 +135,29 @@ class ConvDecoder(nn.Module):
         **options: Unpack[NetOptions],
     ) -> None:
         super().__init__()
-        chosen = complete(options)
+        settings = complete(options)
         check_count("vector length", inputs)
-        widths = filters(shape, chosen)[::-1]
+        widths = filters(shape, settings)[::-1]
         path = sizes(shape, len(widths) - 1)[::-1]
         self.seed_shape = (widths[0], *path[0])
         self.stem = nn.Linear(inputs, widths[0] * path[0][0] * path[0][1])
-        bias = not chosen["batch_norm"]
-        smooth = is_smooth(shape, chosen)
+        bias = not settings["batch_norm"]
+        smooth = is_smooth(shape, settings)
         layers: list[nn.Module] = [nn.Conv2d(widths[0], widths[0], 3, padding=1, bias=bias)]
-        layers += _after(widths[0], chosen)
-        ends_at_full_size = has_full_size(shape, chosen)
+        layers += _after(widths[0], settings)
+        ends_at_full_size = has_full_size(shape, settings)
         if not ends_at_full_size:  # the last doubling makes the image
             widths[-1] = shape[0]
         for (before, after), size in zip(pairwise(widths), path[1:], strict=True):
             odd = (size[0] % 2, size[1] % 2)
             last = size == path[-1] and not ends_at_full_size
-            bias = last or not chosen["batch_norm"]
+            bias = last or not settings["batch_norm"]
             if smooth:
                 layers.append(smooth_upsampling(before, after, bias=bias))
             else:
                 extra = (1 - odd[0], 1 - odd[1])
                 layers.append(nn.ConvTranspose2d(before, after, 3, 2, 1, extra, bias=bias))
-            layers += [] if last else _after(after, chosen)
+            layers += [] if last else _after(after, settings)
             if smooth and any(odd):
                 layers.append(nn.ZeroPad2d((0, -odd[1], 0, -odd[0])))  # one column or row less
         if ends_at_full_size:

@@ -133,12 +133,12 @@ class _Rectified(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         layer = self.layer
         how = (layer.stride, layer.dilation, layer.groups, "leaky_relu", [self.slope], "")
-        known = torch.ops.mkldnn
+        mkldnn = torch.ops.mkldnn
         if isinstance(layer, nn.ConvTranspose2d):
-            return known._convolution_transpose_pointwise(
+            return mkldnn._convolution_transpose_pointwise(
                 x, layer.weight, layer.bias, layer.padding, layer.output_padding, *how
             )
-        return known._convolution_pointwise(x, layer.weight, layer.bias, layer.padding, *how)
+        return mkldnn._convolution_pointwise(x, layer.weight, layer.bias, layer.padding, *how)
 
 
 def rectify_at_once(layers: nn.Module) -> None:

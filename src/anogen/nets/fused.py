@@ -69,14 +69,14 @@ class Layers(nn.Sequential):
 
 def kernels() -> ctypes.CDLL | None:
     """The compiled operations; None where there are none, and `why_none` says why."""
-    found = load_kernels()
-    return None if isinstance(found, str) else found
+    loaded = load_kernels()
+    return None if isinstance(loaded, str) else loaded
 
 
 def why_none() -> str:
     """What keeps the operations from being compiled or loaded; empty where nothing does."""
-    found = load_kernels()
-    return found if isinstance(found, str) else ""
+    loaded = load_kernels()
+    return loaded if isinstance(loaded, str) else ""
 
 
 @cache
@@ -125,12 +125,12 @@ def _load(library: Path) -> ctypes.CDLL:
 def _compile(compiler: list[str], library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        made = Path(folder) / library.name
+        built = Path(folder) / library.name
         subprocess.run(
-            [*compiler, *FLAGS, str(SOURCE), "-o", str(made)],
+            [*compiler, *FLAGS, str(SOURCE), "-o", str(built)],
             check=True, capture_output=True, timeout=COMPILE_S,
         )  # fmt: skip
-        made.replace(library)
+        built.replace(library)
 
 
 def _slope(module: nn.Module) -> float | None:
@@ -210,9 +210,9 @@ class _NormaliseAndRectify(torch.autograd.Function):
             h = functional.batch_norm(x, None, None, weight, bias, True, eps=ctx.eps)
             y = functional.leaky_relu(h, ctx.slope)
             differentiated = [t for t in (x, weight, bias) if t.requires_grad]
-            found = iter(torch.autograd.grad(y, differentiated, dy, create_graph=True))
+            inner = iter(torch.autograd.grad(y, differentiated, dy, create_graph=True))
             return (
-                *(next(found) if t.requires_grad else None for t in (x, weight, bias)),
+                *(next(inner) if t.requires_grad else None for t in (x, weight, bias)),
                 None, None, None,
             )  # fmt: skip
         dy = dy.contiguous(memory_format=torch.channels_last)

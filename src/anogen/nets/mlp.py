@@ -59,11 +59,11 @@ class MLPEncoder(nn.Module):
     def features(self, x: Tensor) -> list[Tensor]:
         """What each hidden layer gives, first to last: float `[b, units]`."""
         x = x.flatten(1)
-        found: list[Tensor] = []
+        layers_out: list[Tensor] = []
         for layer in self.layers:
             x = layer(x)
-            found.append(x)
-        return found
+            layers_out.append(x)
+        return layers_out
 
     def fold(self) -> None:
         """Make the fixed statistics of normalisations part of the weights; see `Foldable`."""

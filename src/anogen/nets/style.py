@@ -260,7 +260,7 @@ class StyleDiscriminator(nn.Module):
         if not self.training:
             return self.statistic
         variance = features.float().var(0, correction=0)
-        found = (variance + 1e-8).sqrt().mean()
+        variety = (variance + 1e-8).sqrt().mean()
         with torch.no_grad():
-            self.statistic.lerp_(found, 1 - STATISTIC_DECAY)
-        return found
+            self.statistic.lerp_(variety, 1 - STATISTIC_DECAY)
+        return variety

@@ -10,10 +10,10 @@ from anogen.errors import UsageError, unknown_name
 
 def presets() -> dict[str, dict[str, Path]]:
     """Model → name → file of every preset."""
-    found: dict[str, dict[str, Path]] = {}
+    by_model: dict[str, dict[str, Path]] = {}
     for path in sorted(Path(__file__).parent.glob("*/*.yaml")):
-        found.setdefault(path.parent.name, {})[path.stem] = path
-    return found
+        by_model.setdefault(path.parent.name, {})[path.stem] = path
+    return by_model
 
 
 def preset_file(model: str, name: str) -> Path:

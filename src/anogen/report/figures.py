@@ -88,9 +88,9 @@ def scatter(
         axes.scatter(*points.T, s=5, color=COLOURS[0], alpha=0.6, linewidths=0)
     else:
         for label in range(len(classes)):
-            chosen = points[labels == label]
+            of_label = points[labels == label]
             axes.scatter(
-                *chosen.T, s=9, alpha=0.7, linewidths=0, label=plain(classes[label]),
+                *of_label.T, s=9, alpha=0.7, linewidths=0, label=plain(classes[label]),
                 color=COLOURS[label % 10], marker=MARKERS[label % 10],
             )  # fmt: skip
         if len(classes) <= 30:

@@ -83,16 +83,18 @@ def keep_pictures(
         name: of the list.
         before: pictures of the folder that stay in the list, unless drawn anew.
     """
-    found: list[Kept] = []
-    for made in pictures:
-        file = re.sub(r"[^0-9A-Za-z_.+=-]", "_", made.name).lstrip(".") + ".png"
-        figures.save(made.figure, folder / file)
-        found.append(Kept(file, folder, made.name, made.title, made.caption))
-    drawn = {kept.file for kept in found}
-    found = [*(kept for kept in before if kept.file not in drawn), *found]
-    about = [{k: v for k, v in asdict(kept).items() if k != "folder"} for kept in found]
+    kept_pictures: list[Kept] = []
+    for drawn_picture in pictures:
+        file = re.sub(r"[^0-9A-Za-z_.+=-]", "_", drawn_picture.name).lstrip(".") + ".png"
+        figures.save(drawn_picture.figure, folder / file)
+        kept_pictures.append(
+            Kept(file, folder, drawn_picture.name, drawn_picture.title, drawn_picture.caption)
+        )
+    drawn = {kept.file for kept in kept_pictures}
+    kept_pictures = [*(kept for kept in before if kept.file not in drawn), *kept_pictures]
+    about = [{k: v for k, v in asdict(kept).items() if k != "folder"} for kept in kept_pictures]
     replace_durably(folder / f"{name}.json", (json.dumps(about, indent=1) + "\n").encode())
-    return found
+    return kept_pictures
 
 
 def kept_pictures(folder: Path, name: str) -> list[Kept]:

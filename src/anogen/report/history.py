@@ -52,16 +52,16 @@ def _curve(rows: list[dict[str, Any]], column: str) -> Picture:
 def samples_by_epoch(run: Run) -> list[Picture]:
     """Samples from the same latents after some of the epochs, as training kept them; or none."""
     folder = run.inside("samples")
-    found = sorted(p for p in folder.glob("epoch_*.png") if NAME.fullmatch(p.name))
-    for path in found:
+    paths = sorted(p for p in folder.glob("epoch_*.png") if NAME.fullmatch(p.name))
+    for path in paths:
         run.inside("samples", path.name)
-    if len(found) < 2:
+    if len(paths) < 2:
         return []
-    last = len(found) - 1
-    chosen = [found[i] for i in sorted({round(last * (k / 7) ** 2) for k in range(8)})]
+    last = len(paths) - 1
+    shown = [paths[i] for i in sorted({round(last * (k / 7) ** 2) for k in range(8)})]
     _, height, width = run.environment["data"]["shape"]
-    rows = [_first_row(path, height, width) for path in chosen]
-    epochs = [int(path.stem.removeprefix("epoch_")) for path in chosen]
+    rows = [_first_row(path, height, width) for path in shown]
+    epochs = [int(path.stem.removeprefix("epoch_")) for path in shown]
     return [
         Picture(
             "samples_by_epoch",

@@ -71,19 +71,19 @@ def _html(run: Run, result: dict[str, Any], detection: dict[str, Any]) -> str:
         detection=detection,
         stale=[
             what
-            for what, found in (("results", result), ("detector", detection))
-            if _is_stale(run, found)
+            for what, kept in (("results", result), ("detector", detection))
+            if _is_stale(run, kept)
         ],
         paper=_paper_row(run, result),
         pictures=pictures,
     )
 
 
-def _is_stale(run: Run, found: dict[str, Any]) -> bool:
+def _is_stale(run: Run, kept: dict[str, Any]) -> bool:
     """Whether the checkpoint from which something was measured has been replaced since."""
     try:
-        return "checkpoint_epoch" in found and (
-            found["checkpoint_epoch"] < run.epoch_of(found.get("checkpoint"))
+        return "checkpoint_epoch" in kept and (
+            kept["checkpoint_epoch"] < run.epoch_of(kept.get("checkpoint"))
         )
     except MachineError:
         return False

@@ -37,10 +37,10 @@ def picture(kind: str, model: GenerativeModel, images: Images, seed: int = 0) ->
     Raises:
         UsageError: the model lacks the ability that it needs.
     """
-    made = PICTURES[kind](model.eval(), images, seed)
-    if made is None:
+    drawn = PICTURES[kind](model.eval(), images, seed)
+    if drawn is None:
         raise UsageError(f"{type(model).__name__} cannot make the picture {kind!r}")
-    return made
+    return drawn
 
 
 def all_pictures(model: GenerativeModel, images: Images, seed: int = 0) -> Iterator[Picture]:
@@ -48,18 +48,18 @@ def all_pictures(model: GenerativeModel, images: Images, seed: int = 0) -> Itera
     model.eval()
     with torch.inference_mode():
         for make in PICTURES.values():
-            made = make(model, images, seed)
-            if made is not None:
-                yield made
+            drawn = make(model, images, seed)
+            if drawn is not None:
+                yield drawn
 
 
 def _reconstructions(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
     if not isinstance(model, Reconstructs):
         return None
-    chosen = _some(images, 30, seed)
-    x = _tensor(chosen)
-    pairs = torch.stack([x, model.reconstruct(x, _labels(model, chosen))])  # [2, n, c, h, w]
-    per_row = len(chosen) // 3 if len(chosen) >= 3 else len(chosen)
+    shown = _some(images, 30, seed)
+    x = _tensor(shown)
+    pairs = torch.stack([x, model.reconstruct(x, _labels(model, shown))])  # [2, n, c, h, w]
+    per_row = len(shown) // 3 if len(shown) >= 3 else len(shown)
     rows = [pairs[:, start : start + per_row] for start in range(0, per_row * 3, per_row)]
     sheet = torch.cat([row for row in rows if row.shape[1] == per_row])
     labels = ["original", "reconstructed"] * (len(sheet) // 2)
@@ -109,8 +109,8 @@ def samples_picture(
 def _latent_map(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
     if not isinstance(model, Encodes):
         return None
-    chosen = _some(images, MAP_POINTS, seed)
-    means = _posterior_tensor(model, chosen).numpy()
+    shown = _some(images, MAP_POINTS, seed)
+    means = _posterior_tensor(model, shown).numpy()
     if len(means) < 3:
         return None
     if means.shape[1] == 2:
@@ -122,10 +122,10 @@ def _latent_map(model: GenerativeModel, images: Images, seed: int) -> Picture | 
     return Picture(
         "latent_map",
         "Map of the latent space",
-        f"Posterior means of {len(chosen)} test images"
-        + ("; colour and shape show the label" if chosen.labels is not None else "")
+        f"Posterior means of {len(shown)} test images"
+        + ("; colour and shape show the label" if shown.labels is not None else "")
         + f". Axes: {axes[0]} and {axes[1]}.",
-        figures.scatter(points, chosen.labels, chosen.classes, "posterior means", axes),
+        figures.scatter(points, shown.labels, shown.classes, "posterior means", axes),
     )
 
 
@@ -171,15 +171,15 @@ def _interpolation(model: GenerativeModel, images: Images, seed: int) -> Picture
 def _traversal(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
     if not isinstance(model, Encodes):
         return None
-    chosen = _most_active(model, images, min(TRAVERSED, model.latent), seed)
+    latents = _most_active(model, images, min(TRAVERSED, model.latent), seed)
     image = _some(images, 1, seed)
     start, label = _posterior_tensor(model, image), _labels(model, image)
     steps = torch.linspace(-3, 3, 11)
-    z = start.repeat(len(chosen) * len(steps), 1).unflatten(0, (len(chosen), len(steps)))
-    for row, latent in enumerate(chosen):
+    z = start.repeat(len(latents) * len(steps), 1).unflatten(0, (len(latents), len(steps)))
+    for row, latent in enumerate(latents):
         z[row, :, latent] = steps
-    labels = None if label is None else label.repeat(len(chosen) * len(steps))
-    decoded = _decode(model, z.flatten(0, 1), labels).unflatten(0, (len(chosen), len(steps)))
+    labels = None if label is None else label.repeat(len(latents) * len(steps))
+    decoded = _decode(model, z.flatten(0, 1), labels).unflatten(0, (len(latents), len(steps)))
     return Picture(
         "traversal",
         "Traversal of single latents",
@@ -189,7 +189,7 @@ def _traversal(model: GenerativeModel, images: Images, seed: int) -> Picture | N
             if isinstance(model, HasPosterior)
             else "."
         ),
-        figures.mosaic(to_bytes(decoded), labels=[f"latent {index + 1}" for index in chosen]),
+        figures.mosaic(to_bytes(decoded), labels=[f"latent {index + 1}" for index in latents]),
     )
 
 
@@ -304,8 +304,8 @@ def principal_plane(means: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, str]]
 
 
 def _kl_per_latent(model: HasPosterior, images: Images, seed: int) -> NDArray[Any]:
-    chosen = in_order(_some(images, 500, seed), torch.device("cpu"))
-    return torch.cat([model.kl(batch.x) for batch in chosen]).mean(0).numpy()
+    batches = in_order(_some(images, 500, seed), torch.device("cpu"))
+    return torch.cat([model.kl(batch.x) for batch in batches]).mean(0).numpy()
 
 
 def _most_active(model: GenerativeModel, images: Images, count: int, seed: int) -> list[int]:

@@ -144,13 +144,13 @@ def _threads(settings: TrainingSettings, device: torch.device, resumed: Run | No
     if type(recorded) is int and recorded > 0:
         return min(recorded, os.cpu_count() or 1)
     all_of_them = torch.get_num_threads()
-    chosen = choose_threads() if device.type == "cpu" else all_of_them
-    if chosen < all_of_them:
+    count = choose_threads() if device.type == "cpu" else all_of_them
+    if count < all_of_them:
         say(
-            f"other processes are busy: training with {chosen} of {all_of_them} threads; set "
+            f"other processes are busy: training with {count} of {all_of_them} threads; set "
             f"threads {all_of_them} for the results of an idle machine, to the last bit"
         )
-    return chosen
+    return count
 
 
 def _recorded_precision(run: Run) -> torch.dtype:
@@ -172,10 +172,10 @@ def _check(settings: TrainingSettings, model: GenerativeModel, data: Splits) -> 
 
 def _check_labels(model: GenerativeModel, data: Splits) -> None:
     """Refuse a conditional model where labels are missing or more than it has classes."""
-    known = len(data.train.classes)
-    if model.classes > known > 0:
+    labels = len(data.train.classes)
+    if model.classes > labels > 0:
         raise UsageError(
-            f"classes {model.classes}: {data.name} has {known} labels; set classes {known}"
+            f"classes {model.classes}: {data.name} has {labels} labels; set classes {labels}"
         )
     for images in (data.train, data.validation) if model.classes else ():
         if images.labels is None:

@@ -65,10 +65,10 @@ def checked_hooks(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
         UsageError: one is of another kind, or they are no sequence.
     """
     given: Any = hooks
-    found: tuple[Any, ...] = tuple(given) if isinstance(given, Iterable) else (given,)
-    for hook in found:
+    checked: tuple[Any, ...] = tuple(given) if isinstance(given, Iterable) else (given,)
+    for hook in checked:
         if not isinstance(hook, Hook):
             raise UsageError(f"hooks are a list of anogen.Hook, such as [MyHook()], found {hook!r}")
     if isinstance(given, Hook):
         raise UsageError("hooks are a list of anogen.Hook; put the one in brackets")
-    return found
+    return checked

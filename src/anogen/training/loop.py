@@ -61,11 +61,11 @@ class Loop:
 
     def rehearse(self) -> None:
         """One batch in evaluation mode: what cannot work fails here, before a folder is made."""
-        found = _mean_losses(self.state.model, self.data.validation[:2], self.device, self.dtype)
+        losses = _mean_losses(self.state.model, self.data.validation[:2], self.device, self.dtype)
         if self.monitor is None and self.settings.patience is not None:
             raise UsageError("patience needs a monitor, and this model has none of its own")
-        if self.monitor is not None and self.monitor not in found:
-            raise UsageError(f"monitor {self.monitor!r}: this model has {', '.join(found)}")
+        if self.monitor is not None and self.monitor not in losses:
+            raise UsageError(f"monitor {self.monitor!r}: this model has {', '.join(losses)}")
 
     def restore(self, run: Run) -> None:
         """Take the place of the last checkpoint, or of the one before where that is damaged."""
@@ -314,9 +314,9 @@ def _mean_losses(
         _seed_noise(device, 0, index)
         with matrix_products_in(dtype, device):
             losses = model.losses(x, condition=condition)
-        found = {f"loss_{name}": value * len(x) for name, value in losses.players.items()}
-        found |= {name: value.sum() for name, value in losses.terms.items()}
-        for name, value in found.items():
+        batch_sums = {f"loss_{name}": value * len(x) for name, value in losses.players.items()}
+        batch_sums |= {name: value.sum() for name, value in losses.terms.items()}
+        for name, value in batch_sums.items():
             sums[name] = sums.get(name, 0.0) + value.item()
     return {name: value / len(images) for name, value in sums.items()}
 

@@ -51,17 +51,17 @@ def fit_scores(
     model: GenerativeModel, images: Images, names: Sequence[str], device: torch.device
 ) -> dict[str, State]:
     """What each score learns from in-distribution images; nothing for those that learn nothing."""
-    found: dict[str, State] = {}
+    states: dict[str, State] = {}
     before = np.random.get_state()
     try:
         for name in names:
             fit = SCORES[name].fit
             if fit is not None:
                 with torch.no_grad():
-                    found[name] = fit(model, images, device)
+                    states[name] = fit(model, images, device)
     finally:
         np.random.set_state(before)
-    return found
+    return states
 
 
 def score_images(
@@ -99,8 +99,8 @@ def score_prepared(
     refuse_shape(prepared, images)
 
     def columns(view: View) -> NDArray[np.float64]:
-        found = [SCORES[name](view, states.get(name)).double().cpu() for name in names]
-        return torch.stack(found, 1).numpy()
+        scores = [SCORES[name](view, states.get(name)).double().cpu() for name in names]
+        return torch.stack(scores, 1).numpy()
 
     whole = evaluation_batch(images.shape)
     parts: list[NDArray[np.float64]] = []

@@ -57,14 +57,14 @@ def _fit(model: GenerativeModel, images: Images, device: torch.device) -> State:
     Fewer than 40 images serve for both.
     """
     halves = len(images) >= FEW
-    known, rest = (images[::2], images[1::2]) if halves else (images, images)
+    half, rest = (images[::2], images[1::2]) if halves else (images, images)
     state: State = {BFLOAT16: torch.tensor(True)} if fast_bfloat16(device) else {}
     for name in statistics(model):
         learn = _table()[name].fit
-        learnt = {} if learn is None else learn(model, known, device)
+        learnt = {} if learn is None else learn(model, half, device)
         state |= {f"{name}.{key}": value for key, value in learnt.items()}
-    found = collect(lambda view: measured(view, state), model, rest, device)
-    learnt = Density.fit(found.numpy()).state()
+    statistics_of_rest = collect(lambda view: measured(view, state), model, rest, device)
+    learnt = Density.fit(statistics_of_rest.numpy()).state()
     return state | {f"{OWN}.{key}": value for key, value in learnt.items()}
 
 

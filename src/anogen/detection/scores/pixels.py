@@ -83,16 +83,16 @@ def _row_neighbours(view: View, state: State) -> Tensor:
     return nearest.gather(1, place.clamp(max=nearest.shape[1] - 1))[:, 0].sqrt()
 
 
-def image_distances(x: Tensor, known: Tensor) -> Tensor:
+def image_distances(x: Tensor, references: Tensor) -> Tensor:
     """Squared error between images `[b, ...]` and others `[m, ...]`, float64 `[b, m]`.
 
     On the [0, 1] scale, summed over pixels. Where the others are uint8, `x` is taken as bytes too,
     so that every product is a whole number and every sum exact.
     """
-    known = known.to(x.device)
-    if known.dtype == torch.uint8:
-        return Points.of(_bytes(known)).squared_distances(_bytes(x)) / 255**2
-    return Points.of(known.flatten(1).double()).squared_distances(x.flatten(1).double())
+    references = references.to(x.device)
+    if references.dtype == torch.uint8:
+        return Points.of(_bytes(references)).squared_distances(_bytes(x)) / 255**2
+    return Points.of(references.flatten(1).double()).squared_distances(x.flatten(1).double())
 
 
 def _bytes(x: Tensor) -> Tensor:
