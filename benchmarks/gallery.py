@@ -20,7 +20,7 @@ import anogen
 from anogen.data.batches import to_bytes, to_unit
 from anogen.evaluation.generation import sample_images
 from anogen.models.base import Encodes, Reconstructs
-from anogen.models.sampling import MixtureSampler
+from anogen.models.mixture import MixtureSampler
 
 COLUMNS, ROWS, ENLARGED = 16, 4, 2
 SEED = 3
@@ -46,7 +46,7 @@ def draw(model: anogen.GenerativeModel, data: anogen.Splits, start: Path) -> Non
     drawn = sample_images(model, COLUMNS * ROWS, SEED)
     save(sheet(drawn.pixels[:]), Path(f"{start}_samples.png"))
     if isinstance(model, Encodes):
-        sampler = MixtureSampler(model, data.train)
+        sampler = MixtureSampler.fit(model, data.train)
         drawn = sample_images(model, COLUMNS * ROWS, SEED, sampler)
         save(sheet(drawn.pixels[:]), Path(f"{start}_samples_mixture.png"))
     if isinstance(model, Reconstructs):

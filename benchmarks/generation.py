@@ -42,7 +42,7 @@ def main() -> None:
         rows.append(about | measured | evaluate_generation(model, data))
         shown[type(model).__name__] = sample_images(model, SHOWN).pixels[:]
         if isinstance(model, Encodes):
-            mixture = MixtureSampler(model, data.train)
+            mixture = MixtureSampler.fit(model, data.train)
             rows.append(about | evaluate_generation(model, data, sampler=mixture))
             images = sample_images(model, SHOWN, sampler=mixture)
             shown[f"{type(model).__name__}, mixture"] = images.pixels[:]

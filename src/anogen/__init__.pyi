@@ -36,8 +36,9 @@ from .models import MODELS as MODELS
 from .models.base import GenerativeModel as GenerativeModel
 from .models.base import Losses as Losses
 from .models.gan import GAN as GAN
+from .models.mixture import MixtureSampler as MixtureSampler
 from .models.ncpvae import NCPVAE as NCPVAE
-from .models.sampling import MixtureSampler as MixtureSampler
+from .models.sampling import PriorSampler as PriorSampler
 from .models.stylegan import StyleGAN as StyleGAN
 from .models.vae import VAE as VAE
 from .models.vaegan import VAEGAN as VAEGAN

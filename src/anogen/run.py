@@ -26,7 +26,7 @@ from typing import Any
 
 from torch import Tensor
 
-from anogen.checkpoint import load_checkpoint, previous_of
+from anogen.checkpoint import hash_of_tensors, load_checkpoint, previous_of
 from anogen.configuration import load_yaml
 from anogen.data.catalog import DATASETS, base_of, load_data
 from anogen.data.images import Images
@@ -51,6 +51,7 @@ from anogen.errors import (
 )
 from anogen.models import rebuild
 from anogen.models.base import GenerativeModel
+from anogen.models.sampling import load_sampler
 
 MAX_NAME_BYTES = 255
 PICTURE_OPTIONS = ("image_size", "resize", "background", "bits")
@@ -271,6 +272,11 @@ class Run:
         """The folder of pictures, made where it is missing."""
         return make_folder(self.inside("figures"))
 
+    @property
+    def sampler(self) -> Path:
+        """The folder of the sampler that was fitted after training, if there is one."""
+        return self.inside("sampler")
+
     def detector(self, score: str) -> Path:
         """The folder of the detector with a score, whether it is there or not."""
         return self.inside("detector", score)
@@ -307,7 +313,7 @@ class Run:
     def load_model(
         self, checkpoint: str | None = None, *, allow_code: bool = False
     ) -> GenerativeModel:
-        """The trained model in evaluation mode, on the processor.
+        """The trained model in evaluation mode, on the processor, with the sampler of the run.
 
         Args:
             checkpoint: `best` or `last`, or `last.previous` for the one before it; default: the
@@ -326,7 +332,9 @@ class Run:
             raise MachineError(f"{self.checkpoint(which)}: a weight is not finite; train again")
         try:
             with memory_advice("the model is too large for this machine"):
-                return rebuild(state["model"], tensors["weights"], allow_code)
+                model = rebuild(state["model"], tensors["weights"], allow_code)
+                model.sampler = load_sampler(self.sampler, hash_of_tensors(tensors["weights"]))
+                return model
         except AnogenError:
             raise
         except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:

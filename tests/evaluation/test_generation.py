@@ -30,7 +30,7 @@ from anogen.evaluation.distances import (
     kernel_distance,
     manifold_share,
 )
-from anogen.evaluation.features import feature_extractor
+from anogen.evaluation.features import feature_extractor, turned
 from anogen.evaluation.generation import _nearest, sample_images
 from anogen.nets.condition import NoCondition
 
@@ -142,7 +142,7 @@ def test_every_number_and_its_floor(cache, trained, digits):
     assert (result["generated"], result["compared_with"], result["classes"]) == (80, 60, 10)
     assert result == evaluate_generation(model, digits, samples=80)
     assert result != evaluate_generation(model, digits, samples=80, seed=1)
-    mixture = MixtureSampler(model, digits.train, 5)
+    mixture = MixtureSampler.fit(model, digits.train, 5)
     other = evaluate_generation(model, digits, samples=80, sampler=mixture)
     assert other["sampler"] == "mixture"
     assert other["frechet_distance"] != result["frechet_distance"]
@@ -157,7 +157,9 @@ def test_copies_of_training_images_are_noticed(cache, digits):
             super().__init__()
             self.pixels = torch.nn.Parameter(torch.from_numpy(images.pixels[:] / 255.0))
 
-        def sample(self, count, generator=None, condition=None):
+        sampler = None
+
+        def sample(self, count, generator=None, condition=None, sampler=None):
             return self.pixels[torch.randint(len(self.pixels), (count,), generator=generator)]
 
     result = evaluate_generation(Copies(digits.train), digits, samples=60)
@@ -169,10 +171,27 @@ def test_copies_of_training_images_are_noticed(cache, digits):
     assert worse["sharpness_samples"] < result["sharpness_samples"]
 
 
-def test_without_labels_only_pixels_are_compared(vae, noise):
-    result = evaluate_generation(vae(noise.shape), noise, samples=10)
-    assert "frechet_distance" not in result
-    assert result["sharpness_samples"] > 0
+def test_without_labels_a_net_that_tells_turns_gives_the_features(cache, vae, digits):
+    parts = (digits.train, digits.validation, digits.test)
+    data = Splits(*(replace(part, labels=None) for part in parts))
+    result = evaluate_generation(vae(data.shape), data, samples=60)
+    assert result["feature_extractor"].startswith("digits-turns-")
+    assert result["feature_extractor_accuracy"] > 0.5
+    assert result["frechet_distance"] > 3 * result["frechet_distance_floor"]
+    assert not {"classes", "classes_covered", "class_kl_nats"} & set(result)
+    again = feature_extractor(data, choose_device("cpu"))
+    assert again.name == result["feature_extractor"]
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 5), (2, 4, 6)])
+def test_turned_images_are_four_different_ones(shape):
+    x = torch.rand(1, *shape).repeat(4, 1, 1, 1)
+    y = turned(x, torch.arange(4))
+    assert torch.equal(y[0], x[0])
+    assert len({tuple(image.flatten().tolist()) for image in y}) == 4
+    assert torch.equal(y[3].flatten().sort().values, x[3].flatten().sort().values)
+    back = turned(y, torch.tensor([0, 3, 2, 1] if shape[1] == shape[2] else [0, 1, 2, 3]))
+    assert torch.equal(back, x)
 
 
 def test_tiny_images_and_tiny_sets(cache, vae, digits):
@@ -189,7 +208,7 @@ def test_tiny_images_and_tiny_sets(cache, vae, digits):
     json.dumps(result, allow_nan=False)
     assert "frechet_distance" not in result
     unlabelled = replace(digits, test=replace(digits.test, labels=None))
-    assert "frechet_distance" not in evaluate_generation(vae(digits.shape), unlabelled, samples=9)
+    assert "classes" not in evaluate_generation(vae(digits.shape), unlabelled, samples=20)
 
 
 def test_samples_are_a_data_set(vae, digits):
@@ -203,7 +222,7 @@ def test_arrays_are_measured_and_mixed_up_arguments_refused(cache, vae, digits):
     assert measure_samples(digits.test.pixels[:], digits)["generated"] == len(digits.test)
     for call, message in (
         (lambda: evaluate(model, digits), "needs anogen.Images, found Splits; give one of its"),
-        (lambda: MixtureSampler(model, digits), "MixtureSampler needs anogen.Images"),
+        (lambda: MixtureSampler.fit(model, digits), "mixture needs anogen.Images"),
         (lambda: evaluate_generation(model, digits.test), "needs anogen.Splits, found Images"),
         (lambda: measure_samples(digits.test, "digits"), "needs anogen.Splits, found str"),
         (lambda: evaluate_generation(model, digits, sampler="mixture"), "give an object, such as"),
@@ -254,7 +273,7 @@ def test_too_few_to_compare_are_refused(rows):
 
 def test_the_classifier_is_left_in_evaluation_mode(cache, digits):
     """Its accuracy is that of single images, whatever others are in their batch."""
-    net = features_module._trained(digits, choose_device("cpu"))
+    net = features_module._trained(digits, 10, choose_device("cpu"))
     assert not any(module.training for module in net.modules())
 
 

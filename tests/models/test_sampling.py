@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from anogen import GAN, Images, MixtureSampler
-from anogen.errors import UsageError
-from anogen.models.sampling import draw, make_sampler
+from anogen.checkpoint import save_checkpoint
+from anogen.errors import MachineError, UsageError
+from anogen.models.sampling import draw, load_sampler, make_sampler, save_sampler
 from anogen.nets.condition import condition_on
 
 GENERATOR = torch.Generator
@@ -23,6 +24,9 @@ class Lookup(torch.nn.Module):
     def posterior_mean(self, x):
         return x[:, 0, 0, :2]
 
+    def decode(self, z, condition=None):
+        return z
+
 
 def two_clouds(count: int = 4000) -> Images:
     """Two clouds of latents, at 0.2 and 0.8, with a quarter of the images in the second."""
@@ -34,7 +38,7 @@ def two_clouds(count: int = 4000) -> Images:
 
 
 def test_a_mixture_puts_latents_where_the_data_lies():
-    sampler = MixtureSampler(Lookup(), two_clouds(), components=2)
+    sampler = MixtureSampler.fit(Lookup(), two_clouds(), components=2)
     z = sampler.latents(4000, GENERATOR().manual_seed(0), None)
     high = z[:, 0] > 0.5
     assert high.float().mean().item() == pytest.approx(0.25, abs=0.03)
@@ -43,26 +47,61 @@ def test_a_mixture_puts_latents_where_the_data_lies():
 
 
 def test_a_conditional_model_has_one_mixture_for_each_label():
-    sampler = MixtureSampler(Lookup(classes=2), two_clouds(), components=3)
+    sampler = MixtureSampler.fit(Lookup(classes=2), two_clouds(), components=3)
     label = torch.tensor([0, 1] * 500)
     z = sampler.latents(1000, GENERATOR().manual_seed(0), label)
     assert ((z[:, 0] > 0.5).long() == label).all()
-    alone = MixtureSampler(Lookup(), two_clouds(), components=1)
+    alone = MixtureSampler.fit(Lookup(), two_clouds(), components=1)
     assert alone.latents(1000, GENERATOR().manual_seed(0), label).abs().max() < 5
 
 
-def test_the_same_generator_gives_the_same_latents():
-    sampler = MixtureSampler(Lookup(), two_clouds(200), components=2)
+@pytest.mark.parametrize("classes", [0, 2])
+def test_the_same_generator_gives_the_same_latents_also_of_what_was_kept(classes, tmp_path):
+    sampler = MixtureSampler.fit(Lookup(classes), two_clouds(200), components=2)
+    save_sampler(tmp_path / "kept", sampler, "abc")
+    kept = load_sampler(tmp_path / "kept", "abc")
+    assert load_sampler(tmp_path / "kept", "of other weights") is None
+    label = torch.tensor([1] * 9) if classes else None
     first, again, other = (
-        sampler.latents(9, GENERATOR().manual_seed(seed), None) for seed in (1, 1, 2)
+        each.latents(9, GENERATOR().manual_seed(seed), label)
+        for each, seed in ((sampler, 1), (kept, 1), (sampler, 2))
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
+def test_tensors_that_are_no_sampler_are_refused(tmp_path):
+    sampler = MixtureSampler.fit(Lookup(), two_clouds(200), components=2)
+    save_checkpoint(
+        tmp_path / "kept", {"sampler": sampler.state() | {"means": torch.zeros(1, 3, 2)}},
+        {"weights_sha256": "abc"},
+    )  # fmt: skip
+    with pytest.raises(MachineError, match="kept: damaged, not a sampler"):
+        load_sampler(tmp_path / "kept", "abc")
+
+
+class Blurred(Lookup):
+    """A posterior as wide as the distance of the clouds."""
+
+    def posterior(self, x):
+        mean = self.posterior_mean(x)
+        return mean, torch.full_like(mean, 2 * np.log(0.6))
+
+    def kl(self, x):
+        raise NotImplementedError
+
+
+def test_latents_are_as_wide_as_the_posteriors():
+    """Decoders are trained on draws from posteriors, not on their means."""
+    sampler = MixtureSampler.fit(Blurred(), two_clouds(), components=2)
+    z = sampler.latents(4000, GENERATOR().manual_seed(0), None)
+    expected = (0.6**2 + 0.6**2 * 0.25 * 0.75) ** 0.5
+    assert z.std(0).tolist() == pytest.approx([expected] * 2, rel=0.05)
+
+
 def test_draw_gives_the_same_images_whatever_the_size_of_a_pass(vae, digits):
     model = vae(digits.shape).eval()
-    sampler = MixtureSampler(model, digits.train, 3)
+    sampler = MixtureSampler.fit(model, digits.train, 3)
     with torch.inference_mode():
         drawn = torch.cat(list(draw(model, 7, GENERATOR().manual_seed(0), 3, sampler=sampler)))
     assert drawn.shape == (7, *digits.shape)
@@ -71,17 +110,22 @@ def test_draw_gives_the_same_images_whatever_the_size_of_a_pass(vae, digits):
 def test_what_cannot_be_sampled_is_refused(vae, digits):
     model = vae(digits.shape).eval()
     with pytest.raises(UsageError, match="GAN does not encode images"):
-        MixtureSampler(GAN(digits.shape, 4, width=4), digits.train)
+        MixtureSampler.fit(GAN(digits.shape, 4, width=4), digits.train)
     with pytest.raises(UsageError, match="components must be at least 1"):
-        MixtureSampler(model, digits.train, 0)
+        MixtureSampler.fit(model, digits.train, 0)
     with pytest.raises(UsageError, match="did you mean 'mixture'"):
         make_sampler("mixtur", model, digits.train)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="needs the images"):
         make_sampler("mixture", model, None)
-    assert make_sampler("prior", model, None) is None
+    assert make_sampler("prior", model, None).name == "prior"
+    assert make_sampler("auto", model, None).name == "prior"
+    model.sampler = MixtureSampler.fit(model, digits.train, 2)
+    for name in ("auto", "mixture"):
+        assert make_sampler(name, model, None) is model.sampler
+    model.sampler = None
     unlabelled = Images(digits.train.pixels, "plain")
     with pytest.raises(UsageError, match="needs labels, and plain has none"):
-        MixtureSampler(vae(digits.shape, classes=3).eval(), unlabelled)
+        MixtureSampler.fit(vae(digits.shape, classes=3).eval(), unlabelled)
 
 
 def test_latents_have_the_covariance_of_the_data():
@@ -90,7 +134,7 @@ def test_latents_have_the_covariance_of_the_data():
     factor = np.array([[6.0, 0.0], [9.0, 12.0]])
     pixels = np.zeros((4000, 1, 16, 16), np.uint8)
     pixels[:, 0, 0, :2] = 128 + rng.normal(size=(4000, 2)) @ factor.T
-    sampler = MixtureSampler(Lookup(), Images(pixels, "correlated"), components=1)
+    sampler = MixtureSampler.fit(Lookup(), Images(pixels, "correlated"), components=1)
     z = sampler.latents(20_000, GENERATOR().manual_seed(0), None).double().numpy()
     expected = np.cov((pixels[:, 0, 0, :2] / 255).T) + 1e-4 * np.eye(2)  # what the fit adds
     assert np.cov(z.T) == pytest.approx(expected, rel=0.08)

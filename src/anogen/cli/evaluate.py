@@ -15,14 +15,13 @@ DESCRIPTION = """Measure a run on test images; write evaluation.json, figures/ a
 
   anogen evaluate runs/vae
   anogen evaluate runs/vae --json
-  anogen evaluate runs/vae --sampler mixture             new images from where the data lies
+  anogen evaluate runs/vae --sampler prior               new images from the plain prior
   anogen evaluate runs/vae --data fashion-mnist --page false"""
 
 
 def main(arguments: list[str]) -> int:
     """Evaluate; prints a table, or with --json one object of flat snake_case keys."""
     from anogen.evaluation.evaluate import evaluate
-    from anogen.models.sampling import SamplerName
 
     parser = new_parser("evaluate", DESCRIPTION, "RUN")
     parser.add_argument("run", help="the run's folder")
@@ -32,10 +31,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--page", type=bool, default=True, help="write figures and the page")
     parser.add_argument("--samples", type=int, default=10_000,
                         help="how many new images to measure; 0: none")  # fmt: skip
-    parser.add_argument("--sampler", type=SamplerName, default="prior",
-                        help="where latents come from: the prior, or a Gaussian mixture fitted to "
-                        "the posterior means of the training images")  # fmt: skip
-    parser.add_argument("--components", type=int, default=10, help="of the mixture")
+    parser.add_sampler()
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_allow_code()
     parser.add_function_arguments(evaluate, skip={"model", "images"})
@@ -89,7 +85,7 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
 
 def _call(options: dict[str, Any]) -> str:
     """The options that make the same numbers again."""
-    keys = ("checkpoint", "samples", "sampler", "components", "seed", "importance_samples")
+    keys = ("checkpoint", "samples", "sampler", "seed", "importance_samples")
     given = {key: options[key] for key in keys if options[key] is not None}
     return shlex.join(word for key, value in given.items() for word in (f"--{key}", f"{value}"))
 
@@ -102,7 +98,7 @@ def _generation(
 
     if options["samples"] == 0:
         return {}
-    sampler = make_sampler(options["sampler"], model, data.train, options["components"])
+    sampler = make_sampler(options["sampler"], model, data.train)
     settings = {name: options[name] for name in ("samples", "seed", "device")}
     return evaluate_generation(model, data, sampler=sampler, **settings)
 

@@ -62,6 +62,16 @@ class Parser(jsonargparse.ArgumentParser):
             "for a run or a configuration that you trust",
         )  # fmt: skip
 
+    def add_sampler(self) -> None:
+        """Add the option `--sampler`, for commands that draw new images."""
+        from anogen.models.sampling import SamplerName
+
+        self.add_argument(
+            "--sampler", type=SamplerName, default="auto",
+            help="where latents come from: the prior, or a Gaussian mixture fitted to the "
+            "training images; default: the mixture kept with the run, or the prior",
+        )  # fmt: skip
+
     def _parsed(self, arguments: list[str]) -> dict[str, Any]:
         try:
             settings = self.parse_args(arguments).as_dict()

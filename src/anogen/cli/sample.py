@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """Draw from a trained run.
 
   anogen sample runs/vae                                 100 samples: runs/vae/figures/samples.png
-  anogen sample runs/vae --sampler mixture               latents from where the data lies
+  anogen sample runs/vae --sampler prior                 from the plain prior
   anogen sample runs/gan --label 7                       of one label, for a conditional model
   anogen sample runs/stylegan --truncation 0.7           more typical, less varied
   anogen sample runs/vae --picture interpolation         between test images
@@ -27,7 +27,6 @@ DESCRIPTION = """Draw from a trained run.
 
 def main(arguments: list[str]) -> int:
     """Sample; prints the path of what was written."""
-    from anogen.models.sampling import SamplerName
     from anogen.report.pictures import PICTURES
 
     parser = new_parser("sample", DESCRIPTION, "RUN")
@@ -36,12 +35,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--count", type=int, help="with --out FILE.npy: how many samples")
     parser.add_argument("--out", help="a .png file, or with --count a .npy file; default: figures/")
     parser.add_argument("--label", type=str, help="of a conditional model: draw this label only")
-    parser.add_argument("--sampler", type=SamplerName, default="prior",
-                        help="where latents come from: the prior, or a Gaussian mixture fitted to "
-                        "the posterior means of the training images")  # fmt: skip
-    parser.add_argument("--components", type=int, default=10,
-                        help="Gaussians of the mixture; fewer where there are fewer "
-                        "images than twice the latents for each")  # fmt: skip
+    parser.add_sampler()
     parser.add_argument("--truncation", type=float, help="of a StyleGAN: share of the distance "
                         "from the mean style that is left, 0 to 1")  # fmt: skip
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
@@ -72,7 +66,7 @@ def _check(options: dict[str, Any]) -> Path | None:
         raise UsageError("--count needs a positive number and --out FILE.npy")
     checked_seed(options["seed"])
     drawn = options["picture"] == "samples"
-    if not drawn and (options["label"] is not None or options["sampler"] != "prior"):
+    if not drawn and (options["label"] is not None or options["sampler"] != "auto"):
         raise UsageError("--label and --sampler are for samples, not for other pictures")
     if not drawn and options["count"] is not None:
         raise UsageError("--count is for samples, not for other pictures")
@@ -109,13 +103,13 @@ def _label(model: "GenerativeModel", run: "Run", name: str | None) -> int | None
     return classes.index(name)
 
 
-def _sampler(model: "GenerativeModel", run: "Run", options: dict[str, Any]) -> "Sampler | None":
-    from anogen.models.sampling import make_sampler
+def _sampler(model: "GenerativeModel", run: "Run", options: dict[str, Any]) -> "Sampler":
+    from anogen.models.sampling import make_sampler, own_sampler
 
-    images = None
-    if options["sampler"] != "prior":
-        images = run.load_data(options["data_dir"]).train
-    return make_sampler(options["sampler"], model, images, options["components"])
+    name = options["sampler"]
+    kept = name in ("auto", "prior", own_sampler(model).name)
+    images = None if kept else run.load_data(options["data_dir"]).train
+    return make_sampler(name, model, images)
 
 
 def _marks(options: dict[str, Any]) -> str:

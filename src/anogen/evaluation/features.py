@@ -1,8 +1,9 @@
-"""The features that generated images are compared in: a classifier's, trained here on first use.
+"""The features that generated images are compared in: of a net that is trained here on first use.
 
 A network trained on photographs tells little about digits, and needs weights from elsewhere. This
 one is small, trained with a fixed seed on the training images of the data set at hand, kept in the
-user's cache folder, and named with its accuracy and hash in every result that rests on it.
+user's cache folder, and named with its accuracy and hash in every result that rests on it. It
+learns to tell the labels, or, of images without labels, by how much they were turned.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from anogen.data.batches import Shuffled, in_order
 from anogen.data.images import Images
 from anogen.data.splits import Splits
 from anogen.device import own_randomness
-from anogen.errors import DataError, MachineError
+from anogen.errors import MachineError
 from anogen.folders import cache_dir
 from anogen.nets import Shape
 from anogen.progress import Progress
@@ -31,6 +32,10 @@ FEATURES = 64
 VERSION = 1
 """Raise it whenever the net or its training changes, so that old ones are not taken for new."""
 EPOCHS, MIN_STEPS, BATCH, RATE, SEED = 3, 200, 128, 2e-3, 0
+
+
+TURNS = 4
+"""Ways in which an image is turned."""
 
 
 class Classifier(nn.Module):
@@ -56,13 +61,15 @@ class FeatureExtractor:
 
     Attributes:
         net: in evaluation mode.
+        classes: labels that it tells; 0: it tells turns, and its labels mean nothing.
         scale: what features are divided by, the root of their mean variance over the test images,
             so that distances do not depend on how large a classifier makes them.
-        accuracy: share of the test images that it labels right.
-        name: data set, version and the first digits of the hash of its weights.
+        accuracy: share of the test images that it labels right, or of their turns.
+        name: data set, task, version and the first digits of the hash of its weights.
     """
 
     net: Classifier
+    classes: int
     scale: float
     accuracy: float
     name: str
@@ -86,33 +93,28 @@ def feature_extractor(data: Splits, device: torch.device) -> FeatureExtractor:
     Always on the same images, whatever model is judged, so that results compare.
 
     Args:
-        data: with labels; `train` teaches and `test` gives the accuracy.
+        data: `train` teaches and `test` gives the accuracy. Where both have labels, and two or
+            more, it tells these; else by how much an image is turned (Gidaris et al. 2018).
         device: where to train.
-
-    Raises:
-        DataError: the data has no labels, or only one.
     """
-    if not can_be_classified(data):
-        raise DataError(
-            f"{data.name}: distances need a classifier, and that two labels or more, in training "
-            "and in test images"
-        )
-    key = f"{data.train.sha256}{data.test.sha256}{VERSION}"
+    classes = len(data.train.classes) if can_be_classified(data) else 0
+    task = f"classifier-{VERSION}" if classes else f"turns-{VERSION}"
+    key = f"{data.train.sha256}{data.test.sha256}{VERSION}{'' if classes else 'turns'}"
     cache = cache_dir()
     folder = cache and cache / "features" / hashlib.sha256(key.encode()).hexdigest()[:16]
-    net, accuracy = _kept(folder, data) or _trained_and_kept(folder, data, device)
+    net, accuracy = _kept(folder, data, classes) or _trained_and_kept(folder, data, classes, device)
     net = net.cpu().eval()
-    name = f"{data.name}-classifier-{VERSION}-{_hash(net)[:8]}"
-    features, _ = FeatureExtractor(net, 1.0, accuracy, name)(data.test, device)
+    name = f"{data.name}-{task}-{_hash(net)[:8]}"
+    features, _ = FeatureExtractor(net, classes, 1.0, accuracy, name)(data.test, device)
     scale = float(features.var(0).mean()) ** 0.5
-    return FeatureExtractor(net, scale or 1.0, accuracy, name)
+    return FeatureExtractor(net, classes, scale or 1.0, accuracy, name)
 
 
-def _kept(folder: Path | None, data: Splits) -> tuple[Classifier, float] | None:
+def _kept(folder: Path | None, data: Splits, classes: int) -> tuple[Classifier, float] | None:
     """The classifier of the cache with its accuracy; None where there is none that is whole."""
     if folder is None:
         return None
-    net = Classifier(data.shape, len(data.train.classes))
+    net = Classifier(data.shape, classes or TURNS)
     try:
         tensors, state = load_checkpoint(folder)
         net.load_state_dict(tensors["weights"])
@@ -122,10 +124,10 @@ def _kept(folder: Path | None, data: Splits) -> tuple[Classifier, float] | None:
 
 
 def _trained_and_kept(
-    folder: Path | None, data: Splits, device: torch.device
+    folder: Path | None, data: Splits, classes: int, device: torch.device
 ) -> tuple[Classifier, float]:
-    net = _trained(data, device)
-    accuracy = _accuracy(net, data.test, device)
+    net = _trained(data, classes, device)
+    accuracy = _accuracy(net, data.test, classes, device)
     if folder is not None:
         _keep(folder, net, accuracy)
     return net, accuracy
@@ -137,10 +139,10 @@ def can_be_classified(data: Splits) -> bool:
     return labelled and len(data.train.classes) > 1
 
 
-def _trained(data: Splits, device: torch.device) -> Classifier:
+def _trained(data: Splits, classes: int, device: torch.device) -> Classifier:
     with own_randomness():
         torch.manual_seed(SEED)
-        net = Classifier(data.shape, len(data.train.classes))
+        net = Classifier(data.shape, classes or TURNS)
         net = net.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         batches = Shuffled(data.train, BATCH, SEED, device)
         epochs = max(EPOCHS, -(-MIN_STEPS // len(batches)))
@@ -150,6 +152,9 @@ def _trained(data: Splits, device: torch.device) -> Classifier:
         with Progress(title, epochs * len(batches) * batches.size) as bar:
             for epoch in range(epochs):
                 for x, label in batches.epoch(epoch):
+                    if not classes:
+                        label = torch.randint(TURNS, (len(x),), device=device)
+                        x = turned(x, label)
                     loss = F.cross_entropy(net(x), cast(Tensor, label))
                     optimizer.zero_grad()
                     loss.backward()
@@ -160,9 +165,35 @@ def _trained(data: Splits, device: torch.device) -> Classifier:
 
 
 @torch.inference_mode()
-def _accuracy(net: Classifier, images: Images, device: torch.device) -> float:
-    right = [(net(x).argmax(1) == label).cpu().numpy() for x, label in in_order(images, device)]
+def _accuracy(net: Classifier, images: Images, classes: int, device: torch.device) -> float:
+    right: list[NDArray[Any]] = []
+    for x, label in in_order(images, device):
+        if not classes:
+            label = torch.arange(TURNS, device=device).repeat_interleave(len(x))
+            x = turned(x.repeat(TURNS, 1, 1, 1), label)
+        right.append((net(x).argmax(1) == label).cpu().numpy())
     return float(np.concatenate(right).mean())
+
+
+def turned(x: Tensor, turns: Tensor) -> Tensor:
+    """Each image turned by its number of quarter turns, or mirrored, where it is no square.
+
+    Args:
+        x: `[b, c, h, w]`.
+        turns: int64 `[b]`, 0 to 3. Of images that are no squares, 1 mirrors left and right, 2 top
+            and bottom, 3 both.
+
+    >>> turned(torch.tensor([[[[1, 2], [3, 4]]]]), torch.tensor([1])).tolist()
+    [[[[2, 4], [1, 3]]]]
+    """
+    y = torch.empty_like(x)
+    for turn in range(TURNS):
+        rows = turns == turn
+        if x.shape[2] == x.shape[3]:
+            y[rows] = torch.rot90(x[rows], turn, (2, 3))
+        else:
+            y[rows] = x[rows].flip([axis for axis, bit in ((3, 1), (2, 2)) if turn & bit])
+    return y
 
 
 def _keep(folder: Path, net: Classifier, accuracy: float) -> None:

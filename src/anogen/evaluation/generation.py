@@ -12,15 +12,11 @@ from anogen.data.images import Images, images_from_array
 from anogen.data.splits import Splits, expect
 from anogen.device import choose_device, memory_advice
 from anogen.errors import UsageError
-from anogen.evaluation.features import (
-    FeatureExtractor,
-    can_be_classified,
-    feature_extractor,
-)
+from anogen.evaluation.features import feature_extractor
 from anogen.evaluation.measures import MEASURES, Described
 from anogen.evaluation.reconstruction import mean_with_interval, sharpness
-from anogen.models.base import GenerativeModel, refuse_no_model
-from anogen.models.sampling import Sampler, draw
+from anogen.models.base import GenerativeModel, Sampler, refuse_no_model
+from anogen.models.sampling import draw, own_sampler
 from anogen.progress import Progress, say
 
 Result = dict[str, Any]
@@ -44,21 +40,22 @@ def evaluate_generation(
 
     Args:
         model: from `Run.load_model`, or any other.
-        data: labelled, so that a classifier can be trained on it for features; without labels only
-            sharpness and memorisation are measured.
+        data: a net is trained on it for the features: a classifier of its labels, or, without
+            labels, one that tells turned images apart, and then nothing is said of classes.
         samples: how many new images to draw; as many test and training images are compared, fewer
             where there are fewer.
-        sampler: of the latents, for example an `anogen.MixtureSampler`; default: the prior.
+        sampler: of the latents, for example an `anogen.PriorSampler`; default: the model's own.
         seed: of the draws; the same seed gives the same numbers.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Returns:
-        Flat. Against the test images, in the features of the classifier named `feature_extractor`
-        (of `feature_extractor_accuracy`): `frechet_distance`, `kernel_distance`, `precision`,
-        `recall`, `density`, `coverage`; `classes_covered` of `classes`, `class_kl_nats`. Each has a
-        twin with the ending `_floor`, real training images in the place of samples. In pixels:
-        `sharpness_samples` with its 95 % interval, `nearest_train_distance` (Euclidean, mean) and
-        its `_floor`, the test images': a value far below the floor means memorised images.
+        Flat. Against the test images, in the features of the net named `feature_extractor` (of
+        `feature_extractor_accuracy`): `frechet_distance`, `kernel_distance`, `precision`,
+        `recall`, `density`, `coverage`; with labels `classes_covered` of `classes` and
+        `class_kl_nats`. Each has a twin with the ending `_floor`, real training images in the place
+        of samples. In pixels: `sharpness_samples` with its 95 % interval, `nearest_train_distance`
+        (Euclidean, mean) and its `_floor`, the test images': a value far below the floor means
+        memorised images.
 
     Raises:
         UsageError: fewer than two samples, or images of another shape than the model's.
@@ -77,7 +74,8 @@ def evaluate_generation(
         raise UsageError(f"samples must be at least 2, found {samples}")
     if isinstance(sampler, str):
         raise UsageError(
-            f"sampler {sampler!r}: give an object, such as anogen.MixtureSampler(model, data.train)"
+            f"sampler {sampler!r}: give an object, such as "
+            "anogen.MixtureSampler.fit(model, data.train)"
         )
     if data.shape != model.shape:
         raise UsageError(f"{data.name}: images of {data.shape}, the model has {model.shape}")
@@ -86,7 +84,7 @@ def evaluate_generation(
     with memory_advice("draw fewer samples, or use a narrower model"):
         drawn = sample_images(model, samples, seed, sampler)
         result = measure_samples(drawn, data, device=device)
-    return {"sampler": "prior" if sampler is None else sampler.name} | result
+    return {"sampler": (sampler or own_sampler(model)).name} | result
 
 
 def measure_samples(drawn: Images | NDArray[Any], data: Splits, *, device: str = "auto") -> Result:
@@ -113,21 +111,18 @@ def measure_samples(drawn: Images | NDArray[Any], data: Splits, *, device: str =
     result: Result = {"generated": len(drawn), "compared_with": count}
     result |= _sharpness(drawn)
     result |= _memorisation(drawn, real, data.train)
-    if not can_be_classified(data):
-        say(f"{data.name} has fewer than two classes, so no classifier is trained, and distances "
-            "in its features are skipped")  # fmt: skip
-        return result
     if count < MIN_COMPARED:
         say(f"{count} images are too few for distances in features; {MIN_COMPARED} are needed")
         return result
     extract = feature_extractor(data, target)
-    classes = len(data.train.classes)
     seen, new, again = (
-        Described(*extract(images, target), classes) for images in (real, drawn[:count], other)
+        Described(*extract(images, target), extract.classes)
+        for images in (real, drawn[:count], other)
     )
     result |= _against(seen, new)
     result |= {f"{name}_floor": value for name, value in _against(seen, again).items()}
-    return result | _extractor(extract) | {"classes": classes}
+    result |= {"feature_extractor": extract.name, "feature_extractor_accuracy": extract.accuracy}
+    return result | ({"classes": extract.classes} if extract.classes else {})
 
 
 def sample_images(
@@ -156,12 +151,8 @@ def _against(real: Described, other: Described) -> Result:
     return {
         name: measure.of_samples(real, other)
         for name, measure in MEASURES.items()
-        if measure.of_samples
+        if measure.of_samples and (real.classes or not measure.of_classes)
     }
-
-
-def _extractor(extract: FeatureExtractor) -> Result:
-    return {"feature_extractor": extract.name, "feature_extractor_accuracy": extract.accuracy}
 
 
 def _sharpness(images: Images) -> Result:

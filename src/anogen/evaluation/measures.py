@@ -85,6 +85,7 @@ class Measure:
         needs: the abilities that a model must have for it.
         of_samples: real images, new ones → the number; real training images in the place of the
             new ones give its floor.
+        of_classes: whether that is about the labels of images.
         compared: whether runs are compared by it.
     """
 
@@ -94,6 +95,7 @@ class Measure:
     per_image: Callable[[Seen], Tensor] | None = None
     needs: tuple[type, ...] = ()
     of_samples: Callable[[Described, Described], float] | None = None
+    of_classes: bool = False
     compared: bool = True
 
 
@@ -166,11 +168,12 @@ MEASURES: dict[str, Measure] = {
         of_samples=lambda real, new: coverage(new.features, real.features),
     ),
     "classes_covered": Measure(
-        "classes among the samples", "as the classifier sees them", "higher",
+        "classes among the samples", "as the classifier sees them", "higher", of_classes=True,
         of_samples=lambda _, new: int((np.bincount(new.labels, minlength=new.classes) > 0).sum()),
     ),
     "class_kl_nats": Measure(
         "class imbalance", "KL of the samples' classes from the data's, nats", "lower",
+        of_classes=True,
         of_samples=lambda real, new: class_kl(new.labels, real.labels, real.classes),
     ),
     "nearest_train_distance": Measure(

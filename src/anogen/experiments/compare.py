@@ -130,8 +130,7 @@ def compare(
     runs: Sequence[Run],
     *,
     samples: int = 10_000,
-    sampler: SamplerName = "prior",
-    components: int = 10,
+    sampler: SamplerName = "auto",
     seed: int = 0,
     device: str = "auto",
     data_dir: str | None = None,
@@ -143,9 +142,8 @@ def compare(
         runs: trained on the same data; those with equal configurations but for the seed become
             one row with an interval.
         samples: new images drawn from each.
-        sampler: where latents come from; `mixture` is for the models that encode, others have the
-            prior.
-        components: of each mixture.
+        sampler: where latents come from, as `anogen sample` takes it; models that do not encode
+            have their prior.
         seed: of the draws.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         data_dir: where data sets lie.
@@ -171,7 +169,7 @@ def compare(
         say(f"measuring {run.path}")
         model = run.load_model(allow_code=allow_code).to(choose_device(device))
         named = sampler if isinstance(model, Encodes) else "prior"
-        sample = make_sampler(named, model, data.train, components)
+        sample = make_sampler(named, model, data.train)
         result = evaluate(model, data.test, importance_samples=0, seed=seed, device=device)
         result |= evaluate_generation(
             model, data, samples=samples, sampler=sample, seed=seed, device=device
@@ -185,7 +183,7 @@ def compare(
     floors = {k.removesuffix(ending): v for k, v in first.items() if k.endswith(ending)}
     floors["sharpness_samples"] = first["sharpness_data"]
     extractor = {k: v for k, v in first.items() if k.startswith("feature_extractor")}
-    settings = {"samples": samples, "sampler": sampler, "components": components, "seed": seed}
+    settings = {"samples": samples, "sampler": sampler, "seed": seed}
     kinds = _kinds(runs, results)
     return Comparison(kinds, floors, extractor, data, settings, results, allow_code)
 

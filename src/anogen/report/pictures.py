@@ -17,8 +17,9 @@ from anogen.models.base import (
     HasPosterior,
     HasStyles,
     Reconstructs,
+    Sampler,
 )
-from anogen.models.sampling import Sampler, draw
+from anogen.models.sampling import draw, own_sampler
 from anogen.report import figures
 from anogen.report.gallery import Picture
 
@@ -84,7 +85,7 @@ def samples_picture(
         model: any.
         seed: of the draws.
         label: the label of all, for a conditional model; default: a row for each, ten at most.
-        sampler: where the latents come from; default: the prior.
+        sampler: where the latents come from; default: the model's own.
     """
     generator = torch.Generator().manual_seed(seed)
     kinds = [label] * 10 if label is not None else [*range(min(model.classes, 10))]
@@ -93,10 +94,12 @@ def samples_picture(
     size = evaluation_batch(model.shape)
     with torch.inference_mode():
         drawn = torch.cat([*draw(model.eval(), 10 * rows, generator, size, labels, sampler)])
-    source = "the prior" if sampler is None else sampler.name
+    own = own_sampler(model)
+    named = (sampler or own).name
+    source = "the prior" if named == "prior" else f"a {named} fitted to the training images"
     return Picture(
-        "samples" if sampler is None else f"samples_{sampler.name.replace(' ', '_')}",
-        f"Samples from {source}",
+        "samples" if named == own.name else f"samples_{named}",
+        f"Samples from the {named}",
         f"New images, decoded from latents drawn from {source}; none was chosen."
         + (" Each row is of one label." if model.classes else ""),
         figures.mosaic(

@@ -1,6 +1,8 @@
 """Training from the first step to the last, for every model, with nothing lost in between."""
 
+import copy
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 import torch
 
+from anogen.checkpoint import hash_of_tensors
 from anogen.data.splits import Splits, expect
 from anogen.device import (
     choose_device,
@@ -18,7 +21,9 @@ from anogen.device import (
     own_randomness,
 )
 from anogen.errors import MachineError, UsageError
-from anogen.models.base import GenerativeModel, refuse_no_model
+from anogen.models.base import Encodes, GenerativeModel, refuse_no_model
+from anogen.models.mixture import MixtureSampler
+from anogen.models.sampling import SamplerName, load_sampler, save_sampler
 from anogen.progress import say
 from anogen.run import Run
 from anogen.training.hooks import Hook, checked_hooks
@@ -133,7 +138,30 @@ def fit(
                 loop.restore(folder)
             loop.go(folder, request)
     model.eval()
+    with in_threads(threads), folder.locked():
+        _keep_sampler(folder, model, data, settings.sampler)
     return folder
+
+
+def _keep_sampler(run: Run, model: GenerativeModel, data: Splits, name: SamplerName) -> None:
+    """Fit a sampler to the weights that `Run.load_model` gives, unless it is there already."""
+    if name == "prior" or (name == "auto" and not isinstance(model, Encodes)):
+        shutil.rmtree(run.sampler, ignore_errors=True)
+        return
+    weights = run.load_state(run.chosen(None), ("weights",))[0]["weights"]
+    digest = hash_of_tensors(weights)
+    if load_sampler(run.sampler, digest) is not None:
+        return
+    best = copy.deepcopy(model)
+    best.load_state_dict(weights)
+    try:
+        sampler = MixtureSampler.fit(best.eval(), data.train)
+    except UsageError as error:
+        if name != "auto":
+            raise
+        say(f"warning: {error}; samples will come from the prior")
+        return
+    save_sampler(run.sampler, sampler, digest)
 
 
 def _threads(settings: TrainingSettings, device: torch.device, resumed: Run | None) -> int:
@@ -166,6 +194,11 @@ def _check(settings: TrainingSettings, model: GenerativeModel, data: Splits) -> 
         raise UsageError(f"the model is for images of {model.shape}, the data has {data.shape}")
     _check_labels(model, data)
     data.warn()
+    if settings.sampler == "mixture" and not isinstance(model, Encodes):
+        raise UsageError(
+            f"sampler {settings.sampler}: {type(model).__name__} does not encode images, so that "
+            "no mixture can be fitted; set sampler auto"
+        )
     if settings.tensorboard:
         check_tensorboard()
 

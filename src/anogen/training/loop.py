@@ -14,6 +14,7 @@ from anogen.data.images import Images, Pixels
 from anogen.data.splits import Splits
 from anogen.device import matrix_products_in
 from anogen.errors import DivergenceError, Interrupted, MachineError, UsageError
+from anogen.evaluation.epochs import SampleDistance
 from anogen.models.base import GenerativeModel, Losses
 from anogen.progress import Progress, say
 from anogen.run import Run
@@ -26,6 +27,9 @@ from anogen.training.signals import StopRequest
 from anogen.training.state import TrainingState, averaged_copy
 from anogen.training.step import Update, make_players, train_step
 from anogen.training.watch import collapse_warnings, fixed_samples, grid, save_grid
+
+DISTANCE = "frechet_distance"
+"""The metric of samples, which is measured where the best epoch is chosen by it."""
 
 
 class Loop:
@@ -52,6 +56,7 @@ class Loop:
         self.batches = Shuffled(data.train, settings.batch_size, settings.seed, device)
         self.total_steps = settings.epochs * len(self.batches)
         self.monitor: str | None = settings.monitor or model.monitor
+        self._distance: SampleDistance | None = None
         self._signs: set[str] = set()  # of collapse, in the last epoch
         self._warned: set[str] = set()
         recorded = settings.cuda_graphs and device.type == "cuda"
@@ -62,6 +67,9 @@ class Loop:
     def rehearse(self) -> None:
         """One batch in evaluation mode: what cannot work fails here, before a folder is made."""
         losses = _mean_losses(self.state.model, self.data.validation[:2], self.device, self.dtype)
+        if self.monitor == DISTANCE:
+            self._distance = SampleDistance(self.data, self.device)
+            losses[DISTANCE] = math.nan  # it can be measured, after an epoch
         if self.monitor is None and self.settings.patience is not None:
             raise UsageError("patience needs a monitor, and this model has none of its own")
         if self.monitor is not None and self.monitor not in losses:
@@ -185,6 +193,8 @@ class Loop:
                 self.state.evaluated, images, self.device, self.dtype
             ).items()
         }
+        if self._distance is not None:
+            measured[f"validation_{DISTANCE}"] = self._distance(self.state.evaluated)
         samples = fixed_samples(self.state.evaluated, self.settings.seed)
         self.state.model.train()
         counters.epoch, counters.batch, counters.sums = counters.epoch + 1, 0, {}

@@ -15,6 +15,7 @@ from anogen.errors import (
     unknown_name,
     whole_number,
 )
+from anogen.models.sampling import SamplerName
 
 Precision = Literal["auto", "bfloat16", "float32"]
 Schedule = Literal["constant", "cosine"]
@@ -23,7 +24,7 @@ LearningRate = float | dict[str, float]
 
 MAY_CHANGE = frozenset(
     {"epochs", "device", "patience", "threads", "checkpoint_every_s", "tensorboard", "cuda_graphs",
-     "data", "data_dir"}
+     "sampler", "data", "data_dir"}
 )  # fmt: skip
 """What a resumed run may have other values of: where data lies too, for its hashes must be the
 same."""
@@ -55,8 +56,9 @@ class TrainingSettings:
         ema_decay: where given, a moving average of the weights with this decay is what is
             evaluated and kept, for example 0.999; it starts smaller, at step / (step + 10), so
             that the first weights are soon forgotten.
-        monitor: validation metric by which the best checkpoint is kept, lower is better;
-            default: the model's own, if it has one.
+        monitor: validation metric by which the best checkpoint is kept, lower is better: a loss or
+            a term of the model, or `frechet_distance`, of samples; default: the model's own, if it
+            has one.
         patience: epochs without improvement of `monitor` after which training stops.
         seed: of everything random in training; weights are drawn before, when a model is made.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -66,6 +68,8 @@ class TrainingSettings:
             bits of results depend.
         checkpoint_every_s: seconds between checkpoints within an epoch; each epoch ends with one.
         tensorboard: also write TensorBoard event files.
+        sampler: where samples come from later: `mixture` is fitted to the encoded training images
+            when training is over, `prior` is not; `auto` is `mixture` for models that encode.
         cuda_graphs: on a GPU, record steps as CUDA graphs and replay them, where the model's class
             says that they may be: the same results in less time.
 
@@ -94,6 +98,7 @@ class TrainingSettings:
     threads: int | None = None
     checkpoint_every_s: float = 60.0
     tensorboard: bool = False
+    sampler: SamplerName = "auto"
     cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
@@ -121,7 +126,11 @@ class TrainingSettings:
         for rate in self._rates():
             if finite_number("learning_rate", rate) <= 0:
                 raise UsageError(f"learning_rate must be positive, found {rate}")
-        for name, choices in (("schedule", Schedule), ("precision", Precision)):
+        for name, choices in (
+            ("schedule", Schedule),
+            ("precision", Precision),
+            ("sampler", SamplerName),
+        ):
             if getattr(self, name) not in get_args(choices):
                 raise unknown_name(name, str(getattr(self, name)), get_args(choices))
         self._check_betas()
