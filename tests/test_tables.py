@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from anogen import CORRUPTIONS, DATASETS, MODELS, SCORES, VAE
-from anogen.data.catalog import Digits
+from anogen.data.catalog import Bundled
 from anogen.data.corruptions import Corruption
 from anogen.data.layouts import LAYOUTS, Found, Layout, Listing
 from anogen.detection.view import Score
@@ -70,7 +70,9 @@ def test_a_transformation(anogen, noise_file, monkeypatch):
 
 
 def test_a_data_set(anogen, monkeypatch):
-    monkeypatch.setitem(DATASETS, "more-digits", Digits("the same under another name"))
+    monkeypatch.setitem(
+        DATASETS, "more-digits", Bundled("the same under another name", DATASETS["digits"].load)
+    )
     assert "1437" in anogen("data", "more-digits+blur").out
     assert "under another name" in anogen("data").out
 

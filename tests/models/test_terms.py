@@ -38,3 +38,20 @@ def test_normal_log_density():
         D.Normal(MU, (0.5 * LOGVAR).exp()).log_prob(z).sum(1),
     )
     assert_close(terms.normal_log_density(z, 0.0, 0.0), D.Normal(0.0, 1.0).log_prob(z).sum(1))
+
+
+def test_total_correlation_is_that_of_the_mixture_of_posteriors():
+    """Against a loop over images and latents, and by what it must be 0 for."""
+    torch.manual_seed(0)
+    mu, logvar, z = torch.randn(5, 3), torch.randn(5, 3), torch.randn(5, 3)
+    expected = []
+    for point in z:
+        density = torch.exp(-0.5 * (terms.LOG_2PI + logvar + (point - mu) ** 2 / logvar.exp()))
+        whole = density.prod(1).mean()
+        alone = density.mean(0).prod()
+        expected.append((whole / alone).log())
+    assert_close(terms.total_correlation(z, mu, logvar), torch.stack(expected))
+    one_moves = torch.zeros(5, 3)
+    one_moves[:, 1] = mu[:, 1]
+    free = terms.total_correlation(torch.randn(5, 3), one_moves, torch.zeros(5, 3))
+    assert_close(free, torch.zeros(5), atol=1e-5, rtol=0)

@@ -193,3 +193,18 @@ def test_sigma_is_not_driven_further_below_its_floor():
     assert above._nll(perfect, raw)[0].item() == pytest.approx(
         256 * (math.log(0.1) + 0.5 * math.log(2 * math.pi)), rel=1e-5
     )
+
+
+def test_the_total_correlation_is_weighed_beside_the_rest_of_the_kl():
+    def losses(**arguments):
+        vae = model(**arguments)
+        torch.manual_seed(1)
+        return vae.losses(X)
+
+    plain, more = losses(beta=2.0), losses(beta=2.0, total_correlation=5.0)
+    term = more.terms["total_correlation_nats"]
+    assert term.shape == (len(X),)
+    assert_close(
+        more.players["vae"] - plain.players["vae"], 2.0 * 4 * term.mean(), rtol=1e-3, atol=1e-3
+    )
+    assert "total_correlation_nats" not in plain.terms

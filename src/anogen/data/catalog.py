@@ -1,7 +1,7 @@
 """Every data set by name, where it lies, and how to get it; a path serves as a name."""
 
-import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,20 @@ import numpy as np
 
 from anogen.data.arrays import read_idx_images
 from anogen.data.corruptions import corrupt
+from anogen.data.download import download, md5_of
 from anogen.data.files import is_folder, load_path
 from anogen.data.images import Images, Pixels
 from anogen.data.pictures import Background, Pictures, Resize
+from anogen.data.shapes import draw_shapes
 from anogen.data.splits import FALSE_POSITIVE_RATE, Splits, images_for, split
 from anogen.errors import DataError, MachineError, UsageError, unknown_name, whole_number
 from anogen.folders import cache_dir
-from anogen.progress import Progress, say
+from anogen.progress import say
 
 DATA_DIR_VARIABLE = "ANOGEN_DATA_DIR"
-DOWNLOAD_TIMEOUT_S = 10
 MAX_NAME = 5000
+HELD_OUT = 1 / 12
+"""Of training images, for validation, where there are test images."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,39 @@ class IdxSource:
 
 
 @dataclass(frozen=True)
-class Digits:
-    """The handwritten digits bundled with scikit-learn: 1,797 images, no network needed."""
+class Bundled:
+    """A data set that needs no files.
 
-    title: str = "handwritten digits bundled with scikit-learn, 8×8 scaled to 28×28"
+    Attributes:
+        title: one line for the list.
+        load: gives the images to train on, and test images, if they are others.
+    """
+
+    title: str
+    load: Callable[[], tuple[Images, Images | None]]
+
+
+def _digits() -> tuple[Images, None]:
+    from sklearn.datasets import load_digits
+
+    values, labels = load_digits(return_X_y=True)
+    pixels = np.rint(np.asarray(values) * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
+    enlarged = _enlarged(pixels, 28)[:, None]
+    labels = np.asarray(labels, np.int64)
+    return Images(enlarged, "digits", labels, tuple("0123456789")), None
+
+
+def _enlarged(pixels: Pixels, size: int) -> Pixels:
+    """uint8 `[n, h, w]` brought to `[n, size, size]`, bicubic."""
+    from PIL import Image
+
+    scaled = (Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC)
+              for picture in pixels)  # fmt: skip
+    return np.stack([np.asarray(picture) for picture in scaled])
+
+
+def _shapes() -> tuple[Images, Images]:
+    return draw_shapes(20_000, seed=0)[0], draw_shapes(5_000, seed=1)[0]
 
 
 MNIST = IdxSource(
@@ -77,10 +109,11 @@ FASHION_MNIST = IdxSource(
     },
 )  # fmt: skip
 
-DATASETS: dict[str, IdxSource | Digits] = {
+DATASETS: dict[str, IdxSource | Bundled] = {
     "mnist": MNIST,
     "fashion-mnist": FASHION_MNIST,
-    "digits": Digits(),
+    "digits": Bundled("handwritten digits of scikit-learn, 8×8 scaled to 28×28", _digits),
+    "shapes": Bundled("coloured shapes of known factors, 20,000 + 5,000 of 32×32", _shapes),
 }
 """Every data set that has a name. `auto` stands for MNIST where it can be had, else digits."""
 
@@ -101,10 +134,10 @@ def load_data(
     """The training, validation and test images of a data set.
 
     Args:
-        data: `mnist`, `fashion-mnist`, `digits`, or a path to a folder of pictures (PNG, JPEG, BMP,
-            TIFF or WebP), a `.npy` or `.npz` array or an IDX file; `auto` takes MNIST where it can
-            be found or fetched, else digits. `+transformation` may follow, several times:
-            `mnist+blur`, `digits+rotation=45`.
+        data: `mnist`, `fashion-mnist`, `digits`, `shapes`, or a path to a folder of pictures (PNG,
+            JPEG, BMP, TIFF or WebP), a `.npy` or `.npz` array or an IDX file; `auto` takes MNIST
+            where it can be found or fetched, else digits. `+transformation` may follow, several
+            times: `mnist+blur`, `digits+rotation=45`.
         data_dir: where data sets lie (one folder each); default: the variable ANOGEN_DATA_DIR,
             else the user's cache folder, to which missing ones are downloaded.
         image_size: height and width to bring a folder's pictures to; default: their own.
@@ -215,7 +248,7 @@ def damaged_files(name: str, folder: Path) -> list[str]:
     source = DATASETS[name]
     assert isinstance(source, IdxSource)
     zipped = {file: md5 for file, md5 in source.md5.items() if (folder / file).is_file()}
-    return [file for file, md5 in zipped.items() if _md5(folder / file) != md5]
+    return [file for file, md5 in zipped.items() if md5_of(folder / file) != md5]
 
 
 def fetch(name: str, data_dir: str | Path | None = None, tries: int = 3) -> Path:
@@ -237,8 +270,8 @@ def fetch(name: str, data_dir: str | Path | None = None, tries: int = 3) -> Path
         )
     folder = places[0] / name
     for file, md5 in source.md5.items():
-        if not (folder / file).is_file() or _md5(folder / file) != md5:
-            _download(source.mirrors, file, md5, folder, tries)
+        if not (folder / file).is_file() or md5_of(folder / file) != md5:
+            download(source.mirrors, file, md5, folder, tries)
     return folder
 
 
@@ -288,8 +321,9 @@ def _load_named(
     name: str, data_dir: str | Path | None, splitting: dict[str, Any], tries: int = 3
 ) -> Splits:
     source = DATASETS[name]
-    if isinstance(source, Digits):
-        return split(_load_digits(), **splitting)
+    if isinstance(source, Bundled):
+        train, test = source.load()
+        return split(train, test, **({} if test is None else {"held_out": HELD_OUT}), **splitting)
     folder = find(name, data_dir) or fetch(name, data_dir, tries)
     damaged = damaged_files(name, folder)
     if damaged:
@@ -301,79 +335,10 @@ def _load_named(
         read_idx_images(_stored(folder, f"{part}-images-idx3-ubyte.gz"), name, source.classes)
         for part in ("train", "t10k")
     )
-    return split(train, test, held_out=1 / 12, **splitting)
-
-
-def _load_digits() -> Images:
-    from sklearn.datasets import load_digits
-
-    values, labels = load_digits(return_X_y=True)
-    pixels = np.rint(np.asarray(values) * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
-    enlarged = _enlarged(pixels, 28)[:, None]
-    return Images(enlarged, "digits", np.asarray(labels, np.int64), tuple("0123456789"))
-
-
-def _enlarged(pixels: Pixels, size: int) -> Pixels:
-    """uint8 `[n, h, w]` brought to `[n, size, size]`, bicubic."""
-    from PIL import Image
-
-    scaled = (Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC)
-              for picture in pixels)  # fmt: skip
-    return np.stack([np.asarray(picture) for picture in scaled])
+    return split(train, test, held_out=HELD_OUT, **splitting)
 
 
 def _stored(folder: Path, file: str) -> Path:
     """The file, or the same unzipped where only that is there."""
     unzipped = folder / file.removesuffix(".gz")
     return unzipped if unzipped.is_file() and not (folder / file).is_file() else folder / file
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def _download(mirrors: tuple[str, ...], file: str, md5: str, folder: Path, tries: int) -> None:
-    """One file, verified before it gets its name; every mirror in turn, each tried again."""
-    import logging
-
-    import pooch
-
-    pooch.get_logger().setLevel(logging.ERROR)
-    failures: dict[str, str] = {}
-    for _ in range(tries):
-        for mirror in mirrors:
-            try:
-                # pooch's annotations are narrower than what it documents and accepts
-                bar: Any = _DownloadBar(file)
-                downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=DOWNLOAD_TIMEOUT_S)
-                pooch.retrieve(mirror + file, f"md5:{md5}", file, folder, downloader=downloader)
-                return
-            except (OSError, ValueError) as error:
-                failures[mirror] = f"{mirror}: {str(error).splitlines()[0][:120]}"
-    raise DataError(
-        f"{file} could not be downloaded; place it by hand as {folder / file} "
-        f"(MD5 {md5}). Tried {'; '.join(failures.values())}"
-    )
-
-
-class _DownloadBar:
-    """Pooch's progress-bar contract, on our progress display."""
-
-    def __init__(self, file: str) -> None:
-        self.total = 0
-        self._file = file
-        self._bar: Progress | None = None
-
-    def update(self, count: int) -> None:
-        if self._bar is None:
-            self._bar = Progress(f"downloading {self._file}", self.total, "bytes")
-        self._bar.advance(count)
-
-    def reset(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None

@@ -16,6 +16,7 @@ from anogen.models.terms import (
     kl_standard_normal,
     normal_log_density,
     squared_error,
+    total_correlation,
 )
 from anogen.nets import NetOptions, Shape
 from anogen.nets.condition import condition_on
@@ -47,6 +48,9 @@ class VAE(GenerativeModel):
             over `capacity_steps` optimiser steps (Burgess et al. 2018, equation 8).
         capacity_steps: steps until the capacity is reached.
         kl_warmup_steps: steps over which the weight of the KL term grows from 0 to β.
+        total_correlation: weight of the total correlation of the latents, the part of the KL term
+            that says how much they depend on one another, beside `beta` of the rest (β-TCVAE; Chen
+            et al. 2018, equation 4, estimated within the batch); 1 is a plain VAE.
         free_nats: KL that each latent may spend unpunished, in nats, batch average (free bits;
             Kingma et al. 2016, equation 15).
         output: what bounds the image: `sigmoid`, or the paper's literal `leaky_relu`.
@@ -81,6 +85,7 @@ class VAE(GenerativeModel):
         capacity: float | None = None,
         capacity_steps: int = 25_000,
         kl_warmup_steps: int = 0,
+        total_correlation: float = 1.0,
         free_nats: float = 0.0,
         output: Output = "sigmoid",
         classes: int = 0,
@@ -94,6 +99,7 @@ class VAE(GenerativeModel):
         if output not in get_args(Output):
             raise unknown_name("output", output, get_args(Output))
         _refuse_negative(beta=beta, free_nats=free_nats, capacity=capacity or 0.0)
+        _refuse_negative(total_correlation=total_correlation)
         _refuse_negative(capacity_steps=capacity_steps, kl_warmup_steps=kl_warmup_steps)
         if sigma < MIN_SIGMA:
             raise UsageError(
@@ -108,7 +114,7 @@ class VAE(GenerativeModel):
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.beta, self.free_nats = latent, beta, free_nats
         self.capacity, self.capacity_steps = capacity, capacity_steps
-        self.kl_warmup_steps = kl_warmup_steps
+        self.kl_warmup_steps, self.total_correlation = kl_warmup_steps, total_correlation
         self.likelihood: Likelihood = likelihood
         self.output: Output = output
         log_sigma = math.log(math.sqrt(0.5) if likelihood == "squared_error" else sigma)
@@ -142,7 +148,8 @@ class VAE(GenerativeModel):
     ) -> Losses:
         """The losses of images with these posteriors."""
         mu, logvar = posterior
-        raw = self._decode_raw(self._draw(mu, logvar), condition)
+        z = self._draw(mu, logvar)
+        raw = self._decode_raw(z, condition)
         kl = kl_standard_normal(mu, logvar)
         error = squared_error(x, self._bound(raw))
         nll = self._nll(x, raw, error)
@@ -153,7 +160,13 @@ class VAE(GenerativeModel):
             "kl_nats": kl.sum(1),
             "negative_elbo_nats": nll + kl.sum(1),
         }
-        return Losses({"vae": nll.mean() - constant + self._regulariser(kl, step)}, terms)
+        loss = nll.mean() - constant + self._regulariser(kl, step)
+        if self.total_correlation != 1:
+            correlation = total_correlation(z, mu, logvar)
+            terms["total_correlation_nats"] = correlation
+            weight = (self.total_correlation - 1) * _progress(step, self.kl_warmup_steps)
+            loss = loss + self.beta * weight * correlation.mean()
+        return Losses({"vae": loss}, terms)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each float32 `[b, latent]`."""
