@@ -10,6 +10,7 @@ from .data.images import (
 from .data.images import (
     images_from_array as images_from_array,
 )
+from .data.shapes import draw_shapes as draw_shapes
 from .data.splits import (
     Splits as Splits,
 )
@@ -25,6 +26,7 @@ from .detection.loading import Trained as Trained
 from .detection.loading import load as load
 from .detection.scores import SCORES as SCORES
 from .errors import AnogenError as AnogenError
+from .evaluation.disentanglement import disentanglement as disentanglement
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.generation import (
     evaluate_generation as evaluate_generation,

@@ -1,5 +1,6 @@
 """The style-based generator: a mapping network, and a synthesis network that it modulates."""
 
+import functools
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -214,13 +215,7 @@ class StyledLayer(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None = None) -> Tensor:
         """float `[b, inputs, h, w]`, `[b, style]`, noise `[b, 1, h, w]` → `[b, outputs, h, w]`."""
-        import os
-
-        size = self.noise.shape[2:]
-        if os.environ.get("XUP") == "published":
-            y = self.conv(doubled(x, size), style)
-        else:
-            y = doubled(self.conv(x, style), size)
+        y = doubled(self.conv(x, style), self.size)
         if noise is None and self.training:
             noise = torch.randn(len(x), 1, *y.shape[2:], device=x.device, dtype=torch.float32)
         elif noise is None:
@@ -320,16 +315,18 @@ class ResidualBlock(nn.Module):
 class StyleDiscriminator(nn.Module):
     """Images in, one number or several out, with an eye for the variety of the batch.
 
-    A residual block for every halving of the size, with equalised learning rates and without
-    normalisation. Before the last convolution a channel is added that holds the minibatch
-    statistic: the standard deviation of each feature over a group of four images, averaged. In
-    training the batch is the images of one call, so give real and generated images apart; in
-    evaluation mode the statistic is its running mean, so that an image's number depends on the
-    image alone.
+    A convolution, or a residual block, for every halving of the size, with equalised learning rates
+    and without normalisation. Before the last convolution a channel is added that holds the
+    minibatch statistic: the standard deviation of each feature over a group of four images,
+    averaged. In training the batch is the images of one call, so give real and generated images
+    apart; in evaluation mode the statistic is its running mean, so that an image's number depends
+    on the image alone.
 
     Args:
         shape: channels, height and width of the images; height and width at least 16.
         outputs: numbers per image.
+        residual: residual blocks of two convolutions each, as published, in the place of single
+            convolutions: half as fast.
         options: as in `SynthesisNetwork`.
 
     Source: Karras et al. 2018 (progressive growing), section 3; Karras et al. 2020, figure 7.
@@ -341,22 +338,27 @@ class StyleDiscriminator(nn.Module):
 
     statistic: Tensor
 
-    def __init__(self, shape: Shape, outputs: int = 1, **options: Unpack[NetOptions]) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        outputs: int = 1,
+        *,
+        residual: bool = False,
+        **options: Unpack[NetOptions],
+    ) -> None:
         super().__init__()
         widths = filters(shape, complete(options))
         last = widths[-1]
-        import os
-
-        if os.environ.get("XRES") == "0":
-            self.blocks = nn.Sequential(
-                EqualisedConv(shape[0], widths[0]),
-                *(EqualisedConv(a, b, halve=True) for a, b in pairwise(widths)),
-            )
+        if residual:
+            first, block = EqualisedConv(shape[0], widths[0], kernel=1), ResidualBlock
         else:
-            self.blocks = nn.Sequential(
-                EqualisedConv(shape[0], widths[0], kernel=1),
-                *(ResidualBlock(before, after) for before, after in pairwise(widths)),
+            first, block = (
+                EqualisedConv(shape[0], widths[0]),
+                functools.partial(EqualisedConv, halve=True),
             )
+        self.blocks = nn.Sequential(
+            first, *(block(before, after) for before, after in pairwise(widths))
+        )
         self.last = EqualisedConv(last + 1, last)
         height, breadth = sizes(shape, len(widths) - 1)[-1]
         self.dense = EqualisedLinear(last * height * breadth, last)

@@ -1,0 +1,133 @@
+"""How the presets of GAN, StyleGAN and VAE-GAN were chosen: short trainings, on validation images.
+
+    python benchmarks/games.py --out docs/results/games.json
+    python benchmarks/games.py --only StyleGAN --out docs/results/games.json
+
+20,000 images of MNIST, 3 epochs, batches of 32, a cosine, averaged weights, one thread, seed 0;
+5,000 samples from the prior are compared with the validation images, in the features of the
+classifier of the whole set. Rows that are there already are left; several processes may share the
+work.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+import anogen
+from anogen import PriorSampler, Splits, evaluate_generation, load_data
+
+IMAGES, EPOCHS, SAMPLES = 20_000, 3, 5_000
+SETTINGS: dict[str, Any] = {
+    "epochs": EPOCHS, "batch_size": 32, "schedule": "cosine", "betas": (0.5, 0.99),
+    "ema_decay": 0.999, "threads": 1, "sampler": "prior",
+}  # fmt: skip
+STYLE: dict[str, Any] = {
+    "latent": 64, "mixing": 0.5, "path_length": 0.0, "r1": 0.1, "r2": 0.1,
+    "learning_rate": 5e-3, "betas": (0.0, 0.99),
+}  # fmt: skip
+PLAIN: dict[str, Any] = {"latent": 64, "r1": 0.1, "learning_rate": 1e-3}
+VAEGAN: dict[str, Any] = {"latent": 16, "gamma": 1.0, "r1": 0.1, "learning_rate": 1e-3}
+RELATIVISTIC = {"loss": "relativistic"}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "StyleGAN": ("StyleGAN", STYLE),
+    "StyleGAN, residual discriminator": ("StyleGAN", STYLE | {"residual": True}),
+    "StyleGAN, learning rate 2e-3": ("StyleGAN", STYLE | {"learning_rate": 2e-3}),
+    "StyleGAN, learning rate 1e-2": ("StyleGAN", STYLE | {"learning_rate": 1e-2}),
+    "StyleGAN, R1 and R2 1": ("StyleGAN", STYLE | {"r1": 1.0, "r2": 1.0}),
+    "StyleGAN, non-saturating with R1": (
+        "StyleGAN", STYLE | {"loss": "non_saturating", "r2": 0.0}
+    ),
+    "StyleGAN, no mixing": ("StyleGAN", STYLE | {"mixing": 0.0}),
+    "StyleGAN, 16 filters": ("StyleGAN", STYLE | {"width": 16}),
+    "StyleGAN, adaptive augmentation": ("StyleGAN", STYLE | {"ada": 0.6}),
+    "GAN": ("GAN", PLAIN),
+    "GAN, learning rate 2e-3": ("GAN", PLAIN | {"learning_rate": 2e-3}),
+    "GAN, R1 1": ("GAN", PLAIN | {"r1": 1.0}),
+    "GAN, relativistic with R1 and R2": ("GAN", PLAIN | RELATIVISTIC | {"r2": 0.1}),
+    "GAN, relativistic, learning rate 2e-3": (
+        "GAN", PLAIN | RELATIVISTIC | {"r2": 0.1, "learning_rate": 2e-3}
+    ),
+    "GAN, hinge, learning rate 2e-3": ("GAN", PLAIN | {"loss": "hinge", "learning_rate": 2e-3}),
+    "VAEGAN": ("VAEGAN", VAEGAN),
+    "VAEGAN, β 3": ("VAEGAN", VAEGAN | {"beta": 3.0}),
+    "VAEGAN, γ 0.3": ("VAEGAN", VAEGAN | {"gamma": 0.3}),
+    "VAEGAN, γ 0.1": ("VAEGAN", VAEGAN | {"gamma": 0.1}),
+    "VAEGAN, γ 0.3, β 3": ("VAEGAN", VAEGAN | {"gamma": 0.3, "beta": 3.0}),
+    "VAEGAN, γ 0.3, learning rate 2e-3": (
+        "VAEGAN", VAEGAN | {"gamma": 0.3, "learning_rate": 2e-3}
+    ),
+    "VAEGAN, feature layer 1": ("VAEGAN", VAEGAN | {"feature_layer": 1}),
+}  # fmt: skip
+OF_TRAINING = ("learning_rate", "betas")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="variants whose name begins so")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    for name, (kind, arguments) in VARIANTS.items():
+        if name.startswith(options.only) and claimed(options.out, name):
+            keep(options.out, {"name": name} | measured(kind, arguments))
+
+
+def claimed(out: Path, name: str) -> bool:
+    """Whether nobody has measured it, and nobody else is at it."""
+    with FileLock(f"{out}.lock"):
+        taken = out.with_suffix(f".{VARIANTS_ORDER[name]}.started")
+        rows = json.loads(out.read_text("utf-8")) if out.exists() else []
+        if taken.exists() or any(row["name"] == name for row in rows):
+            return False
+        taken.touch()
+        return True
+
+
+def position(row: dict[str, Any]) -> int:
+    return VARIANTS_ORDER[row["name"]]
+
+
+def keep(out: Path, row: dict[str, Any]) -> None:
+    with FileLock(f"{out}.lock"):
+        rows = json.loads(out.read_text("utf-8")) if out.exists() else []
+        rows = sorted([*rows, row], key=position)
+        out.write_text(json.dumps(rows, indent=1) + "\n")
+        out.with_suffix(f".{VARIANTS_ORDER[row['name']]}.started").unlink()
+    print(json.dumps(row), flush=True)
+
+
+def measured(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    data, whole = load_data("mnist", limit=IMAGES), load_data("mnist")
+    torch.manual_seed(0)
+    own = {key: value for key, value in arguments.items() if key not in OF_TRAINING}
+    rest = {key: value for key, value in arguments.items() if key in OF_TRAINING}
+    model = getattr(anogen, kind)(data.shape, **own)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        run = anogen.fit(model, data, Path(folder) / "run", **(SETTINGS | rest))
+        seconds = time.perf_counter() - start
+        model = run.load_model("last")
+    judged = Splits(whole.train, whole.validation, whole.validation)
+    result = evaluate_generation(
+        model, judged, samples=SAMPLES, sampler=PriorSampler(model.latent), device="cpu"
+    )
+    wanted = ("frechet_distance", "precision", "recall", "coverage", "class_kl_nats")
+    row = {
+        "seconds": round(seconds),
+        "last": run.metrics[-1].get("validation_sampled_squared_error"),
+    }
+    return row | {name: result[name] for name in wanted} | {
+        "frechet_distance_floor": result["frechet_distance_floor"]
+    }  # fmt: skip
+
+
+VARIANTS_ORDER = {name: index for index, name in enumerate(VARIANTS)}
+
+if __name__ == "__main__":
+    main()
