@@ -61,7 +61,7 @@ def measured(arguments: dict[str, Any], seed: int) -> dict[str, float]:
     model = VAE(data.shape, LATENT, likelihood="bernoulli", width=WIDTH, **arguments)
     with tempfile.TemporaryDirectory() as folder:
         run = anogen.fit(
-            model, data, Path(folder) / "run", epochs=EPOCHS, seed=seed, sampler="prior",
+            model, data, Path(folder) / "run", epochs=EPOCHS, seed=seed, fit_sampler=False,
             learning_rate=1e-3, schedule="cosine", threads=1,
         )  # fmt: skip
         model = run.load_model("last")

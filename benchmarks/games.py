@@ -25,10 +25,10 @@ from anogen import PriorSampler, Splits, evaluate_generation, load_data
 IMAGES, EPOCHS, SAMPLES = 20_000, 3, 5_000
 SETTINGS: dict[str, Any] = {
     "epochs": EPOCHS, "batch_size": 32, "schedule": "cosine", "betas": (0.5, 0.99),
-    "ema_decay": 0.999, "threads": 1, "sampler": "prior",
+    "ema_decay": 0.999, "threads": 1, "fit_sampler": False,
 }  # fmt: skip
 STYLE: dict[str, Any] = {
-    "latent": 64, "mixing": 0.5, "path_length": 0.0, "r1": 0.1, "r2": 0.1,
+    "latent": 64, "mixing": 0.5, "path_length": 0.0, "r1": 1.0, "r2": 1.0,
     "learning_rate": 5e-3, "betas": (0.0, 0.99),
 }  # fmt: skip
 PLAIN: dict[str, Any] = {"latent": 64, "r1": 0.1, "learning_rate": 1e-3}
@@ -39,7 +39,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "StyleGAN, residual discriminator": ("StyleGAN", STYLE | {"residual": True}),
     "StyleGAN, learning rate 2e-3": ("StyleGAN", STYLE | {"learning_rate": 2e-3}),
     "StyleGAN, learning rate 1e-2": ("StyleGAN", STYLE | {"learning_rate": 1e-2}),
-    "StyleGAN, R1 and R2 1": ("StyleGAN", STYLE | {"r1": 1.0, "r2": 1.0}),
+    "StyleGAN, R1 and R2 0.1": ("StyleGAN", STYLE | {"r1": 0.1, "r2": 0.1}),
+    "StyleGAN, R1 and R2 3": ("StyleGAN", STYLE | {"r1": 3.0, "r2": 3.0}),
     "StyleGAN, non-saturating with R1": (
         "StyleGAN", STYLE | {"loss": "non_saturating", "r2": 0.0}
     ),
@@ -112,7 +113,7 @@ def measured(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = anogen.fit(model, data, Path(folder) / "run", **(SETTINGS | rest))
         seconds = time.perf_counter() - start
-        model = run.load_model("last")
+        model, last = run.load_model("last"), run.metrics[-1]
     judged = Splits(whole.train, whole.validation, whole.validation)
     result = evaluate_generation(
         model, judged, samples=SAMPLES, sampler=PriorSampler(model.latent), device="cpu"
@@ -120,7 +121,7 @@ def measured(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
     wanted = ("frechet_distance", "precision", "recall", "coverage", "class_kl_nats")
     row = {
         "seconds": round(seconds),
-        "last": run.metrics[-1].get("validation_sampled_squared_error"),
+        "squared_error": last.get("validation_sampled_squared_error"),
     }
     return row | {name: result[name] for name in wanted} | {
         "frechet_distance_floor": result["frechet_distance_floor"]

@@ -49,9 +49,8 @@ def test_the_penalty_comes_every_few_steps_and_touches_the_discriminator_only():
                 {"loss": "relativistic", "r2": 1.0}, {"loss": "hinge"},
                 {"spectral_norm": True}, {"discriminator_batch_norm": True, "r1": 0.0}]
 )  # fmt: skip
-def test_every_variant_trains_and_keeps_no_best(options, noise, tmp_path):
+def test_every_variant_trains(options, noise, tmp_path):
     run = fit(model(**options, penalty_every=2), noise, tmp_path / "run", epochs=2, batch_size=16)
-    assert not run.checkpoint("best").exists()
     assert run.load_model().sample(2).shape == (2, *SHAPE)
 
 
@@ -88,9 +87,17 @@ def test_contradictions_are_refused_with_the_remedy(options, message):
         model(**options)
 
 
-def test_patience_needs_a_monitor(noise, tmp_path):
+class Unwatched(GAN):
+    monitor = None
+
+
+def test_without_a_monitor_the_last_epoch_is_taken_and_patience_has_no_sense(noise, tmp_path):
+    gan = Unwatched(SHAPE, latent=3, width=4)
     with pytest.raises(UsageError, match="patience needs a monitor"):
-        fit(model(), noise, tmp_path / "run", patience=3)
+        fit(gan, noise, tmp_path / "run", patience=3)
+    run = fit(gan, noise, tmp_path / "run", epochs=1, batch_size=16)
+    assert not run.checkpoint("best").exists()
+    assert run.chosen(None) == "last"
 
 
 def test_wasserstein_has_a_penalty_of_its_own_and_no_other():

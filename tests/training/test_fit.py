@@ -61,7 +61,8 @@ def stop_at(monkeypatch):
 def test_the_run_folder_explains_itself(noise, vae, tmp_path):
     run = fit(vae(noise.shape), noise, tmp_path / "run", **OPTIONS)
     assert {path.name for path in run.path.iterdir()} == {
-        "config.yaml", "environment.json", "metrics.jsonl", "checkpoints", "samples"}  # fmt: skip
+        "config.yaml", "environment.json", "metrics.jsonl", "checkpoints", "samples",
+        "sampler"}  # fmt: skip
     assert run.config["model"]["init_args"]["width"] == 4
     assert run.config["batch_size"] == 16
     assert run.environment["data"]["train"] == 96

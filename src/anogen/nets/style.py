@@ -374,9 +374,9 @@ class StyleDiscriminator(nn.Module):
 
     def _variety(self, features: Tensor) -> Tensor:
         """The minibatch statistic of features `[b, filters, h, w]`: float32 `[b]`."""
-        count = len(features)
         if not self.training:
-            return self.statistic.expand(count)
+            return self.statistic.expand(features.shape[0])
+        count = len(features)
         size = next((size for size in GROUPS if count % size == 0), count)
         groups = features.float().unflatten(0, (size, count // size))
         spread = (groups.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))

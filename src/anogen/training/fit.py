@@ -23,7 +23,7 @@ from anogen.device import (
 from anogen.errors import MachineError, UsageError
 from anogen.models.base import Encodes, GenerativeModel, refuse_no_model
 from anogen.models.mixture import MixtureSampler
-from anogen.models.sampling import SamplerName, load_sampler, save_sampler
+from anogen.models.sampling import load_sampler, save_sampler
 from anogen.progress import say
 from anogen.run import Run
 from anogen.training.hooks import Hook, checked_hooks
@@ -139,13 +139,13 @@ def fit(
             loop.go(folder, request)
     model.eval()
     with in_threads(threads), folder.locked():
-        _keep_sampler(folder, model, data, settings.sampler)
+        _keep_sampler(folder, model, data, settings.fit_sampler)
     return folder
 
 
-def _keep_sampler(run: Run, model: GenerativeModel, data: Splits, name: SamplerName) -> None:
+def _keep_sampler(run: Run, model: GenerativeModel, data: Splits, wanted: bool) -> None:
     """Fit a sampler to the weights that `Run.load_model` gives, unless it is there already."""
-    if name == "prior" or (name == "auto" and not isinstance(model, Encodes)):
+    if not wanted or not isinstance(model, Encodes):
         shutil.rmtree(run.sampler, ignore_errors=True)
         return
     weights = run.load_state(run.chosen(None), ("weights",))[0]["weights"]
@@ -157,8 +157,6 @@ def _keep_sampler(run: Run, model: GenerativeModel, data: Splits, name: SamplerN
     try:
         sampler = MixtureSampler.fit(best.eval(), data.train)
     except UsageError as error:
-        if name != "auto":
-            raise
         say(f"warning: {error}; samples will come from the prior")
         return
     save_sampler(run.sampler, sampler, digest)
@@ -194,11 +192,6 @@ def _check(settings: TrainingSettings, model: GenerativeModel, data: Splits) -> 
         raise UsageError(f"the model is for images of {model.shape}, the data has {data.shape}")
     _check_labels(model, data)
     data.warn()
-    if settings.sampler == "mixture" and not isinstance(model, Encodes):
-        raise UsageError(
-            f"sampler {settings.sampler}: {type(model).__name__} does not encode images, so that "
-            "no mixture can be fitted; set sampler auto"
-        )
     if settings.tensorboard:
         check_tensorboard()
 

@@ -15,7 +15,6 @@ from anogen.errors import (
     unknown_name,
     whole_number,
 )
-from anogen.models.sampling import SamplerName
 
 Precision = Literal["auto", "bfloat16", "float32"]
 Schedule = Literal["constant", "cosine"]
@@ -24,7 +23,7 @@ LearningRate = float | dict[str, float]
 
 MAY_CHANGE = frozenset(
     {"epochs", "device", "patience", "threads", "checkpoint_every_s", "tensorboard", "cuda_graphs",
-     "sampler", "data", "data_dir"}
+     "fit_sampler", "data", "data_dir"}
 )  # fmt: skip
 """What a resumed run may have other values of: where data lies too, for its hashes must be the
 same."""
@@ -68,8 +67,8 @@ class TrainingSettings:
             bits of results depend.
         checkpoint_every_s: seconds between checkpoints within an epoch; each epoch ends with one.
         tensorboard: also write TensorBoard event files.
-        sampler: where samples come from later: `mixture` is fitted to the encoded training images
-            when training is over, `prior` is not; `auto` is `mixture` for models that encode.
+        fit_sampler: when training is over, fit a Gaussian mixture to the encoded training images,
+            from which samples of the run will come; for models that encode.
         cuda_graphs: on a GPU, record steps as CUDA graphs and replay them, where the model's class
             says that they may be: the same results in less time.
 
@@ -98,7 +97,7 @@ class TrainingSettings:
     threads: int | None = None
     checkpoint_every_s: float = 60.0
     tensorboard: bool = False
-    sampler: SamplerName = "auto"
+    fit_sampler: bool = True
     cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
@@ -118,7 +117,7 @@ class TrainingSettings:
                 raise UsageError(f"{name} must be positive, found {value}")
         if self.threads is not None and self.threads > MOST_THREADS:
             raise UsageError(f"threads must be at most {MOST_THREADS}, found {self.threads}")
-        for name in ("tensorboard", "cuda_graphs"):
+        for name in ("tensorboard", "fit_sampler", "cuda_graphs"):
             true_or_false(name, getattr(self, name))
         monitor: Any = self.monitor
         if monitor is not None and not (isinstance(monitor, str) and monitor):
@@ -126,11 +125,7 @@ class TrainingSettings:
         for rate in self._rates():
             if finite_number("learning_rate", rate) <= 0:
                 raise UsageError(f"learning_rate must be positive, found {rate}")
-        for name, choices in (
-            ("schedule", Schedule),
-            ("precision", Precision),
-            ("sampler", SamplerName),
-        ):
+        for name, choices in (("schedule", Schedule), ("precision", Precision)):
             if getattr(self, name) not in get_args(choices):
                 raise unknown_name(name, str(getattr(self, name)), get_args(choices))
         self._check_betas()
