@@ -34,16 +34,18 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
     ],
     "β-TCVAE": [{"total_correlation": weight} for weight in (4.0, 8.0, 16.0, 32.0)],
 }
-CHOSEN: dict[str, dict[str, Any]] = {}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--choice", type=Path, default=Path("docs/results/disentanglement_choice.json")
+    )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    kinds = CANDIDATES if options.choose else {kind: [CHOSEN[kind]] for kind in CANDIDATES}
+    kinds = CANDIDATES if options.choose else chosen(options.choice)
     seeds = [CHOICE_SEED] if options.choose else range(options.seeds)
     rows: list[dict[str, Any]] = []
     for seed in seeds:
@@ -53,6 +55,16 @@ def main() -> None:
                 rows.append(about | measured(arguments, seed))
                 print(json.dumps(rows[-1]), flush=True)
                 options.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def chosen(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The arguments of each kind with the largest gap."""
+    rows = json.loads(path.read_text("utf-8"))
+    best: dict[str, list[dict[str, Any]]] = {}
+    for kind in CANDIDATES:
+        gaps = {row["mutual_information_gap"]: row for row in rows if row["kind"] == kind}
+        best[kind] = [gaps[max(gaps)]["arguments"]]
+    return best
 
 
 def measured(arguments: dict[str, Any], seed: int) -> dict[str, float]:

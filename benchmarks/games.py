@@ -10,6 +10,7 @@ work.
 """
 
 import argparse
+import contextlib
 import json
 import tempfile
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 import anogen
 from anogen import PriorSampler, Splits, evaluate_generation, load_data
@@ -74,31 +75,28 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     for name, (kind, arguments) in VARIANTS.items():
-        if name.startswith(options.only) and claimed(options.out, name):
-            keep(options.out, {"name": name} | measured(kind, arguments))
+        mine = FileLock(f"{options.out}.{position({'name': name})}.lock")
+        if name.startswith(options.only) and not is_there(options.out, name):
+            with contextlib.suppress(Timeout), mine.acquire(timeout=0):  # else another is at it
+                keep(options.out, {"name": name} | measured(kind, arguments))
 
 
-def claimed(out: Path, name: str) -> bool:
-    """Whether nobody has measured it, and nobody else is at it."""
-    with FileLock(f"{out}.lock"):
-        taken = out.with_suffix(f".{VARIANTS_ORDER[name]}.started")
-        rows = json.loads(out.read_text("utf-8")) if out.exists() else []
-        if taken.exists() or any(row["name"] == name for row in rows):
-            return False
-        taken.touch()
-        return True
+def is_there(out: Path, name: str) -> bool:
+    return any(row["name"] == name for row in read(out))
+
+
+def read(out: Path) -> list[dict[str, Any]]:
+    return json.loads(out.read_text("utf-8")) if out.exists() else []
 
 
 def position(row: dict[str, Any]) -> int:
-    return VARIANTS_ORDER[row["name"]]
+    return list(VARIANTS).index(row["name"])
 
 
 def keep(out: Path, row: dict[str, Any]) -> None:
     with FileLock(f"{out}.lock"):
-        rows = json.loads(out.read_text("utf-8")) if out.exists() else []
-        rows = sorted([*rows, row], key=position)
+        rows = sorted([*read(out), row], key=position)
         out.write_text(json.dumps(rows, indent=1) + "\n")
-        out.with_suffix(f".{VARIANTS_ORDER[row['name']]}.started").unlink()
     print(json.dumps(row), flush=True)
 
 
@@ -127,8 +125,6 @@ def measured(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
         "frechet_distance_floor": result["frechet_distance_floor"]
     }  # fmt: skip
 
-
-VARIANTS_ORDER = {name: index for index, name in enumerate(VARIANTS)}
 
 if __name__ == "__main__":
     main()

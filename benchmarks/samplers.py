@@ -71,7 +71,7 @@ def measured(
 
 def candidates(model: GenerativeModel, data: Splits) -> dict[str, Callable[[], Sampler]]:
     torch.manual_seed(0)
-    latents = encoded(model, data.train, "sampler", 20_000)
+    latents = encoded(model, data.train, 20_000)
     drawn, classes = latents.drawn(), latents.classes
     made: dict[str, Callable[[], Sampler]] = {
         "prior": lambda: PriorSampler(model.latent),

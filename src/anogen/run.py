@@ -313,7 +313,7 @@ class Run:
     def load_model(
         self, checkpoint: str | None = None, *, allow_code: bool = False
     ) -> GenerativeModel:
-        """The trained model in evaluation mode, on the processor, with the sampler of the run.
+        """The trained model in evaluation mode, on the processor, with its sampler.
 
         Args:
             checkpoint: `best` or `last`, or `last.previous` for the one before it; default: the

@@ -27,10 +27,23 @@ def test_factors_are_what_is_drawn():
     red = pixels[:, 0].sum((1, 2), dtype=float) / pixels.sum((1, 2, 3), dtype=float)
     assert red[named["hue"] < 0.1].min() > red[named["hue"] > 0.9].max()
     assert np.array_equal(images.labels, named["shape"])
-    assert pixels[:, :, 0].max() == 0  # no shape is cut off
+    edges = (pixels[..., 0, :], pixels[..., -1, :], pixels[..., :, 0], pixels[..., :, -1])
+    assert max(edge.max() for edge in edges) == 0  # no shape is cut off
 
 
-def test_rotation_turns_a_shape_and_the_seed_decides():
+def test_rotation_is_the_direction_of_an_ellipse():
+    images, factors = draw_shapes(300, seed=2, size=48)
+    ellipses = factors[:, 0] == 1
+    angles = []
+    for image in np.asarray(images.pixels[:])[ellipses]:
+        light = image.max(0) / 255
+        y, x = np.mgrid[:48, :48] - np.array(centre(image)[::-1])[:, None, None] * 48 + 0.5
+        spread = [(light * a * b).sum() for a, b in ((x, x), (x, y), (y, y))]
+        angles.append(0.5 * np.arctan2(2 * spread[1], spread[0] - spread[2]) / (np.pi / 2))
+    assert np.allclose(angles, factors[ellipses, 2], atol=0.05)
+
+
+def test_the_seed_decides():
     images, factors = draw_shapes(50, seed=3)
     again, same = draw_shapes(50, seed=3)
     assert images.sha256 == again.sha256
@@ -46,7 +59,7 @@ def test_they_are_a_data_set_by_name():
     assert len(data.train) == 100
 
 
-@pytest.mark.parametrize(("count", "size"), [(0, 32), (5, 4)])
+@pytest.mark.parametrize(("count", "size"), [(0, 32), (5, 4), (2.5, 32)])
 def test_nonsense_is_refused(count, size):
-    with pytest.raises(UsageError, match="count is at least 1"):
+    with pytest.raises(UsageError, match="count"):
         draw_shapes(count, size=size)

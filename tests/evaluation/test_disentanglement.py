@@ -48,6 +48,8 @@ def test_noise_scores_next_to_nothing():
     found = scores(RNG.random((3000, 5)))
     assert found["mutual_information_gap"] < 0.02
     assert found["dci_informativeness"] < 0.05
+    constant = disentanglement(np.zeros((3000, 3)), FACTORS, categorical=(0,))
+    assert set(constant.values()) == {0.0}
 
 
 def test_mutual_information_and_entropy_in_closed_form():
@@ -77,3 +79,18 @@ def test_mutual_information_and_entropy_in_closed_form():
 def test_what_cannot_be_scored_is_refused(codes, factors, message):
     with pytest.raises(DataError, match=message):
         disentanglement(codes, factors)
+
+
+@pytest.mark.parametrize(
+    ("column", "categorical", "message"),
+    [
+        (np.zeros(3000), (), "the same everywhere"),
+        (np.arange(3000.0) - 1, (1,), "whole numbers from 0 on"),
+        (RNG.random(3000), (1,), "whole numbers from 0 on"),
+        (RNG.random(3000), (7,), "categorical 7: there are 2 factors"),
+    ],
+)
+def test_factors_that_make_no_sense_are_refused(column, categorical, message):
+    factors = np.column_stack([FACTORS[:, 1], column])
+    with pytest.raises(DataError, match=message):
+        disentanglement(FACTORS, factors, categorical)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from anogen import GAN, StyleGAN, fit
+from anogen import GAN, Splits, StyleGAN, fit
+from anogen.errors import UsageError
 from anogen.evaluation import features as features_module
 from anogen.evaluation.epochs import SampleDistance
 
@@ -34,6 +35,25 @@ def test_better_samples_are_nearer_and_the_same_number_comes_again(digits):
     assert values == sorted(values)
     assert values[2] > 10 * values[0]
     assert distance(Copies(digits.train, 0.3)) == values[1]
+
+
+def test_with_few_validation_images_the_last_epoch_is_taken(digits, tmp_path):
+    few = Splits(digits.train, digits.validation[:9], digits.test)
+    run = fit(GAN(digits.shape, 4, width=4), few, tmp_path / "run", epochs=1, batch_size=100)
+    assert run.chosen(None) == "last"
+    with pytest.raises(UsageError, match="needs 10 validation images or more, digits has 9"):
+        fit(GAN(digits.shape, 4, width=4), few, tmp_path / "no", monitor="frechet_distance")
+
+
+def test_the_net_that_judges_is_recorded_and_has_not_seen_the_test_images(digits, tmp_path):
+    other = Splits(digits.train, digits.validation, digits.validation)
+    runs = [
+        fit(GAN(digits.shape, 4, width=4), data, tmp_path / str(i), epochs=1, batch_size=100)
+        for i, data in enumerate((digits, other))
+    ]
+    names = [run.environment["feature_extractor"] for run in runs]
+    assert names[0] == names[1]
+    assert names[0].startswith("digits-classifier-")
 
 
 @pytest.mark.parametrize("kind", [GAN, StyleGAN])

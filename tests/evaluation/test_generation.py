@@ -273,7 +273,7 @@ def test_too_few_to_compare_are_refused(rows):
 
 def test_the_classifier_is_left_in_evaluation_mode(cache, digits):
     """Its accuracy is that of single images, whatever others are in their batch."""
-    net = features_module._trained(digits, 10, choose_device("cpu"))
+    net = features_module._trained(digits.train, 10, choose_device("cpu"))
     assert not any(module.training for module in net.modules())
 
 

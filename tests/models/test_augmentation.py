@@ -18,6 +18,13 @@ def augmentation(probability: float, target: float = 0.6) -> AdaptiveAugmentatio
     return augment
 
 
+def test_places_are_exact_in_bfloat16_too():
+    with torch.autocast("cpu", torch.bfloat16):
+        y = augmentation(0.0)(X)
+    assert y.dtype == torch.float32
+    assert_close(y, X, atol=1e-5, rtol=0)
+
+
 def test_nothing_changes_without_a_target_at_probability_0_or_in_evaluation_mode():
     assert torch.equal(augmentation(0.7, target=0.0)(X), X)
     assert torch.equal(augmentation(0.7).eval()(X), X)

@@ -4,7 +4,7 @@ import torch
 
 from anogen import GAN, Images, MixtureSampler
 from anogen.checkpoint import save_checkpoint
-from anogen.errors import MachineError, UsageError
+from anogen.errors import UsageError
 from anogen.models.sampling import draw, load_sampler, make_sampler, save_sampler
 from anogen.nets.condition import condition_on
 
@@ -70,14 +70,14 @@ def test_the_same_generator_gives_the_same_latents_also_of_what_was_kept(classes
     assert not torch.equal(first, other)
 
 
-def test_tensors_that_are_no_sampler_are_refused(tmp_path):
+def test_tensors_that_are_no_sampler_are_said(tmp_path, capsys):
     sampler = MixtureSampler.fit(Lookup(), two_clouds(200), components=2)
     save_checkpoint(
         tmp_path / "kept", {"sampler": sampler.state() | {"means": torch.zeros(1, 3, 2)}},
         {"weights_sha256": "abc"},
     )  # fmt: skip
-    with pytest.raises(MachineError, match="kept: damaged, not a sampler"):
-        load_sampler(tmp_path / "kept", "abc")
+    assert load_sampler(tmp_path / "kept", "abc") is None
+    assert "kept: damaged (sizes of tensors differ); samples come" in capsys.readouterr().err
 
 
 class Blurred(Lookup):
@@ -99,7 +99,7 @@ def test_latents_are_as_wide_as_the_posteriors():
     assert z.std(0).tolist() == pytest.approx([expected] * 2, rel=0.05)
 
 
-def test_draw_gives_the_same_images_whatever_the_size_of_a_pass(vae, digits):
+def test_draw_gives_as_many_images_as_asked_in_passes(vae, digits):
     model = vae(digits.shape).eval()
     sampler = MixtureSampler.fit(model, digits.train, 3)
     with torch.inference_mode():

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from anogen import GAN, VAE, Run, Splits, fit
-from anogen.errors import MachineError
 from anogen.models import sampling
 
 
@@ -59,11 +58,21 @@ def test_a_sampler_belongs_to_the_weights_that_it_was_fitted_to(digits, tmp_path
     assert torch.equal(samples(run.load_model()), before)  # the same once more
 
 
-def test_a_damaged_sampler_is_said(digits, tmp_path):
+def test_a_damaged_sampler_is_said_and_fitted_again(digits, tmp_path, capsys):
     run = trained(digits, tmp_path / "run")
+    before = samples(run.load_model())
     (run.sampler / "state.json").write_text("{}")
-    with pytest.raises(MachineError, match=r"sampler/state\.json"):
-        run.load_model()
+    assert run.load_model().sampler is None
+    assert "sampler: damaged" in capsys.readouterr().err
+    model = VAE(digits.shape, latent=3, width=4)
+    fit(model, digits, run.path, epochs=2, resume=True, batch_size=60)
+    assert torch.equal(samples(run.load_model()), before)
+
+
+def test_a_model_that_is_trained_on_draws_from_its_prior_meanwhile(digits, tmp_path):
+    model = trained(digits, tmp_path / "run").load_model()
+    fit(model, digits, tmp_path / "more", epochs=1, batch_size=60)
+    assert model.sampler is None
 
 
 def test_a_class_with_one_image_leaves_the_prior(digits, tmp_path, capsys):

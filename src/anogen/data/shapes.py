@@ -7,16 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anogen.data.images import Images, Pixels
-from anogen.errors import UsageError
+from anogen.errors import UsageError, whole_number
 
 KINDS = ("square", "ellipse", "heart")
 FACTORS = ("shape", "scale", "rotation", "x", "y", "hue")
 """What an image is drawn from; the first is one of three kinds, the others are in [0, 1]."""
-SMALLEST, LARGEST = 0.16, 0.32
+SMALLEST, LARGEST = 0.15, 0.3
 """Half the size of a shape, as a share of the image's."""
+REACH = 1.15
+"""How far a turned shape reaches from its middle, in halves of its size, with a pixel's edge."""
 HUES = 2 / 3
 """From red to blue: a circle has no order by which a latent could follow it."""
-DRAWN_AT_ONCE = 2_000
+PIXELS_AT_ONCE = 2_000_000
 
 
 def draw_shapes(count: int, seed: int = 0, size: int = 32) -> tuple[Images, NDArray[np.float64]]:
@@ -42,15 +44,13 @@ def draw_shapes(count: int, seed: int = 0, size: int = 32) -> tuple[Images, NDAr
         >>> images.shape, factors.shape
         ((3, 32, 32), (5, 6))
     """
-    if count < 1 or size < 8:
+    if whole_number("count", count) < 1 or whole_number("size", size) < 8:
         raise UsageError(f"shapes: count is at least 1 and size at least 8: {count}, {size}")
     rng = np.random.default_rng(seed)
     factors = rng.random((count, len(FACTORS)))
     factors[:, 0] = np.floor(factors[:, 0] * len(KINDS))
-    parts = [
-        _drawn(factors[start : start + DRAWN_AT_ONCE], size)
-        for start in range(0, count, DRAWN_AT_ONCE)
-    ]
+    at_once = max(1, PIXELS_AT_ONCE // size**2)
+    parts = [_drawn(factors[start : start + at_once], size) for start in range(0, count, at_once)]
     return Images(np.concatenate(parts), "shapes", factors[:, 0].astype(np.int64), KINDS), factors
 
 
@@ -59,8 +59,9 @@ def _drawn(factors: NDArray[np.float64], size: int) -> Pixels:
     kind, scale, rotation, x, y, hue = factors.T[:, :, None, None]
     radius = SMALLEST + (LARGEST - SMALLEST) * scale
     places = (np.arange(size) + 0.5) / size
-    across = places[None, None, :] - (LARGEST + (1 - 2 * LARGEST) * x)
-    down = places[None, :, None] - (LARGEST + (1 - 2 * LARGEST) * y)
+    margin = REACH * LARGEST
+    across = places[None, None, :] - (margin + (1 - 2 * margin) * x)
+    down = places[None, :, None] - (margin + (1 - 2 * margin) * y)
     cos, sin = np.cos(rotation * math.pi / 2), np.sin(rotation * math.pi / 2)
     u, v = (across * cos + down * sin) / radius, (down * cos - across * sin) / radius
     square = np.maximum(np.abs(u), np.abs(v)) - 0.75

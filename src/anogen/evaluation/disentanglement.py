@@ -33,8 +33,9 @@ def disentanglement(
         `dci_informativeness`, each in [0, 1], higher is better.
 
     Raises:
-        DataError: fewer than 100 rows, different numbers of rows, fewer than two latents, or values
-            that are not finite.
+        DataError: fewer than 100 rows, different numbers of rows, fewer than two latents, values
+            that are not finite, a factor that is the same everywhere, or classes that are no whole
+            numbers from 0 on.
 
     Source: Chen et al. 2018, section 4.1 (gap); Kumar et al. 2018, section 3 (SAP); Eastwood and
     Williams 2018, section 2 (DCI).
@@ -58,6 +59,13 @@ def disentanglement(
         )
     if not (np.isfinite(codes).all() and np.isfinite(factors).all()):
         raise DataError("a code or a factor is not finite")
+    if factors.shape[1] == 0 or (factors == factors[0]).all(0).any():
+        raise DataError("a factor is the same everywhere, so that no latent can stand for it")
+    for column in categorical:
+        if not 0 <= column < factors.shape[1]:
+            raise DataError(f"categorical {column}: there are {factors.shape[1]} factors")
+        if (factors[:, column] < 0).any() or (factors[:, column] % 1 != 0).any():
+            raise DataError(f"factor {column}: classes are whole numbers from 0 on")
     return {
         "mutual_information_gap": mutual_information_gap(codes, factors, categorical),
         "sap": separated_attribute_predictability(codes, factors, categorical),
@@ -132,10 +140,14 @@ def dci(
 
 
 def _purity(rows: Values) -> Values:
-    """1 − the entropy of each row as a distribution, in units of the largest there can be."""
+    """1 − the entropy of each row as a distribution, in units of the largest there can be.
+
+    0 for a row of zeros, which says nothing.
+    """
     shares = rows / np.maximum(rows.sum(1, keepdims=True), 1e-12)
     logs = np.log(np.where(shares > 0, shares, 1.0))
-    return 1 + (shares * logs).sum(1) / max(np.log(rows.shape[1]), 1e-12)
+    purity = 1 + (shares * logs).sum(1) / max(np.log(rows.shape[1]), 1e-12)
+    return np.where(rows.sum(1) > 0, purity, 0.0)
 
 
 def _predicted(code: Values, factor: Values, categorical: bool) -> float:

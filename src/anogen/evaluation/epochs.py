@@ -11,6 +11,8 @@ from anogen.models.sampling import PriorSampler
 
 COMPARED = 5_000
 """Validation images, and samples, that are compared at most."""
+FEWEST = 10
+"""With fewer validation images a distance means nothing."""
 
 
 class SampleDistance:
@@ -19,9 +21,13 @@ class SampleDistance:
     The losses of a game do not say which of its epochs is best; this does.
 
     Args:
-        data: whose training images teach the net (once; see `feature_extractor`), and whose
-            validation images samples are compared with, at most 5,000 of them.
+        data: whose training images teach the net, the first time that it is needed, and whose
+            validation images samples are compared with, at most 5,000 of them. Test images have no
+            part in it.
         device: of net and model.
+
+    Attributes:
+        features: the name of the net.
 
     Examples:
         >>> import anogen
@@ -33,11 +39,13 @@ class SampleDistance:
 
     def __init__(self, data: Splits, device: torch.device) -> None:
         images = data.validation.evenly(min(COMPARED, len(data.validation)))
-        self._extract, self._device = feature_extractor(data, device), device
+        seen = Splits(data.train, data.validation, data.validation)
+        self._extract, self._device = feature_extractor(seen, device), device
+        self.features = self._extract.name
         self._count = len(images)
-        self._features = self._extract(images, device)[0]
+        self._real = self._extract(images, device)[0]
 
     def __call__(self, model: GenerativeModel) -> float:
         """Of as many samples from the prior as images, always with the same noise; ≥ 0."""
         drawn = sample_images(model, self._count, sampler=PriorSampler(model.latent))
-        return frechet_distance(self._features, self._extract(drawn, self._device)[0])
+        return frechet_distance(self._real, self._extract(drawn, self._device)[0])

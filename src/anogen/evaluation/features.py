@@ -39,7 +39,7 @@ TURNS = 4
 
 
 class Classifier(nn.Module):
-    """The paper's encoder, or dense layers below 16×16, with 64 features; linear for the labels."""
+    """The paper's encoder, or dense layers below 16×16, 64 features; linear for what it tells."""
 
     def __init__(self, shape: Shape, classes: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class FeatureExtractor:
 
     @torch.inference_mode()
     def __call__(self, images: Images, device: torch.device) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Features float64 `[n, 64]` and the most likely labels int64 `[n]`, in float32."""
+        """Features float64 `[n, 64]` and the most likely labels, or turns, int64 `[n]`."""
         net = self.net.to(device)
         features: list[Tensor] = []
         labels: list[Tensor] = []
@@ -93,44 +93,44 @@ def feature_extractor(data: Splits, device: torch.device) -> FeatureExtractor:
     Always on the same images, whatever model is judged, so that results compare.
 
     Args:
-        data: `train` teaches and `test` gives the accuracy. Where both have labels, and two or
+        data: `train` teaches; `test` gives accuracy and scale. Where both have labels, and two or
             more, it tells these; else by how much an image is turned (Gidaris et al. 2018).
         device: where to train.
     """
     classes = len(data.train.classes) if can_be_classified(data) else 0
+    net = _net(data.train, classes, device).cpu().eval()
     task = f"classifier-{VERSION}" if classes else f"turns-{VERSION}"
-    key = f"{data.train.sha256}{data.test.sha256}{VERSION}{'' if classes else 'turns'}"
-    cache = cache_dir()
-    folder = cache and cache / "features" / hashlib.sha256(key.encode()).hexdigest()[:16]
-    net, accuracy = _kept(folder, data, classes) or _trained_and_kept(folder, data, classes, device)
-    net = net.cpu().eval()
     name = f"{data.name}-{task}-{_hash(net)[:8]}"
+    accuracy = _accuracy(net, data.test, classes, device)
     features, _ = FeatureExtractor(net, classes, 1.0, accuracy, name)(data.test, device)
     scale = float(features.var(0).mean()) ** 0.5
     return FeatureExtractor(net, classes, scale or 1.0, accuracy, name)
 
 
-def _kept(folder: Path | None, data: Splits, classes: int) -> tuple[Classifier, float] | None:
-    """The classifier of the cache with its accuracy; None where there is none that is whole."""
+def _net(train: Images, classes: int, device: torch.device) -> Classifier:
+    """The net of these training images, from the cache if it is there and whole."""
+    key = f"{train.sha256}{VERSION}{'' if classes else 'turns'}"
+    cache = cache_dir()
+    folder = cache and cache / "features" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    net = _kept(folder, train, classes)
+    if net is None:
+        net = _trained(train, classes, device)
+        if folder is not None:
+            _keep(folder, net)
+    return net
+
+
+def _kept(folder: Path | None, train: Images, classes: int) -> Classifier | None:
+    """The net of the cache; None where there is none that is whole."""
     if folder is None:
         return None
-    net = Classifier(data.shape, classes or TURNS)
+    net = Classifier(train.shape, classes or TURNS)
     try:
-        tensors, state = load_checkpoint(folder)
+        tensors, _ = load_checkpoint(folder, ("weights",))
         net.load_state_dict(tensors["weights"])
-        return net, float(state["accuracy"])
     except (MachineError, KeyError, RuntimeError, TypeError, ValueError):
         return None
-
-
-def _trained_and_kept(
-    folder: Path | None, data: Splits, classes: int, device: torch.device
-) -> tuple[Classifier, float]:
-    net = _trained(data, classes, device)
-    accuracy = _accuracy(net, data.test, classes, device)
-    if folder is not None:
-        _keep(folder, net, accuracy)
-    return net, accuracy
+    return net
 
 
 def can_be_classified(data: Splits) -> bool:
@@ -139,12 +139,12 @@ def can_be_classified(data: Splits) -> bool:
     return labelled and len(data.train.classes) > 1
 
 
-def _trained(data: Splits, classes: int, device: torch.device) -> Classifier:
+def _trained(train: Images, classes: int, device: torch.device) -> Classifier:
     with own_randomness():
         torch.manual_seed(SEED)
-        net = Classifier(data.shape, classes or TURNS)
+        net = Classifier(train.shape, classes or TURNS)
         net = net.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        batches = Shuffled(data.train, BATCH, SEED, device)
+        batches = Shuffled(train, BATCH, SEED, device)
         epochs = max(EPOCHS, -(-MIN_STEPS // len(batches)))
         optimizer = torch.optim.Adam(net.parameters(), RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(batches))
@@ -166,6 +166,7 @@ def _trained(data: Splits, classes: int, device: torch.device) -> Classifier:
 
 @torch.inference_mode()
 def _accuracy(net: Classifier, images: Images, classes: int, device: torch.device) -> float:
+    net = net.to(device)
     right: list[NDArray[Any]] = []
     for x, label in in_order(images, device):
         if not classes:
@@ -196,11 +197,11 @@ def turned(x: Tensor, turns: Tensor) -> Tensor:
     return y
 
 
-def _keep(folder: Path, net: Classifier, accuracy: float) -> None:
+def _keep(folder: Path, net: Classifier) -> None:
     """Into the cache; a cache that cannot be written costs time, no results."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(folder, {"weights": net.state_dict()}, {"accuracy": accuracy})
+        save_checkpoint(folder, {"weights": net.state_dict()}, {})
     except (MachineError, OSError):
         return
 

@@ -29,6 +29,9 @@ class AdaptiveAugmentation(nn.Module):
     The probability rises while the discriminator's verdicts on training images are surer than
     `target` says, and falls while they are not. It is part of the model's state.
 
+    On a GPU the gradient of the interpolation is a sum in no fixed order, so that two trainings
+    there differ in their last bits.
+
     Args:
         target: mean sign of the discriminator's logits of real images (of their differences from
             those of generated ones, with a loss that knows only differences) at which it is held;
@@ -60,7 +63,8 @@ class AdaptiveAugmentation(nn.Module):
         """float32 `[b, c, h, w]`, of [0, 1], augmented in training: then it may lie outside."""
         if not self.target or not self.training:
             return x
-        return self._coloured(self._moved(x))
+        with torch.autocast(x.device.type, enabled=False):  # places need more than eight bits
+            return self._coloured(self._moved(x.float()))
 
     @torch.no_grad()
     def follow(self, real: Tensor, fake: Tensor, loss: str) -> None:

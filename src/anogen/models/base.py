@@ -189,7 +189,7 @@ class GenerativeModel(nn.Module, ABC):
         if source is None:
             z = torch.randn(count, self.latent, generator=generator, dtype=torch.float32)
         else:
-            z = source.latents(count, generator, condition)
+            z = source.latents(count, generator, None if condition is None else condition.cpu())
         condition = None if condition is None else condition.to(device)
         return self.decode_sample(z.to(device), generator, condition)
 

@@ -32,27 +32,26 @@ class Encoded:
         return means + self.scales[rows] * torch.randn_like(means)
 
 
-def encoded(model: GenerativeModel, images: Images, sampler: str, most: int) -> Encoded:
+def encoded(model: GenerativeModel, images: Images, most: int) -> Encoded:
     """Images as latents.
 
     Args:
         model: one that encodes, in evaluation mode.
         images: what the model was trained on; evenly spaced ones of them.
-        sampler: whose messages they are.
         most: how many images at most.
 
     Raises:
         UsageError: the model does not encode, what it encodes is not finite, or a class has fewer
             than two images.
     """
-    expect(images, Images, sampler)
+    expect(images, Images, "a mixture")
     if not isinstance(model, Encodes):
         raise UsageError(
-            f"{type(model).__name__} does not encode images, so that no {sampler} can be fitted; "
+            f"{type(model).__name__} does not encode images, so that no mixture can be fitted; "
             "sample from its prior"
         )
     if model.classes and images.labels is None:
-        raise UsageError(f"{sampler}: the model needs labels, and {images.name} has none")
+        raise UsageError(f"a mixture for each class needs labels, and {images.name} has none")
     part = images[:: -(-len(images) // most)]
     device = next(model.parameters()).device
     means: list[Tensor] = []
@@ -69,10 +68,10 @@ def encoded(model: GenerativeModel, images: Images, sampler: str, most: int) -> 
             scales.append(scale.float().cpu())
     all_means, all_scales = torch.cat(means).clone(), torch.cat(scales).clone()  # outside inference
     if not bool((all_means.isfinite() & all_scales.isfinite()).all()):
-        raise UsageError(f"{sampler}: not all posteriors are finite")
+        raise UsageError("not all posteriors are finite, so that no mixture can be fitted")
     classes = torch.zeros(len(all_means), dtype=torch.int64)
     if model.classes and part.labels is not None:
         classes = torch.from_numpy(part.labels).long()
     if int(torch.bincount(classes, minlength=max(1, model.classes)).min()) < 2:
-        raise UsageError(f"{sampler}: needs two images or more of every label")
+        raise UsageError("a mixture needs two images or more of every label")
     return Encoded(all_means, all_scales, classes)

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from anogen.data.images import Images
 from anogen.device import own_randomness
-from anogen.errors import UsageError
+from anogen.errors import UsageError, first_line, whole_number
 from anogen.models.base import GenerativeModel
 from anogen.models.encoding import encoded
 
@@ -63,7 +63,7 @@ class MixtureSampler:
         Raises:
             UsageError: the model does not encode, or a class has fewer than two images.
         """
-        latents = encoded(model, images, cls.name, FITTED_IMAGES)
+        latents = encoded(model, images, FITTED_IMAGES)
         with own_randomness():
             torch.manual_seed(seed)
             z = latents.drawn()
@@ -81,7 +81,7 @@ class MixtureSampler:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
-        if components < 1:
+        if whole_number("components", components) < 1:
             raise UsageError(f"components must be at least 1, found {components}")
         groups = [z[classes == each].double().numpy() for each in range(int(classes.max()) + 1)]
         numbers = [min(components, max(1, len(group) // (2 * z.shape[1]))) for group in groups]
@@ -94,7 +94,10 @@ class MixtureSampler:
             )
             with warnings.catch_warnings():  # one that stops early is as good
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                fitted.fit(group)
+                try:
+                    fitted.fit(group)
+                except ValueError as error:
+                    raise UsageError(f"no mixture can be fitted ({first_line(error)})") from error
             weights[index, :number] = torch.from_numpy(fitted.weights_)
             means[index, :number] = torch.from_numpy(fitted.means_)
             roots[index, :number] = torch.linalg.cholesky(torch.from_numpy(fitted.covariances_))
@@ -108,8 +111,13 @@ class MixtureSampler:
         noise = torch.randn(count, self.means.shape[2], generator=generator, dtype=torch.float64)
         sums = self.weights.cumsum(1)[condition]
         component = (uniform > sums / sums[:, -1:]).sum(1)
-        roots = self.roots[condition, component]
-        return (self.means[condition, component] + (roots @ noise[:, :, None])[:, :, 0]).float()
+        z = torch.empty_like(noise)
+        place = condition * self.weights.shape[1] + component
+        for each in place.unique().tolist():  # so that no root is copied for every latent
+            rows = place == each
+            root = self.roots.flatten(0, 1)[each]
+            z[rows] = self.means.flatten(0, 1)[each] + noise[rows] @ root.T
+        return z.float()
 
     def state(self) -> dict[str, Tensor]:
         """The three tensors."""
@@ -122,8 +130,11 @@ class MixtureSampler:
         Raises:
             KeyError, ValueError: it was not.
         """
-        weights, means, roots = state["weights"], state["means"], state["roots"]
+        weights, means, roots = (state[name].double() for name in ("weights", "means", "roots"))
         *shape, latent = means.shape
-        if weights.shape != (*shape,) or roots.shape != (*shape, latent, latent):
+        fits = weights.shape == (*shape,) and roots.shape == (*shape, latent, latent)
+        if not fits or len(shape) != 2:
             raise ValueError("sizes of tensors differ")
+        if not all(bool(each.isfinite().all()) for each in (weights, means, roots)):
+            raise ValueError("not all numbers are finite")
         return cls(weights, means, roots)

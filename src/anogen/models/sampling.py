@@ -19,6 +19,7 @@ from anogen.data.images import Images
 from anogen.errors import MachineError, UsageError, unknown_name
 from anogen.models.base import GenerativeModel, Sampler
 from anogen.models.mixture import MixtureSampler
+from anogen.progress import say
 
 SamplerName = Literal["auto", "prior", "mixture"]
 
@@ -108,15 +109,16 @@ def save_sampler(folder: Path, sampler: MixtureSampler, weights_sha256: str) -> 
 def load_sampler(folder: Path, weights_sha256: str) -> MixtureSampler | None:
     """The sampler of a folder; None where there is none, or it was fitted to other weights.
 
-    Raises:
-        MachineError: it is damaged.
+    One that is damaged is said, and is as good as none.
     """
     if not folder.exists():
         return None
-    tensors, state = load_checkpoint(folder)
-    if state.get("weights_sha256") != weights_sha256:
-        return None
     try:
+        tensors, state = load_checkpoint(folder)
+        if state.get("weights_sha256") != weights_sha256:
+            return None
         return MixtureSampler.of_state(tensors["sampler"])
-    except (KeyError, ValueError) as error:
-        raise MachineError(f"{folder}: damaged, not a sampler; remove it") from error
+    except (MachineError, KeyError, ValueError) as error:
+        say(f"warning: {folder}: damaged ({error}); samples come from the prior until anogen "
+            "train --resume has fitted it again")  # fmt: skip
+        return None

@@ -63,8 +63,8 @@ def total_correlation(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
     """log q(z) − Σ log q(z_d) in nats, with q the mixture of a batch's posteriors: `[b]`.
 
     Its mean estimates the KL divergence of the latents from independent ones with the same margins.
-    A batch is a small part of the data, so that the estimate is too large by a constant; gradients
-    do not feel it.
+    It differs from the estimate of the source by a constant, which depends on the number of images
+    and has no gradient; both are biased, the more so the smaller the batch.
 
     Args:
         z: a draw from each posterior, `[b, latent]`.

@@ -48,9 +48,10 @@ class VAE(GenerativeModel):
             over `capacity_steps` optimiser steps (Burgess et al. 2018, equation 8).
         capacity_steps: steps until the capacity is reached.
         kl_warmup_steps: steps over which the weight of the KL term grows from 0 to β.
-        total_correlation: weight of the total correlation of the latents, the part of the KL term
-            that says how much they depend on one another, beside `beta` of the rest (β-TCVAE; Chen
-            et al. 2018, equation 4, estimated within the batch); 1 is a plain VAE.
+        total_correlation: how much more than the rest of the KL term its part counts that says how
+            much latents depend on one another: the KL term is `beta` · (KL + (`total_correlation` −
+            1) · TC). More than 1 is a β-TCVAE (Chen et al. 2018, equation 4); TC is estimated
+            within the batch.
         free_nats: KL that each latent may spend unpunished, in nats, batch average (free bits;
             Kingma et al. 2016, equation 15).
         output: what bounds the image: `sigmoid`, or the paper's literal `leaky_relu`.

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from anogen.checkpoint import hash_of_tensors
+from anogen.checkpoint import hash_of_tensors, previous_of
 from anogen.data.splits import Splits, expect
 from anogen.device import (
     choose_device,
@@ -24,7 +24,7 @@ from anogen.errors import MachineError, UsageError
 from anogen.models.base import Encodes, GenerativeModel, refuse_no_model
 from anogen.models.mixture import MixtureSampler
 from anogen.models.sampling import load_sampler, save_sampler
-from anogen.progress import say
+from anogen.progress import say, stage
 from anogen.run import Run
 from anogen.training.hooks import Hook, checked_hooks
 from anogen.training.log import check_tensorboard
@@ -125,28 +125,31 @@ def fit(
         memory_advice(f"try a batch_size below {settings.batch_size}"),
         StopRequest() as request,
     ):
+        model.sampler = None  # one that was fitted to other weights
         model.to(target, torch.float32, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         loop = Loop(model, data, target, dtype, settings, hooks)
         loop.rehearse()
         if not resume:
             with Run.creating(folder.path) as new:
-                write_start(new, config, environment(data, target, dtype))
+                about = environment(data, target, dtype)
+                about |= {"feature_extractor": loop.features} if loop.features else {}
+                write_start(new, config, about)
                 loop.save(new)
         with folder.locked():
             if resume:
                 keep_changes(folder, config)
                 loop.restore(folder)
             loop.go(folder, request)
+            _keep_sampler(folder, model, data, settings.fit_sampler)
     model.eval()
-    with in_threads(threads), folder.locked():
-        _keep_sampler(folder, model, data, settings.fit_sampler)
     return folder
 
 
 def _keep_sampler(run: Run, model: GenerativeModel, data: Splits, wanted: bool) -> None:
     """Fit a sampler to the weights that `Run.load_model` gives, unless it is there already."""
     if not wanted or not isinstance(model, Encodes):
-        shutil.rmtree(run.sampler, ignore_errors=True)
+        for folder in (run.sampler, previous_of(run.sampler)):
+            shutil.rmtree(folder, ignore_errors=True)
         return
     weights = run.load_state(run.chosen(None), ("weights",))[0]["weights"]
     digest = hash_of_tensors(weights)
@@ -155,7 +158,8 @@ def _keep_sampler(run: Run, model: GenerativeModel, data: Splits, wanted: bool) 
     best = copy.deepcopy(model)
     best.load_state_dict(weights)
     try:
-        sampler = MixtureSampler.fit(best.eval(), data.train)
+        with stage("fitting a mixture to the latents"):
+            sampler = MixtureSampler.fit(best.eval(), data.train)
     except UsageError as error:
         say(f"warning: {error}; samples will come from the prior")
         return

@@ -14,7 +14,7 @@ from anogen.data.images import Images, Pixels
 from anogen.data.splits import Splits
 from anogen.device import matrix_products_in
 from anogen.errors import DivergenceError, Interrupted, MachineError, UsageError
-from anogen.evaluation.epochs import SampleDistance
+from anogen.evaluation.epochs import FEWEST, SampleDistance
 from anogen.models.base import GenerativeModel, Losses
 from anogen.progress import Progress, say
 from anogen.run import Run
@@ -56,6 +56,11 @@ class Loop:
         self.batches = Shuffled(data.train, settings.batch_size, settings.seed, device)
         self.total_steps = settings.epochs * len(self.batches)
         self.monitor: str | None = settings.monitor or model.monitor
+        if self.monitor == DISTANCE and len(data.validation) < FEWEST:
+            if settings.monitor == DISTANCE:
+                raise UsageError(f"monitor {DISTANCE}: needs {FEWEST} validation images or more, "
+                                 f"{data.name} has {len(data.validation)}")  # fmt: skip
+            self.monitor = None  # the last epoch is as good as any
         self._distance: SampleDistance | None = None
         self._signs: set[str] = set()  # of collapse, in the last epoch
         self._warned: set[str] = set()
@@ -69,11 +74,16 @@ class Loop:
         losses = _mean_losses(self.state.model, self.data.validation[:2], self.device, self.dtype)
         if self.monitor == DISTANCE:
             self._distance = SampleDistance(self.data, self.device)
-            losses[DISTANCE] = math.nan  # it can be measured, after an epoch
+            losses[DISTANCE] = math.nan  # it is measured after every epoch
         if self.monitor is None and self.settings.patience is not None:
             raise UsageError("patience needs a monitor, and this model has none of its own")
         if self.monitor is not None and self.monitor not in losses:
             raise UsageError(f"monitor {self.monitor!r}: this model has {', '.join(losses)}")
+
+    @property
+    def features(self) -> str | None:
+        """The name of the net in whose features samples are judged; None where they are not."""
+        return None if self._distance is None else self._distance.features
 
     def restore(self, run: Run) -> None:
         """Take the place of the last checkpoint, or of the one before where that is damaged."""
@@ -84,6 +94,10 @@ class Loop:
             put_aside(run.checkpoint("last"))
             say(f"{error}; going on with the checkpoint before it")
         self.state.restore(tensors, state)
+        before = run.environment.get("feature_extractor")
+        if self.features is not None and before not in (None, self.features):
+            say(f"warning: {run.path}: samples were judged by the net {before}, which is not in "
+                f"this user's cache; {self.features} judges from here on")  # fmt: skip
         counters = self.state.counters
         if counters.step != counters.epoch * len(self.batches) + counters.batch:
             raise MachineError(
