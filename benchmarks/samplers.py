@@ -31,14 +31,18 @@ MEASURES = ("frechet_distance", "kernel_distance", "precision", "recall", "cover
 COMPONENTS = (10, 30, 100, 300)
 FLOW_STEPS = 3_000
 SEEDS = 3
+SAME = ("model", "images", "sampler")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--only", default="", help="samplers whose name begins so")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
+    if options.only and options.out.exists():
+        rows = json.loads(options.out.read_text("utf-8"))
     for path in options.runs:
         run = Run.open(path)
         model, data = run.load_model(), run.load_data()
@@ -46,12 +50,21 @@ def main() -> None:
                  "epochs": run.metrics[-1]["epoch"]}  # fmt: skip
         chosen_on = Splits(data.train, data.validation, data.validation)
         for name, make in candidates(model, data).items():
+            if not name.startswith(options.only):
+                continue
             start = time.perf_counter()
             sampler = make()
             seconds = round(time.perf_counter() - start, 1)
             row = about | {"images": "validation", "sampler": name, "fit_s": seconds}
-            rows.append(row | measured(model, chosen_on, sampler, 5_000))
-            print(json.dumps(rows[-1]), flush=True)
+            row |= measured(model, chosen_on, sampler, 5_000)
+            print(json.dumps(row), flush=True)
+            same = [kept for kept in rows if all(kept.get(key) == row[key] for key in SAME)]
+            for kept in same:
+                kept.update(row)
+            rows += [] if same else [row]
+        options.out.write_text(json.dumps(rows, indent=1) + "\n")
+        if options.only:
+            continue
         for seed in range(SEEDS):
             sampler = MixtureSampler.fit(model, data.train, seed=seed)
             row = about | {"images": "test", "sampler": sampler.name, "seed": seed}
@@ -132,7 +145,7 @@ class SplineFlow:
     def latents(self, count: int, generator: Generator, condition: Tensor | None) -> Tensor:
         del condition
         with torch.random.fork_rng():
-            torch.manual_seed(generator.initial_seed())
+            torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
             z = self.flow().sample((count,))
         return self.mean + self.scale * z
 
