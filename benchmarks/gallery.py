@@ -43,7 +43,7 @@ def main() -> None:
 
 def draw(model: anogen.GenerativeModel, data: anogen.Splits, start: Path) -> None:
     """Samples from the prior, from a mixture where there is one, and reconstructions."""
-    drawn = sample_images(model, COLUMNS * ROWS, SEED)
+    drawn = sample_images(model, COLUMNS * ROWS, SEED, anogen.PriorSampler(model.latent))
     save(sheet(drawn.pixels[:]), Path(f"{start}_samples.png"))
     if isinstance(model, Encodes):
         sampler = MixtureSampler.fit(model, data.train)

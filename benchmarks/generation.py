@@ -15,7 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from anogen import Images, MixtureSampler, Run, evaluate, evaluate_generation, measure_samples
+from anogen import (
+    Images,
+    MixtureSampler,
+    PriorSampler,
+    Run,
+    evaluate,
+    evaluate_generation,
+    measure_samples,
+)
 from anogen.evaluation.generation import sample_images
 from anogen.models.base import Encodes
 from anogen.report import figures
@@ -39,13 +47,15 @@ def main() -> None:
         about = {"name": type(model).__name__, "latent": model.latent,
                  "epochs": run.metrics[-1]["epoch"], "seed": run.config["seed"]}  # fmt: skip
         measured = evaluate(model, data.test, importance_samples=0)
-        rows.append(about | measured | evaluate_generation(model, data))
-        shown[type(model).__name__] = sample_images(model, SHOWN).pixels[:]
+        prior = PriorSampler(model.latent)
+        rows.append(about | measured | evaluate_generation(model, data, sampler=prior))
+        title = f"{type(model).__name__}, {about['epochs']} epochs"
+        shown[title] = sample_images(model, SHOWN, sampler=prior).pixels[:]
         if isinstance(model, Encodes):
             mixture = MixtureSampler.fit(model, data.train)
             rows.append(about | evaluate_generation(model, data, sampler=mixture))
             images = sample_images(model, SHOWN, sampler=mixture)
-            shown[f"{type(model).__name__}, mixture"] = images.pixels[:]
+            shown[f"{title}, mixture"] = images.pixels[:]
     samples = Images(np.load(options.pythae), "pythae")
     rows.append({"name": "pythae's VAEGAN", "version": version("pythae"), "latent": 16, "seed": 0,
                  "epochs": options.pythae_epochs, "sampler": "prior"}

@@ -57,7 +57,7 @@ class AdaptiveAugmentation(nn.Module):
         if not 0 <= target < 1:
             raise UsageError(f"ada must lie in [0, 1), found {target}; 0.6 is usual, 0 is without")
         self.target = target
-        self.register_buffer("probability", torch.zeros(()))
+        self.register_buffer("probability", torch.zeros(()), persistent=target > 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 `[b, c, h, w]`, of [0, 1], augmented in training: then it may lie outside."""
