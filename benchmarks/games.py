@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 import anogen
 from anogen import PriorSampler, Splits, evaluate_generation, load_data
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     for name, (kind, arguments) in VARIANTS.items():
-        mine = FileLock(f"{options.out}.{position({'name': name})}.lock")
+        mine = lock(f"{options.out.name}.{position({'name': name})}")
         if name.startswith(options.only) and not is_there(options.out, name):
             with contextlib.suppress(Timeout), mine.acquire(timeout=0):  # else another is at it
                 keep(options.out, {"name": name} | measured(kind, arguments))
@@ -83,6 +83,10 @@ def main() -> None:
 
 def is_there(out: Path, name: str) -> bool:
     return any(row["name"] == name for row in read(out))
+
+
+def lock(name: str) -> BaseFileLock:
+    return FileLock(Path(tempfile.gettempdir()) / f"anogen-{name}.lock")
 
 
 def read(out: Path) -> list[dict[str, Any]]:
@@ -94,7 +98,7 @@ def position(row: dict[str, Any]) -> int:
 
 
 def keep(out: Path, row: dict[str, Any]) -> None:
-    with FileLock(f"{out}.lock"):
+    with lock(out.name):
         rows = sorted([*read(out), row], key=position)
         out.write_text(json.dumps(rows, indent=1) + "\n")
     print(json.dumps(row), flush=True)
