@@ -61,7 +61,7 @@ class StyleGAN(GenerativeModel):
         ada: how sure the discriminator of real images is held by augmenting what it sees, for few
             images: 0.6 is usual, 0 is without; see `AdaptiveAugmentation`.
         residual: the published discriminator of residual blocks, in the place of single
-            convolutions. It trains at some 0.6 of the speed.
+            convolutions: slower, and in short trainings on small images no better.
         classes: how many labels both players are conditional on; 0: none.
         width: filters at full size; see `anogen.nets.NetOptions` for this and what follows.
         growth: what they are multiplied with at smaller sizes.

@@ -326,7 +326,7 @@ class StyleDiscriminator(nn.Module):
         shape: channels, height and width of the images; height and width at least 16.
         outputs: numbers per image.
         residual: residual blocks of two convolutions each, as published, in the place of single
-            convolutions: half as fast.
+            convolutions; slower.
         options: as in `SynthesisNetwork`.
 
     Source: Karras et al. 2018 (progressive growing), section 3; Karras et al. 2020, figure 7.
