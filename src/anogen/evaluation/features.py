@@ -3,7 +3,7 @@
 A network trained on photographs tells little about digits, and needs weights from elsewhere. This
 one is small, trained with a fixed seed on the training images of the data set at hand, kept in the
 user's cache folder, and named with its accuracy and hash in every result that rests on it. It
-learns to tell the labels, or, of images without labels, by how much they were turned.
+learns to predict the labels or, where there are none, by how much an image was turned.
 """
 
 import hashlib

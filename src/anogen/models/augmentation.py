@@ -19,12 +19,12 @@ LOG_SCALE, LOG_CONTRAST, LOG_SATURATION = 0.2 * math.log(2), 0.5 * math.log(2), 
 
 
 class AdaptiveAugmentation(nn.Module):
-    """Transforms images at random, as often as keeps the discriminator from learning them by heart.
+    """Transforms images at random, often enough to keep the discriminator from memorising them.
 
-    Every transformation is made of an image with the probability `probability`, each alone: mirror,
-    quarter turns, shift, scale, rotation, stretch; brightness, contrast and, in colour, hue and
-    saturation. Real and generated images are treated alike, so that a generator learns the images
-    as they were, as long as the probability stays below some 0.8.
+    Each transformation is applied to an image independently, with the probability `probability`:
+    mirror, quarter turns, shift, scale, rotation, stretch; brightness, contrast and, in colour, hue
+    and saturation. Real and generated images are treated alike, so that a generator learns the
+    images as they were, as long as the probability stays below some 0.8.
 
     The probability rises while the discriminator's verdicts on training images are surer than
     `target` says, and falls while they are not. It is part of the model's state.

@@ -43,8 +43,9 @@ class GAN(GenerativeModel):
         spectral_norm: bound the Lipschitz constant of the discriminator's layers (Miyato 2018).
         discriminator_batch_norm: the paper's discriminator has it; it couples the images of a
             batch, so it cannot go with penalties, `wasserstein` or `relativistic`.
-        ada: how sure the discriminator of real images is held by augmenting what it sees, for few
-            images: 0.6 is usual, 0 is without; see `AdaptiveAugmentation`.
+        ada: target of adaptive augmentation, for small data sets: the surer the discriminator is
+            of real images, the more is augmented. 0.6 is usual, 0 turns it off; see
+            `AdaptiveAugmentation`.
         classes: how many labels both players are conditional on; 0: none.
         options: of both nets, see `anogen.nets.NetOptions`; `batch_norm` is the generator's alone,
             `dropout` the discriminator's.

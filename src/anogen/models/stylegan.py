@@ -58,8 +58,9 @@ class StyleGAN(GenerativeModel):
         path_length: weight of the path-length penalty, which makes a step in style space change
             images by a constant amount; 0 turns it off.
         path_length_every: steps between path-length penalties.
-        ada: how sure the discriminator of real images is held by augmenting what it sees, for few
-            images: 0.6 is usual, 0 is without; see `AdaptiveAugmentation`.
+        ada: target of adaptive augmentation, for small data sets: the surer the discriminator is
+            of real images, the more is augmented. 0.6 is usual, 0 turns it off; see
+            `AdaptiveAugmentation`.
         residual: the published discriminator of residual blocks, in the place of single
             convolutions: slower, and in short trainings on small images no better.
         classes: how many labels both players are conditional on; 0: none.
