@@ -53,7 +53,7 @@ docs: .venv/installed
 
 .venv/peers: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt cloudpickle imageio numba pydantic tqdm
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps pythae==0.1.2 pyod==3.6.7 pytorch-lightning==2.6.6
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps pythae==0.1.2 pyod==3.6.7 pytorch-lightning==2.6.6 zuko==1.6.0
 	@touch $@
 
 bench: .venv/peers

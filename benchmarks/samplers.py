@@ -125,7 +125,7 @@ class SplineFlow:
 
     @classmethod
     def fit(cls, z: Tensor) -> "SplineFlow":
-        import zuko
+        import zuko  # pyright: ignore[reportMissingImports]
 
         torch.manual_seed(0)
         mean, scale = z.mean(0), z.std(0)
