@@ -2,6 +2,7 @@
 
 - `config.yaml`: everything that made it; `anogen train --config` repeats it
 - `environment.json`: versions, device, precision, hashes of the data
+- `columns.json`: of a table, what its columns hold and how its rows become numbers
 - `metrics.jsonl`: one line per epoch
 - `samples/`: new images after each epoch, always of the same latents
 - `checkpoints/`: `last`, `best` and the predecessor of each, with a manifest
@@ -29,6 +30,7 @@ from torch import Tensor
 from anogen.checkpoint import hash_of_tensors, load_checkpoint, previous_of
 from anogen.configuration import load_yaml
 from anogen.data.catalog import DATASETS, base_of, load_data
+from anogen.data.columns import Columns
 from anogen.data.images import Images
 from anogen.data.pictures import Pictures
 from anogen.data.splits import FALSE_POSITIVE_RATE, Splits
@@ -55,8 +57,10 @@ from anogen.models.sampling import load_sampler
 
 MAX_NAME_BYTES = 255
 PICTURE_OPTIONS = ("image_size", "resize", "background", "bits")
+TABLE_OPTIONS = ("label_column", "normal_label", "columns", "encoding")
 DATA_OPTIONS = (
-    "data", "data_dir", "channels", "group", "false_positive_rate", "limit", *PICTURE_OPTIONS
+    "data", "data_dir", "channels", "group", "false_positive_rate", "limit", *PICTURE_OPTIONS,
+    *TABLE_OPTIONS,
 )  # fmt: skip
 """The keys of `config.yaml` that are arguments of `load_data`."""
 
@@ -225,6 +229,22 @@ class Run:
         config, channels = self.config, self.environment["data"]["shape"][0]
         given = {key: config[key] for key in PICTURE_OPTIONS if config.get(key) is not None}
         return Pictures(**given, channels=channels if channels in (1, 3) else None)
+
+    @property
+    def columns(self) -> Columns | None:
+        """Of a run of a table: what its columns hold.
+
+        Raises:
+            MachineError: the file is damaged.
+        """
+        content = self.read_json("columns.json")
+        if not content:
+            return None
+        try:
+            return Columns.of_content(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            path = self.inside("columns.json")
+            raise MachineError(f"{path}: damaged ({first_line(error)})") from error
 
     @property
     def environment(self) -> dict[str, Any]:

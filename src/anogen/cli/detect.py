@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from anogen.cli.options import new_parser, print_result, table
+from anogen.errors import UsageError
 
 DESCRIPTION = """Calibrate on held-out images of the run's own data, then judge its test images
 against sets from elsewhere; prints the paper's Table 2 and every measure.
@@ -28,8 +29,9 @@ def main(arguments: list[str]) -> int:
     """Detect; prints tables, or with --json one object with `rows` and `table2`."""
     parser = new_parser("detect", DESCRIPTION, "RUN")
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("--out", action="append", required=True, help="an out-of-distribution set; "
-                        "may be given several times")  # fmt: skip
+    parser.add_argument("--out", action="append", default=[], help="an out-of-distribution set; "
+                        "may be given several times (default: the labelled anomalies of a table)"
+                        )  # fmt: skip
     parser.add_argument("--score", action="append", help="a score's name, or all: those that "
                         f"cost at most {MAX_PASSES} passes; may be given several times (default: "
                         "fused and squared_error)")  # fmt: skip
@@ -71,7 +73,11 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
         names = [name for name in names if name != "all"] + cheap
     data = run.load_data(options["data_dir"])
     sets = [run.load_other(name, options["data_dir"]) for name in options["out"]]
-    if len({images.name for images in sets}) < len(sets):
+    if not sets:
+        if data.anomalies is None:
+            raise UsageError("--out is missing: the name or path of an out-of-distribution set")
+        sets, options["out"] = [data.anomalies], []
+    if len({images.name for images in sets}) < len(sets) == len(options["out"]):
         sets = [replace(images, name=name)
                 for images, name in zip(sets, options["out"], strict=True)]  # fmt: skip
     judged = judge(model, data, sets, scores=list(dict.fromkeys(names)),

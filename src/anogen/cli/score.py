@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from anogen.detection.rows import ScoreRow
     from anogen.run import Run
 
-DESCRIPTION = """Score images with a run as a detector: one row per image, with its score, p-value
-and label (1 = out). A file that cannot be read becomes a row with its error.
+DESCRIPTION = """Score images, or rows of tables, with a run as a detector: one row each, with score,
+p-value and label (1 = out). A file that cannot be read becomes a row with its error.
 
   anogen score runs/vae pictures/ one.png                rows as CSV on standard output
   anogen score runs/vae big.npy --out scores.parquet     .csv, .jsonl or .parquet
   anogen score runs/vae big.npy --out scores.csv         again after an interruption: goes on
+  anogen score runs/payments new.csv --out scored.csv    rows of a table, with reasons
 
 The detector is the one that anogen detect or an earlier call left in the run's folder; where there
 is none with that score and these weights, it is calibrated first, on validation images."""
@@ -30,7 +31,8 @@ def main(arguments: list[str]) -> int:
     """Score; prints rows, or with --out the path of what was written."""
     parser = new_parser("score", DESCRIPTION, "RUN FILE...")
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("files", nargs="+", help="pictures, folders of them, .npy, .npz, IDX files")
+    parser.add_argument("files", nargs="+", help="pictures, folders of them, .npy, .npz, IDX "
+                        "files; of a run of a table .csv, .tsv, .parquet")  # fmt: skip
     parser.add_argument("--out", help="a file ending in .csv, .jsonl or .parquet; default: CSV on "
                         "standard output")  # fmt: skip
     parser.add_argument("--score", default="fused", help="a score's name")
@@ -40,6 +42,7 @@ def main(arguments: list[str]) -> int:
                         "flagged; default: as in the run's training, or 0.01")  # fmt: skip
     parser.add_argument("--image_size", type=int, help="height and width to bring pictures to; "
                         "default: as in the run's training")  # fmt: skip
+    parser.add_argument("--encoding", help="of tables in text; default: as in the run's training")
     parser.add_argument("--strict", action="store_true", help="stop at the first bad file")
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
     parser.add_argument("--data_dir", help="where data sets lie, for the calibration")
@@ -53,6 +56,8 @@ def main(arguments: list[str]) -> int:
 def _score(options: dict[str, Any]) -> None:
     from anogen.detection.files import score_files
     from anogen.detection.rows import (
+        ScoreRow,
+        TableRow,
         check_format,
         has_scores,
         part_of,
@@ -63,6 +68,7 @@ def _score(options: dict[str, Any]) -> None:
         writing,
     )
     from anogen.detection.sources import find_sources
+    from anogen.detection.table_files import Tables, score_tables
     from anogen.errors import DataError, MachineError
     from anogen.run import Run
 
@@ -72,19 +78,30 @@ def _score(options: dict[str, Any]) -> None:
     elif sys.stdout is None:
         raise MachineError("there is no standard output to write rows to; give --out")
     run = Run.open(options["run"])
-    sources = find_sources(options["files"])
-    errors = [error for _, _, error in sources.parts]
-    if all(errors):
-        raise DataError(f"no image could be scored; the last: {errors[-1]}")
+    columns = run.columns
+    if columns is None:
+        sources, score, kind = find_sources(options["files"]), score_files, ScoreRow
+        errors = [error for _, _, error in sources.parts]
+        if all(errors):
+            raise DataError(f"no image could be scored; the last: {errors[-1]}")
+    else:
+        sources = Tables.open(options["files"], options["encoding"] or run.config.get("encoding"))
+        score, kind = score_tables, TableRow
+        for table in sources.tables:
+            columns.refuse_missing(table)
     detector = detector_of(run, options, options["device"])
     if options["image_size"] is not None:
         pictures = replace(detector.pictures, image_size=options["image_size"])
         detector = replace(detector, pictures=pictures)
     rate = run.false_positive_rate if options["fpr"] is None else options["fpr"]
     detector.calibration.threshold(rate)  # refused before anything is written
+
+    def rows(skip: int = 0) -> "Iterator[ScoreRow]":
+        return score(detector, sources, false_positive_rate=rate, strict=options["strict"],
+                     skip=skip)  # fmt: skip
+
     if out is None:
-        rows = score_files(detector, sources, false_positive_rate=rate, strict=options["strict"])
-        write_csv((asdict(row) for row in _counted(rows)), sys.stdout)
+        write_csv((asdict(row) for row in _counted(rows())), sys.stdout, kind)
         return
     job = {
         "run": str(run.path.resolve()), "score": options["score"],
@@ -95,16 +112,14 @@ def _score(options: dict[str, Any]) -> None:
     refuse_unwritable(out)
     with writing(out):
         done = rows_done(out, job)
-        rows = score_files(
-            detector, sources, false_positive_rate=rate, strict=options["strict"], skip=done
-        )
-        counted = _counted(rows, done, scored=done > 0 and has_scores(out))
+        counted = _counted(rows(done), done, scored=done > 0 and has_scores(out))
         try:
-            show(str(write_rows(counted, out, job, done)))
+            show(str(write_rows(counted, out, job, done, kind)))
         except DataError:
             if not has_scores(out):
                 part_of(out).unlink(missing_ok=True)  # what failed must not count as done
             raise
+
 
 
 def _counted(

@@ -13,7 +13,7 @@ from anogen.data.pictures import check_regular
 from anogen.data.splits import Splits, split
 from anogen.errors import DataError, first_line
 
-TABLE_SUFFIXES = {".csv", ".tsv", ".parquet", ".xlsx"}
+SHEETS = {".xlsx", ".xls", ".ods"}
 PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".joblib"}
 
 
@@ -37,11 +37,8 @@ def load_arrays(path: Path, **splitting: Any) -> Splits:
         return split(read_idx_images(path), **splitting)
     if suffix in PICKLE_SUFFIXES:
         raise DataError(f"{path}: pickles can run code and are never opened; save as .npy instead")
-    if suffix in TABLE_SUFFIXES:
-        raise DataError(
-            f"{path}: a table; from Python, anogen.OutlierDetector takes its rows as an array or "
-            "a frame"
-        )
+    if suffix in SHEETS:
+        raise DataError(f"{path}: a spreadsheet; save it as .csv or .parquet")
     raise DataError(f"{path}: not a folder, .npy, .npz or IDX file")
 
 

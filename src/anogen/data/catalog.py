@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from anogen.data.arrays import read_idx_images
+from anogen.data.columns import Kind
 from anogen.data.corruptions import corrupt
 from anogen.data.download import download, md5_of
 from anogen.data.files import is_folder, load_path
@@ -16,6 +17,7 @@ from anogen.data.images import Images, Pixels
 from anogen.data.pictures import Background, Pictures, Resize
 from anogen.data.shapes import draw_shapes
 from anogen.data.splits import FALSE_POSITIVE_RATE, Splits, images_for, split
+from anogen.data.table_files import TableOptions
 from anogen.errors import DataError, MachineError, UsageError, unknown_name, whole_number
 from anogen.folders import cache_dir
 from anogen.progress import say
@@ -128,15 +130,19 @@ def load_data(
     background: Background = "white",
     bits: int | None = None,
     group: str | None = None,
+    label_column: str | None = None,
+    normal_label: str | None = None,
+    columns: dict[str, Kind] | None = None,
+    encoding: str | None = None,
     false_positive_rate: float = FALSE_POSITIVE_RATE,
     limit: int | None = None,
 ) -> Splits:
-    """The training, validation and test images of a data set.
+    """The training, validation and test images, or rows, of a data set.
 
     Args:
         data: `mnist`, `fashion-mnist`, `digits`, `shapes`, or a path to a folder of pictures (PNG,
-            JPEG, BMP, TIFF or WebP), a `.npy` or `.npz` array or an IDX file; `auto` takes MNIST
-            where it can be found or fetched, else digits. `+transformation` may follow, several
+            JPEG, BMP, TIFF or WebP), a `.npy` or `.npz` array, an IDX file, or a table (`.csv`,
+            `.tsv` or `.parquet`, with the names of the columns); `auto` takes MNIST where it can be found or fetched, else digits. `+transformation` may follow, several
             times: `mnist+blur`, `digits+rotation=45`.
         data_dir: where data sets lie (one folder each); default: the variable ANOGEN_DATA_DIR,
             else the user's cache folder, to which missing ones are downloaded.
@@ -151,6 +157,13 @@ def load_data(
         group: keeps pictures of one thing in one part: the name of a column of the folder's
             metadata file, or a regular expression of which the first match in the path of a picture
             (its parts in brackets, where there are any) names the thing, such as `part[0-9]+`.
+        label_column: of a table, the name of the column that says which rows are anomalies.
+            Nothing is learnt from it, nor from these rows; they are kept for `anogen detect`.
+        normal_label: of a table, the label of rows that are normal; default: 0, false, no, normal
+            and the like.
+        columns: of a table, what a column is to be taken as, where it is not what it seems to be:
+            its name with `number`, `category`, `date` or `ignored`.
+        encoding: of a table in text, such as `latin-1`; default: UTF-8.
         false_positive_rate: for which a detector will be calibrated. Validation gets the images
             that this needs (99 for 0.01), where they are a fifth of all or less.
         limit: for a quick try, keep this many training images, and as large a share of the others;
@@ -179,6 +192,10 @@ def load_data(
         "background": background,
         "bits": bits,
         "group": group,
+        "label_column": label_column,
+        "normal_label": normal_label,
+        "columns": columns,
+        "encoding": encoding,
         "false_positive_rate": false_positive_rate,
         "limit": limit,
         "data_dir": None if data_dir is None else str(Path(data_dir).resolve()),
@@ -200,6 +217,7 @@ def load_data(
     images_for(false_positive_rate)  # refused before anything is read
     splitting = {"false_positive_rate": false_positive_rate}
     pictures = Pictures(image_size, resize, channels, background, bits)
+    table = TableOptions(label_column, normal_label, columns, encoding)
     name, corruptions = _parse(str(data))
     if name == "auto":
         splits = _load_best(data_dir, splitting)
@@ -207,7 +225,7 @@ def load_data(
     elif name in DATASETS:
         splits = _load_named(name, data_dir, splitting)
     elif _exists(name):
-        splits = load_path(Path(name), pictures, group, **splitting)
+        splits = load_path(Path(name), pictures, group, table, **splitting)
         source["data"] = "+".join([str(Path(name).resolve()), *corruptions])
     elif any(mark in name for mark in "/\\."):
         raise DataError(f"{name}: no such file or folder")
@@ -221,6 +239,12 @@ def load_data(
             f"{name}: image_size, channels, background, bits and group apply to folders of "
             "pictures only"
         )
+    if name in (*DATASETS, "auto") and table != TableOptions():
+        raise UsageError(
+            f"{name}: label_column, normal_label, columns and encoding apply to tables only"
+        )
+    if corruptions and splits.columns is not None:
+        raise UsageError(f"{name}: transformations are for images, not for tables")
     if limit is not None:
         splits = splits.limited(limit)
     for corruption in corruptions:

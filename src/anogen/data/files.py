@@ -13,6 +13,8 @@ from anogen.data.images import Images
 from anogen.data.layouts import Listing, lay_out
 from anogen.data.pictures import Pictures
 from anogen.data.splits import Splits, split
+from anogen.data.table_files import TableOptions, load_table
+from anogen.data.tables import TABLE_SUFFIXES
 from anogen.errors import DataError, UsageError, first_line
 from anogen.progress import say
 
@@ -21,21 +23,31 @@ ENDLESS = re.compile(r"\([^()]*[+*}|][^()]*\)[+*{]")
 
 
 def load_path(
-    path: Path, pictures: Pictures | None = None, group: str | None = None, **splitting: Any
+    path: Path,
+    pictures: Pictures | None = None,
+    group: str | None = None,
+    table: TableOptions | None = None,
+    **splitting: Any,
 ) -> Splits:
-    """Splits of whatever images lie at a path.
+    """Splits of whatever images or rows lie at a path.
 
     Args:
         path: a folder of pictures in one of `LAYOUTS`, a folder of IDX files named as MNIST's are,
-            or one `.npy`, `.npz` or IDX file.
+            or one `.npy`, `.npz`, IDX, CSV, TSV or parquet file.
         pictures: how pictures are read; for these only.
         group: as in `load_data`, for pictures only.
+        table: how tables are read; for these only.
         splitting: as for `split`.
 
     Raises:
         DataError: nothing usable is there; the message says what is wrong with which file.
         UsageError: options for pictures where there are none.
     """
+    is_table = path.suffix.lower() in TABLE_SUFFIXES and not is_folder(path)
+    if table not in (None, TableOptions()) and not is_table:
+        raise UsageError(
+            f"{path}: label_column, normal_label, columns and encoding apply to tables only"
+        )
     is_pictures = is_folder(path) and not _idx_images_in(path, "train")
     if is_pictures:
         return _load_pictures(path, pictures or Pictures(), group, splitting)
@@ -45,6 +57,8 @@ def load_path(
             f"{path}: image_size, channels, background, bits and group apply to folders of "
             "pictures only"
         )
+    if is_table:
+        return load_table(path, table, **splitting)
     if not is_folder(path):
         return load_arrays(path, **splitting)
     train, test = (_idx_images_in(path, kind) for kind in ("train", "t10k"))

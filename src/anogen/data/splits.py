@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anogen.data.columns import Columns
 from anogen.data.duplicates import MOST_COMPARED, near_duplicates
 from anogen.data.images import Images, Selection
 from anogen.errors import DataError, UsageError, finite_number
@@ -37,6 +38,8 @@ class Splits:
             that come from memory.
         own_test: whether the test images came as such; else they are a share of all images.
         may_have_duplicates: whether they are picture files that were not split by groups.
+        columns: of a table, what its columns hold and how its rows became numbers.
+        anomalies: rows of a table that its labels call anomalies; no part has them.
     """
 
     train: Images
@@ -45,6 +48,8 @@ class Splits:
     source: Mapping[str, Any] = field(default_factory=dict[str, Any])
     own_test: bool = True
     may_have_duplicates: bool = False
+    columns: Columns | None = None
+    anomalies: Images | None = None
 
     def __repr__(self) -> str:
         """The three parts, one line each."""
@@ -161,22 +166,40 @@ def split(
         >>> len(parts.train), len(parts.validation), len(parts.test)
         (80, 10, 10)
     """
-    if not 0 < held_out < 0.5:
-        raise UsageError(f"held_out must lie between 0 and 0.5, found {held_out}")
-    if len(images) < 10:
-        raise DataError(
-            f"{images.name}: {len(images)} images are too few to split; give 10 or more"
-        )
     if test is not None and test.shape != images.shape:
         raise DataError(f"{images.name}: test images are {test.shape}, others {images.shape}")
-    share = min(max(1, round(held_out * len(images))), (len(images) - 1) // 2)
-    needed = images_for(false_positive_rate)
-    enough = MOST_CALIBRATING * len(images) >= needed
-    wanted = [max(share, needed) if enough else share, *([share] if test is None else [])]
-    held, rest = _held_out(len(images), wanted, groups, images.name)
+    rest, *held = split_rows(
+        len(images), images.name, held_out, own_test=test is not None, groups=groups,
+        false_positive_rate=false_positive_rate,
+    )  # fmt: skip
     own_test = test is not None
     return Splits(images[rest], images[held[0]], images[held[1]] if test is None else test,
                   own_test=own_test)  # fmt: skip
+
+
+def split_rows(
+    count: int,
+    name: str,
+    held_out: float = 0.1,
+    *,
+    own_test: bool = False,
+    groups: Sequence[Any] | NDArray[Any] | None = None,
+    false_positive_rate: float = FALSE_POSITIVE_RATE,
+) -> list[NDArray[np.int64]]:
+    """The numbers of the rows for training, validation and, without `own_test`, test; ascending.
+
+    For the arguments see `split`.
+    """
+    if not 0 < held_out < 0.5:
+        raise UsageError(f"held_out must lie between 0 and 0.5, found {held_out}")
+    if count < 10:
+        raise DataError(f"{name}: {count} images are too few to split; give 10 or more")
+    share = min(max(1, round(held_out * count)), (count - 1) // 2)
+    needed = images_for(false_positive_rate)
+    enough = MOST_CALIBRATING * count >= needed
+    wanted = [max(share, needed) if enough else share, *([] if own_test else [share])]
+    held, rest = _held_out(count, wanted, groups, name)
+    return [rest, *held]
 
 
 def _held_out(

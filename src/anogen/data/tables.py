@@ -1,91 +1,266 @@
-"""Rows of numbers: their scale, and how they fit between 0 and 1 as pixels do."""
+"""Tables in files and frames: CSV, TSV and parquet, pandas and polars, as parts of Arrow columns."""
 
-from dataclasses import dataclass
-from typing import Self
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from anogen.data.pictures import check_regular
+from anogen.errors import DataError, MachineError, UsageError, first_line
 
-from anogen.data.images import Images, images_from_table
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+PART_BYTES = 16 << 20
+PART_ROWS = 50_000
+HEADER_BYTES = 1 << 20
+"""A line of names that is longer is none."""
+DELIMITERS = ",;\t|"
+MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+"""With which files of other encodings begin; UTF-8's own mark is passed over."""
 
-SQUASH = 3.0
-"""A value this many standard deviations from its column's median lies half way to the end."""
-QUARTILES = 1.349
-"""The distance between the quartiles of a Gaussian of standard deviation 1."""
-NEGLIGIBLE = 1e-9
-"""A spread below this share of a column's median is rounding, as of a constant computed."""
-SINGLE = 1e-6
-"""Share of a constant that no other way of storing it changes, such as float32."""
-WIDEST = 1e300
+Part = Any
+"""A `pyarrow.Table`: all columns of some rows."""
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """The median and the scale of every column: float64 `[columns]` each.
+class Table:
+    """Rows with named columns, read in parts, as often as they are asked for.
+
+    Attributes:
+        name: what messages call it: the file's path.
+        names: of the columns, in order.
+        whole: a `pyarrow.Table` that is in memory already, or None.
+        path: of the file, where there is one.
+        encoding: of a text file.
+        delimiter: between the cells of a text file.
 
     Examples:
-        >>> scaling = Scaling.of(np.array([[1.0, 7.0], [2.0, 7.0], [3.0, 7.0]]))
-        >>> scaling.centre.tolist(), scaling.spread[1].item()
-        ([2.0, 7.0], 1.0)
-        >>> scaling.squashed(np.array([[2.0, 7.0]])).tolist()
-        [[0.5, 0.5]]
+        >>> import numpy as np, pandas
+        >>> table = Table.of(pandas.DataFrame({"amount": [12.5, None], "country": ["FR", "DE"]}))
+        >>> table.names, [part.num_rows for part in table.parts()]
+        (('amount', 'country'), [2])
     """
 
-    centre: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    name: str
+    names: tuple[str, ...]
+    whole: Part | None = field(default=None, repr=False)
+    path: Path | None = None
+    encoding: str = "utf-8"
+    delimiter: str = ","
 
     @classmethod
-    def of(cls, rows: NDArray[np.float64]) -> Self:
-        """Of finite rows `[n, columns]`, so that a few huge values change nothing.
+    def open(cls, path: str | Path, encoding: str | None = None) -> "Table":
+        """A table in a file; only its names are read.
 
-        The scale is the distance between the quartiles, as a Gaussian's standard deviation; where
-        that is nothing, as in a column that is mostly 0, the standard deviation of its values,
-        clipped to the first and the 99th percentile; where that is nothing too, the column is
-        constant but for rare values, and its scale is 1, or a millionth of its value where that is
-        more, so that the same constant stored as float32 is the same.
+        Args:
+            path: ends in `.csv`, `.tsv` or `.parquet`. The first line of a text file has the names
+                of its columns, and shows by what they are separated: comma, semicolon, tab or `|`.
+            encoding: of a text file, such as `latin-1`; default: UTF-8, or UTF-16 where the file
+                begins with its mark.
+
+        Raises:
+            DataError: it cannot be read, or two columns have one name.
+            MachineError: pyarrow is not installed.
         """
-        with np.errstate(over="ignore", invalid="ignore"):
-            first, low, centre, high, last = np.percentile(rows, [1, 25, 50, 75, 99], axis=0)
-            negligible = NEGLIGIBLE * np.abs(centre)
-            quartiles = (high - low) / QUARTILES
-            clipped = np.clip(rows, first, last).std(0)
-        constant = np.maximum(1.0, SINGLE * np.abs(centre))
-        spread = np.where(clipped > negligible, clipped, constant)
-        spread = np.where(quartiles > negligible, quartiles, spread)
-        return cls(centre, np.minimum(spread, WIDEST))
+        path = Path(path)
+        need_pyarrow(str(path))
+        check_regular(path)
+        if path.suffix.lower() == ".parquet":
+            return cls(str(path), _distinct(_parquet(path).schema_arrow.names, path), path=path)
+        with _reading(path):
+            start = path.open("rb").read(HEADER_BYTES)
+        encoding = encoding or MARKS.get(start[:2], "utf-8")
+        names, delimiter = _header(start, encoding, path)
+        return cls(str(path), names, path=path, encoding=encoding, delimiter=delimiter)
 
-    def squashed(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Rows `[n, columns]` in [0, 1], as `squash` does it."""
-        with np.errstate(over="ignore"):
-            t = (rows - self.centre) / (SQUASH * self.spread)
-        return squash(torch.from_numpy(t)).numpy()
+    @classmethod
+    def of(cls, frame: Any, name: str = "table") -> "Table":
+        """A frame of pandas or polars, or a `pyarrow.Table`.
 
-    def images(self, rows: NDArray[np.float64]) -> Images:
-        """Squashed rows as images of height 1, float32 `[n, 1, 1, columns]`."""
-        return images_from_table(self.squashed(rows))
+        Raises:
+            UsageError: something else.
+            DataError: a column that Arrow cannot hold, or two of one name.
+        """
+        need_pyarrow(name)
+        import pyarrow as pa
+
+        try:
+            if isinstance(frame, pa.Table):
+                whole = frame
+            elif hasattr(frame, "to_arrow"):
+                whole = frame.to_arrow()
+            else:
+                if frame.columns.has_duplicates:
+                    twice = frame.columns[frame.columns.duplicated()][0]
+                    raise DataError(f"{name}: two columns are called {twice!r}; rename one")
+                named = frame.rename(columns=str)
+                whole = pa.Table.from_pandas(named, preserve_index=False)
+        except (AttributeError, TypeError) as error:
+            raise UsageError(f"{name}: {type(frame).__name__} is no table") from error
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            raise DataError(f"{name}: {first_line(error)}") from error
+        return cls(name, _distinct(whole.column_names, name), whole)
+
+    def parts(self) -> Iterator[Part]:
+        """All rows, first to last, some 16 MiB of text or 50,000 rows at a time.
+
+        Columns of a text file are text.
+
+        Raises:
+            DataError: a row has another number of cells than there are names, the file is not in
+                its encoding, or it is damaged.
+        """
+        if self.whole is not None:
+            for start in range(0, self.whole.num_rows, PART_ROWS):
+                yield self.whole.slice(start, PART_ROWS)
+        elif self.path is not None and self.path.suffix.lower() == ".parquet":
+            yield from self._parquet_parts(self.path)
+        elif self.path is not None:
+            yield from self._text_parts(self.path)
+
+    def _parquet_parts(self, path: Path) -> Iterator[Part]:
+        import pyarrow as pa
+
+        with _reading(path):
+            for batch in _parquet(path).iter_batches(PART_ROWS):
+                yield pa.Table.from_batches([batch])
+
+    def _text_parts(self, path: Path) -> Iterator[Part]:
+        import pyarrow as pa
+        from pyarrow import csv as arrow_csv
+
+        ragged: list[Any] = []
+
+        def note(row: Any) -> str:
+            ragged.append(row)
+            return "error"
+
+        types = dict.fromkeys(self.names, pa.string())
+        try:
+            reader = arrow_csv.open_csv(
+                path,
+                arrow_csv.ReadOptions(
+                    use_threads=False, block_size=PART_BYTES, skip_rows=1,
+                    column_names=list(self.names), encoding=self.encoding,
+                ),
+                arrow_csv.ParseOptions(
+                    delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=note
+                ),
+                arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
+            )  # fmt: skip
+            for batch in reader:
+                if batch.num_rows:
+                    yield pa.Table.from_batches([batch])
+        except pa.ArrowInvalid as error:
+            raise DataError(self._complaint(path, ragged, str(error))) from error
+        except (UnicodeError, LookupError) as error:
+            raise DataError(f"{path}: cannot be read as {self.encoding} ({first_line(error)})"
+                            ) from error  # fmt: skip
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
+
+    def _complaint(self, path: Path, ragged: list[Any], text: str) -> str:
+        """What is wrong with a text file, in one line."""
+        if ragged:
+            row = ragged[0]
+            where = "" if row.number is None else f"row {row.number}"
+            return (
+                f"{path}, {where}: {row.actual_columns} cells, but the first line names "
+                f"{row.expected_columns} columns; cells that contain the delimiter "
+                f"{self.delimiter!r} must stand in quotes"
+            )
+        if "UTF8" in text or "utf" in text.lower():
+            line = _undecodable_line(path, self.encoding)
+            return (
+                f"{path}, line {line}: not in {self.encoding}; name the file's encoding with "
+                "encoding (--encoding), such as latin-1"
+            )
+        if "straddling" in text:
+            return (
+                f"{path}: a row of more than {PART_BYTES >> 20} MiB; a quote is opened and never "
+                "closed"
+            )
+        return f"{path}: {text.splitlines()[0]}"
 
 
-def squash(t: Tensor) -> Tensor:
-    """Thirds of standardised values squashed into [0, 1]: ½ + ½ t / (1 + |t|), float64.
-
-    Float32 keeps by this how far out a value is, up to millions of standard deviations; of a
-    hyperbolic tangent it would keep 25.
-
-    >>> squash(torch.tensor([0.0, 1.0]).double()).tolist()
-    [0.5, 0.75]
-    """
-    t = t.clamp(-WIDEST, WIDEST)
-    return 0.5 + 0.5 * t / (1 + t.abs())
+def need_pyarrow(name: str) -> None:
+    """Raise a `MachineError` where pyarrow is not installed."""
+    if find_spec("pyarrow") is None:
+        raise MachineError(f"{name}: tables need pyarrow: pip install 'anogen[tables]'")
 
 
-def standardised(x: Tensor) -> Tensor:
-    """Standardised values of squashed ones, float64 of the same shape; at most 1.3e7 from 0.
+class _reading:  # noqa: N801 (a context manager)
+    """Turns errors of reading into a `DataError`."""
 
-    >>> standardised(torch.tensor([0.5, 0.75, 1.0]))
-    tensor([0.0000e+00, 3.0000e+00, 1.2583e+07], dtype=torch.float64)
-    """
-    limit = 1 - 2 * torch.finfo(torch.float32).eps
-    y = (2 * x.double() - 1).clamp(-limit, limit)
-    return SQUASH * y / (1 - y.abs())
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, OSError):
+            raise DataError(f"{self._path}: cannot be read ({first_line(error)})") from error
+        if type(error).__module__.startswith("pyarrow"):
+            raise DataError(f"{self._path}: damaged ({first_line(error)})") from error
+
+
+def _parquet(path: Path) -> Any:
+    from pyarrow import parquet
+
+    with _reading(path):
+        return parquet.ParquetFile(path)
+
+
+def _header(start: bytes, encoding: str, path: Path) -> tuple[tuple[str, ...], str]:
+    """The names of the columns, and what separates them."""
+    try:
+        text = start.decode(encoding, "ignore" if len(start) == HEADER_BYTES else "strict")
+    except (UnicodeError, LookupError):
+        text = start.decode("latin-1")  # the names may be readable; the rows will tell
+    text = text.removeprefix("\ufeff")
+    if not text.strip():
+        raise DataError(f"{path}: the file is empty")
+    found = {mark: next(csv.reader(StringIO(text), delimiter=mark), []) for mark in DELIMITERS}
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    delimiter = max(DELIMITERS, key=lambda mark: (len(found[mark]), mark == usual))
+    names = [name.strip() for name in found[delimiter]]
+    if all(_is_number(name) for name in names):
+        raise DataError(
+            f"{path}: the first line has numbers only, so it does not name the columns; add a line "
+            "with their names"
+        )
+    return _distinct(names, path), delimiter
+
+
+def _distinct(names: list[str], path: Any) -> tuple[str, ...]:
+    seen: set[str] = set()
+    for place, name in enumerate(names, 1):
+        if not name:
+            raise DataError(f"{path}: column {place} has no name in the first line; give it one")
+        if name in seen:
+            raise DataError(f"{path}: two columns are called {name!r}; rename one")
+        seen.add(name)
+    return tuple(names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _undecodable_line(path: Path, encoding: str) -> int:
+    """The number of the first line that is not in an encoding; of the last one where all are."""
+    number = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode(encoding)
+            except UnicodeError:
+                return number
+    return number

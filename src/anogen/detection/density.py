@@ -1,5 +1,6 @@
 """A density over vectors of numbers, fitted to known images: a mixture of Gaussians."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -56,6 +57,7 @@ class Density:
         components: int = COMPONENTS,
         regularisation: float = REGULARISATION,
         fits: int = FITS,
+        rows_each: int | None = None,
     ) -> "Density":
         """Fit to vectors `[n, d]` of in-distribution images.
 
@@ -65,6 +67,8 @@ class Density:
             components: of each mixture; fewer where n is small, one start where it is one.
             regularisation: added to the variances of the standardised numbers.
             fits: mixtures from starts of their own, averaged.
+            rows_each: vectors that a component has at least, on average; default: ten for each of
+                its numbers.
 
         Raises:
             DataError: fewer than ten images.
@@ -72,10 +76,9 @@ class Density:
         from sklearn.mixture import GaussianMixture
         from threadpoolctl import threadpool_limits
 
-        if len(scores) < MIN_IMAGES:
-            raise DataError(
-                f"a density needs {MIN_IMAGES} training images or more, found {len(scores)}"
-            )
+        needed = MIN_IMAGES if rows_each is None else 2
+        if len(scores) < needed:
+            raise DataError(f"a density needs {needed} training images or more, found {len(scores)}")
         if not np.isfinite(scores).all():
             raise DataError(
                 "not all scores of training images are finite, so that no density can be fitted; "
@@ -84,7 +87,8 @@ class Density:
         scores = np.ascontiguousarray(scores)
         mean, scale = scores.mean(0), scores.std(0)
         scale = np.where(scale > 0, scale, 1.0)
-        count = max(1, min(components, len(scores) // (10 * scores.shape[1])))
+        rows_each = rows_each or 10 * scores.shape[1]
+        count = max(1, min(components, len(scores) // rows_each))
         z = (scores - mean) / scale
         starts = range(seed, seed + (fits if count > 1 else 1))
         with threadpool_limits(1):  # several threads are slower here, and round otherwise
@@ -126,19 +130,36 @@ class Density:
         }
 
     def surprise(self, scores: Values) -> Values:
-        """−log density of vectors `[n, d]`, in nats up to a constant: float64 `[n]`."""
-        determinants = np.log(np.diagonal(self.precisions, axis1=1, axis2=2)).sum(1)
-        constants = np.log(self.weights) + determinants - 0.5 * len(self.mean) * np.log(2 * np.pi)
-        return -np.logaddexp.reduce(constants[:, None] - 0.5 * self.distances(scores) ** 2, axis=0)
+        """−log density of vectors `[n, d]`, in nats: float64 `[n]`."""
+        return self.surprise_of(torch.from_numpy(np.ascontiguousarray(scores))).numpy()
+
+    def surprise_of(self, scores: Tensor) -> Tensor:
+        """As `surprise`, of a float64 tensor on any device."""
+        factors = self._of(self.precisions, scores)
+        determinants = factors.diagonal(dim1=1, dim2=2).log().sum(1)
+        constants = self._of(self.weights, scores).log() + determinants
+        constants = constants - 0.5 * len(self.mean) * math.log(2 * math.pi)
+        return -torch.logsumexp(constants - 0.5 * self._distances(scores).square(), 1)
 
     def distances(self, scores: Values) -> Values:
         """Mahalanobis distance of vectors `[n, d]` from each component: float64 `[k, n]`."""
-        z = torch.from_numpy(np.ascontiguousarray((scores - self.mean) / self.scale))
-        factors, centres = torch.from_numpy(self.precisions), torch.from_numpy(self.centres)
+        given = torch.from_numpy(np.ascontiguousarray(scores))
+        return self._distances(given).T.contiguous().numpy()
+
+    def _distances(self, scores: Tensor) -> Tensor:
+        """Likewise, `[n, k]`."""
+        mean, scale, centres, factors = (
+            self._of(values, scores)
+            for values in (self.mean, self.scale, self.centres, self.precisions)
+        )
+        z = (scores - mean) / scale
         count, d, _ = factors.shape
         rotated = (z @ factors.permute(1, 0, 2).reshape(d, -1)).view(-1, count, d)
-        origins = (centres[:, None] @ factors)[:, 0]
-        return torch.linalg.vector_norm(rotated - origins, dim=2).T.contiguous().numpy()
+        return torch.linalg.vector_norm(rotated - (centres[:, None] @ factors)[:, 0], dim=2)
+
+    @staticmethod
+    def _of(values: Values, like: Tensor) -> Tensor:
+        return torch.from_numpy(values).to(like.device)
 
     def without(self, index: int) -> "Density":
         """The density of the other numbers, whatever the one at `index` is."""

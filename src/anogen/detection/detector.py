@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anogen.checkpoint import hash_of_tensors, load_checkpoint, save_checkpoint
+from anogen.data.columns import Columns
 from anogen.data.images import Images
 from anogen.data.pictures import Pictures
 from anogen.data.splits import Splits, expect
@@ -27,6 +28,7 @@ from anogen.detection.scores import (
     score_prepared,
 )
 from anogen.detection.scores.fused import statistics
+from anogen.detection.scores.surprises import out_of_fold
 from anogen.detection.sources import Given, images_of
 from anogen.detection.view import Prepared, State, exactly, views
 from anogen.device import choose_device, is_starved
@@ -65,6 +67,7 @@ class Detector:
         companions: other models, for scores that compare with them.
         source: the folder from which it was loaded.
         pictures: how picture files are read that are given by their paths.
+        columns: of a table, how its rows become numbers.
 
     Examples:
         >>> import anogen, torch
@@ -86,6 +89,7 @@ class Detector:
     companions: Sequence[GenerativeModel] = field(default=())
     source: Path | None = None
     pictures: Pictures = field(default_factory=Pictures)
+    columns: Columns | None = None
 
     @classmethod
     def fit(
@@ -100,7 +104,9 @@ class Detector:
 
         Args:
             model: trained on `data.train`.
-            data: in-distribution images; `test` is not touched.
+            data: in-distribution images; `test` is not touched. Where `validation` is `train`
+                itself, the fused scores of tables are calibrated by cross-fitting, all others on
+                what they have learnt from.
             score: a name in `SCORES`.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             companions: other models, for scores that compare: for `likelihood_ratio` one that was
@@ -132,14 +138,21 @@ class Detector:
         def scored(images: Images, names: Sequence[str]) -> NDArray[np.float64]:
             return score_images(model, images, names, target, states, companions)
 
-        held_out, unseen = scored(data.validation, scores), unfitted_images(data)
-        if unseen is not None:
-            training_scores = scored(unseen, scores[:1])[:, 0]
-            warn_of_difference(training_scores, held_out[:, 0], data.validation.name)
+        if data.validation is data.train:  # what is cross-fitted needs no rows of their own
+            own = [out_of_fold(states.get(score, {})) for score in scores]
+            rest = [score for score, values in zip(scores, own, strict=True) if values is None]
+            others = iter(scored(data.validation, rest).T if rest else ())
+            held_out = [next(others) if values is None else values.numpy() for values in own]
+        else:
+            held_out = list(scored(data.validation, scores).T)
+            unseen = unfitted_images(data)
+            if unseen is not None:
+                training_scores = scored(unseen, scores[:1])[:, 0]
+                warn_of_difference(training_scores, held_out[0], data.validation.name)
         return [
-            cls(model.eval(), score, states.get(score, {}), Calibration.of(held_out[:, index]),
-                target, tuple(companions))
-            for index, score in enumerate(scores)
+            cls(model.eval(), score, states.get(score, {}), Calibration.of(values), target,
+                tuple(companions))
+            for score, values in zip(scores, held_out, strict=True)
         ]  # fmt: skip
 
     def __repr__(self) -> str:
@@ -162,7 +175,8 @@ class Detector:
         Args:
             images: `Images`; an array or a tensor as `anogen.images_from_array` takes it; or the
                 path, or several paths, of pictures, folders and array files. Pictures are read as
-                those were that the run learnt from, and in one size by `pictures`.
+                those were that the run learnt from, and in one size by `pictures`. Of a run of a
+                table: a frame, or the path of a CSV, TSV or parquet file.
 
         Returns:
             float64 `[n]`; of a folder in the order of the files' names.
@@ -170,7 +184,8 @@ class Detector:
         Raises:
             DataError: a file cannot be read, or an image has another shape than the model's.
         """
-        parts = images_of(images, self.model.shape, self.pictures, "Detector.score")
+        parts = images_of(images, self.model.shape, self.pictures, "Detector.score",
+                          self.columns)  # fmt: skip
         return np.concatenate([self._score(part) for part in parts])
 
     def map(self, images: Given) -> NDArray[np.float64]:
@@ -348,7 +363,7 @@ class Detector:
         if folder.exists() and not companions:
             try:
                 kept = cls.load(folder, model, device, allow_code=allow_code)
-                kept = replace(kept, pictures=run.pictures)
+                kept = replace(kept, pictures=run.pictures, columns=run.columns)
                 if kept.name != score:
                     raise MachineError(
                         f"{folder}: damaged, it has the score {kept.name}; remove it, and it is "
@@ -371,7 +386,7 @@ class Detector:
                 detector.save(run.detector(detector.name))
         except MachineError as error:
             say(f"the detector is not kept, and will be calibrated again next time: {error}")
-        return replace(fitted[0], pictures=run.pictures)
+        return replace(fitted[0], pictures=run.pictures, columns=run.columns)
 
 
 def _beside(model: GenerativeModel, run: Run) -> list[str]:

@@ -12,13 +12,16 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from anogen.data.columns import Columns
 from anogen.data.images import Images, images_from_array, refuse_masked
+from anogen.data.scaling import Scaling
 from anogen.data.splits import Splits
-from anogen.data.tables import Scaling
+from anogen.data.tables import Table, need_pyarrow
 from anogen.detection.calibration import allowed, refuse_nan
 from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.export import export_onnx
-from anogen.detection.scores import FUSED, SCORES
+from anogen.detection.reasons import Reason, reasons
+from anogen.detection.scores import FUSED, ROBUST, SCORES
 from anogen.detection.view import is_table
 from anogen.device import memory_advice, own_randomness
 from anogen.errors import (
@@ -35,9 +38,8 @@ from anogen.training.fit import fit
 
 MIN_TRAINING = 10
 """With fewer rows left for training, calibration is on the training rows themselves."""
-TABLE_DEFAULT = "row_neighbours"
-"""The default score of tables. Training rows often have among them what shall be found; a net
-learns those rows too, and then calls them normal. See docs/guides/tables.md."""
+CROSS_FITTED = (FUSED, ROBUST)
+"""Scores of tables that hold no rows out for their calibration."""
 
 
 class Estimator(BaseEstimator):
@@ -93,10 +95,42 @@ class Estimator(BaseEstimator):
         check_is_fitted(self)
         rate = self._rate if false_positive_rate is None else false_positive_rate
         images = self._images(X, new=False)
+        if self._columns is not None:
+            raise UsageError(
+                "a graph takes numbers; fit on a table without categories, dates and gaps to "
+                "export its detector"
+            )
         scaling = None if self._pictures else Scaling(self.centre_, self.spread_)
         with silence():
             return export_onnx(self.detector_, path, images, rate, scaling=scaling)
 
+    def explain(self, X: Any, most: int = 3) -> list[list[Reason]]:  # noqa: N803
+        """The columns to which rows owe most of their scores; see `anogen.detection.reasons`.
+
+        Args:
+            X: rows of a table, as for `predict`.
+            most: reasons for each row.
+
+        Raises:
+            UsageError: fitted on images.
+        """
+        check_is_fitted(self)
+        if self._pictures:
+            raise UsageError("explain is for tables; anogen.explain explains images")
+        columns = self._columns
+        if columns is None:
+            given = getattr(self, "feature_names_in_", None)
+            columns = [f"x{i}" for i in range(self.n_features_in_)] if given is None else given
+        return reasons(self.detector_, self._images(X, new=False), columns, most)
+
+    def __sklearn_tags__(self) -> Any:
+        """As scikit-learn asks for them: missing values are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    _table_score: ClassVar[str] = FUSED
+    """The default score of tables."""
     _rate_name: ClassVar[str]
     """The parameter that says which share of rows that belong may be flagged."""
 
@@ -132,27 +166,33 @@ class Estimator(BaseEstimator):
             raise UsageError(f"options must be a dict of the model's arguments, found {given!r}")
         images = self._images(x, new=True)
         random = check_random_state(self.random_state)
-        order = random.permutation(len(images))
-        needed = max(round(held_out_share * len(order)), int(np.ceil(1 / rate)))
-        if len(order) - needed >= MIN_TRAINING:
-            held_out, rest = order[:needed], order[needed:]
-        else:
-            held_out = rest = order
-        allowed(rate, len(held_out))
-        training = images[np.sort(rest)]
-        data = Splits(training, images[np.sort(held_out)], training)
-        seed = int(random.randint(2**31 - 1))
         kind = self.model if isinstance(self.model, type) else find_model(str(self.model))
         score = self._score_for(kind, is_table(images.shape))
+        data = self._split(images, score, rate, held_out_share, random)
+        seed = int(random.randint(2**31 - 1))
         with own_randomness(), tempfile.TemporaryDirectory() as folder, silence():
             torch.manual_seed(seed)
             with memory_advice("choose a smaller model with options"):
                 model = kind(images.shape, **given)
             refuse_unfit(model, score)
-            if _needs_training(score):
+            if _needs_training(score, is_table(images.shape)):
                 self._train_model(model, data, Path(folder) / "run", epochs, batch_size, seed)
             model.requires_grad_(False)
             self.detector_ = Detector.fit(model, data, score, self.device)
+
+    def _split(
+        self, images: Images, score: str, rate: float, held_out: float, random: Any
+    ) -> Splits:
+        """Training rows and those that calibrate; all rows are both where they are cross-fitted."""
+        order = random.permutation(len(images))
+        needed = max(round(held_out * len(order)), int(np.ceil(1 / rate)))
+        cross_fitted = score in CROSS_FITTED and is_table(images.shape)
+        if cross_fitted or len(order) - needed < MIN_TRAINING:
+            allowed(rate, len(images))
+            return Splits(images, images, images)
+        allowed(rate, needed)
+        training = images[np.sort(order[needed:])]
+        return Splits(training, images[np.sort(order[:needed])], training)
 
     def _checked_rates(self, rate: Any) -> tuple[float, float]:
         name = self._rate_name
@@ -172,9 +212,9 @@ class Estimator(BaseEstimator):
         if self.model != "VAE":  # somebody wants this very model, and the default needs none
             raise UsageError(
                 f"{kind.__name__} has no default score on a table: the default there, "
-                f"{TABLE_DEFAULT}, uses no model; choose a score_name, such as fused"
+                f"{self._table_score}, uses no model; choose a score_name, such as squared_error"
             )
-        return TABLE_DEFAULT
+        return self._table_score
 
     def _train_model(
         self,
@@ -231,16 +271,74 @@ class Estimator(BaseEstimator):
             if new:
                 self.n_features_in_ = int(np.prod(converted.shape))
             return converted
-        rows: Any = x
         refuse_masked(x, "the table")
+        return self._table(x, new=new)
+
+    def _table(self, x: Any, *, new: bool) -> Images:
+        """The rows of a table: of numbers alone, or with categories, dates and gaps."""
+        typed = _is_typed(x) if new else self._columns is not None
+        if typed and (_is_frame(x) or isinstance(x, np.ndarray)):
+            return self._typed(x, new=new)
         _refuse_dates(x)
+        rows: Any = x
+        least = 2 if new else 1
         checked: Any = validate_data(
-            self, rows, reset=new, dtype=np.float64, ensure_min_samples=2 if new else 1
-        )
+            self, rows, reset=new, dtype=np.float64, ensure_min_samples=least,
+            ensure_all_finite="allow-nan" if new else True,
+        )  # fmt: skip
+        if new and np.isnan(checked).any():  # of a list
+            return self._typed(checked, new=True)
         if new:
+            self._columns = None
             scaling = Scaling.of(checked)
             self.centre_, self.spread_ = scaling.centre, scaling.spread
         return Scaling(self.centre_, self.spread_).images(checked)
+
+    def _typed(self, x: Any, *, new: bool) -> Images:
+        """Rows by their typed columns; see `anogen.data.columns`."""
+        rows: Any = x
+        validate_data(self, rows, reset=new, skip_check_array=True)
+        if not _is_frame(x):
+            x = _named(validate_data(self, rows, reset=new, dtype=np.float64,
+                                     ensure_all_finite="allow-nan"))  # fmt: skip
+        table = Table.of(x, "the table")
+        if new:
+            self._columns = Columns.of(table)
+        assert self._columns is not None
+        return self._columns.images_of(table)
+
+
+def _is_frame(x: Any) -> bool:
+    return hasattr(x, "columns") and hasattr(x, "dtypes")
+
+
+def _is_typed(x: Any) -> bool:
+    """Whether a table has more than finite numbers in it."""
+    if not _is_frame(x):
+        return isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.ndim == 2 and bool(
+            np.isnan(x).any()
+        )  # fmt: skip
+    kinds = [getattr(kind, "kind", "") or _POLARS.get(str(kind).partition("(")[0], "O")
+             for kind in x.dtypes]  # fmt: skip
+    if any(kind not in "iufb" for kind in kinds):
+        return True
+    gaps = x.isna() if hasattr(x, "isna") else x.select(x.columns).null_count()
+    return bool(np.asarray(gaps).any())
+
+
+_POLARS = {
+    "Int8": "i", "Int16": "i", "Int32": "i", "Int64": "i", "UInt8": "u", "UInt16": "u",
+    "UInt32": "u", "UInt64": "u", "Float32": "f", "Float64": "f", "Boolean": "b",
+}  # fmt: skip
+"""Types of polars by the letters of NumPy's kinds."""
+
+
+def _named(rows: Any) -> Any:
+    """Columns of an array as a table, with the names that scikit-learn gives them."""
+    need_pyarrow("missing values")
+    import pyarrow as pa
+
+    return pa.table({f"x{index}": column for index, column in enumerate(rows.T)})
 
 
 def _refuse_dates(x: Any) -> None:
@@ -257,11 +355,11 @@ def _refuse_dates(x: Any) -> None:
 
 def _is_fitted_name(name: str) -> bool:
     """Whether an attribute is something that `fit` sets."""
-    return name in ("_pictures", "_mu", "_sigma") or (
+    return name in ("_pictures", "_columns", "_mu", "_sigma") or (
         name.endswith("_") and not name.startswith("_")
     )
 
 
-def _needs_training(score: str) -> bool:
+def _needs_training(score: str, table: bool) -> bool:
     """Whether a score uses a trained model."""
-    return score == FUSED or bool(SCORES[score].needs)
+    return (score == FUSED and not table) or bool(SCORES[score].needs)

@@ -10,6 +10,8 @@ from sklearn.base import OutlierMixin
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anogen.detection.estimator import Estimator
+from anogen.detection.scores import ROBUST
+from anogen.detection.scores.surprises import out_of_fold
 from anogen.errors import (
     UsageError,
 )
@@ -22,7 +24,7 @@ class OutlierDetector(OutlierMixin, Estimator):
     `fit` trains a model on a part of the rows and calibrates it on the others, so that of new rows
     like these a share of about `false_positive_rate` is flagged. Nothing is learnt from `y`.
     Tables are centred on their medians, scaled by their quartiles, so that a few huge values change
-    nothing, and squashed into [0, 1] (`anogen.data.tables`); images are taken as they are.
+    nothing, and squashed into [0, 1] (`anogen.data.scaling`); images are taken as they are.
 
     A fit that fails or is interrupted leaves the estimator as it was.
 
@@ -134,6 +136,7 @@ class PyODDetector(Estimator):
     """
 
     _rate_name = "contamination"
+    _table_score = ROBUST
 
     def __init__(
         self,
@@ -162,7 +165,8 @@ class PyODDetector(Estimator):
 
     def _after_training(self, x: Any) -> None:
         self.threshold_ = self.detector_.calibration.threshold(self.contamination)
-        self.decision_scores_ = self._surprise(x)
+        own = out_of_fold(self.detector_.state)
+        self.decision_scores_ = self._surprise(x) if own is None else own.numpy()
         self.labels_ = (self.decision_scores_ > self.threshold_).astype(np.int64)
         self._mu, self._sigma = self.decision_scores_.mean(), self.decision_scores_.std()
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anogen.data.images import Images
-from anogen.data.tables import SQUASH, Scaling, squash, standardised
+from anogen.data.scaling import SQUASH, Scaling, squash, standardised
 from anogen.detection.detector import Detector
 from anogen.detection.scores import SCORES
 from anogen.detection.view import View

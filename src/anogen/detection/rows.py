@@ -41,7 +41,24 @@ class ScoreRow:
     error: str = ""
 
 
-def write_rows(rows: Iterable[ScoreRow], out: Path, job: dict[str, Any], done: int) -> Path:
+@dataclass(frozen=True)
+class TableRow(ScoreRow):
+    """What is known of one row of a table; its index is its place in the file, from 0.
+
+    Attributes:
+        reasons: of a row that is labelled as out, the columns to which it owes that, in words.
+    """
+
+    reasons: str = ""
+
+
+def write_rows(
+    rows: Iterable[ScoreRow],
+    out: Path,
+    job: dict[str, Any],
+    done: int,
+    kind: type[ScoreRow] = ScoreRow,
+) -> Path:
     """Write rows beside `out` as they come, and give them their name when all are there.
 
     Args:
@@ -49,6 +66,7 @@ def write_rows(rows: Iterable[ScoreRow], out: Path, job: dict[str, Any], done: i
         out: a name ending in `.csv`, `.jsonl` or `.parquet`.
         job: what tells this work from another; kept in the first line of the part.
         done: rows that are in the part already, from `rows_done`.
+        kind: of the rows.
     """
     part, aside = part_of(out), aside_of(out)
     try:
@@ -57,7 +75,7 @@ def write_rows(rows: Iterable[ScoreRow], out: Path, job: dict[str, Any], done: i
                 file.write(json.dumps(job) + "\n")
             for row in rows:
                 file.write(json.dumps(asdict(row), allow_nan=False) + "\n")
-        _WRITERS[out.suffix](_read(part), aside)
+        _WRITERS[out.suffix](_read(part), aside, kind)
         aside.replace(out)
         part.unlink()
     except OSError as error:
@@ -142,31 +160,33 @@ def _read(part: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def write_csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
+def write_csv(
+    rows: Iterable[dict[str, Any]], file: Any, kind: type[ScoreRow] = ScoreRow
+) -> None:
     """Rows as comma-separated values with a heading, to an open text file."""
-    writer = csv.DictWriter(file, [field.name for field in fields(ScoreRow)], lineterminator="\n")
+    writer = csv.DictWriter(file, [field.name for field in fields(kind)], lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({k: cell(v) if isinstance(v, str) else v for k, v in row.items()})
 
 
-def _to_csv(rows: Iterator[dict[str, Any]], out: Path) -> None:
+def _to_csv(rows: Iterator[dict[str, Any]], out: Path, kind: type[ScoreRow]) -> None:
     with out.open("w", newline="", encoding="utf-8") as file:
-        write_csv(rows, file)
+        write_csv(rows, file, kind)
 
 
-def _to_jsonl(rows: Iterator[dict[str, Any]], out: Path) -> None:
+def _to_jsonl(rows: Iterator[dict[str, Any]], out: Path, kind: type[ScoreRow]) -> None:
     with out.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def _to_parquet(rows: Iterator[dict[str, Any]], out: Path) -> None:
+def _to_parquet(rows: Iterator[dict[str, Any]], out: Path, kind: type[ScoreRow]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    names = [field.name for field in fields(ScoreRow)]
-    types = [pa.string(), pa.int64(), pa.float64(), pa.float64(), pa.int64(), pa.string()]
-    schema = pa.schema(list(zip(names, types, strict=True)))
+    types = {"index": pa.int64(), "score": pa.float64(), "p_value": pa.float64(),
+             "label": pa.int64()}  # fmt: skip
+    schema = pa.schema([(each.name, types.get(each.name, pa.string())) for each in fields(kind)])
     with parquet.ParquetWriter(out, schema) as writer:
         shown = ({k: printable(v) if isinstance(v, str) else v for k, v in row.items()}
                  for row in rows)  # fmt: skip

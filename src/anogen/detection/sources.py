@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from anogen.data.arrays import open_array
 from anogen.data.batches import evaluation_batch
+from anogen.data.columns import Columns
 from anogen.data.files import is_folder
 from anogen.data.images import Images, give_back, images_from_array
 from anogen.data.pictures import NO_PICTURE, PICTURE_SUFFIXES, Pictures
 from anogen.data.splits import Splits
+from anogen.data.tables import Table
 from anogen.data.walk import walk
 from anogen.errors import DataError, UsageError, first_line
 
@@ -26,7 +28,9 @@ PASSES = 8
 """Batches that are read and scored at once."""
 
 
-def images_of(given: Given, shape: Shape, pictures: Pictures, function: str) -> Iterator[Images]:
+def images_of(
+    given: Given, shape: Shape, pictures: Pictures, function: str, columns: Columns | None = None
+) -> Iterator[Images]:
     """Images from whatever holds them, those of files a few thousand at a time.
 
     Args:
@@ -35,6 +39,7 @@ def images_of(given: Given, shape: Shape, pictures: Pictures, function: str) -> 
         shape: channels, height and width that the images must have.
         pictures: how pictures are read.
         function: what was called, for messages.
+        columns: of a table: then frames are taken too, and the files are tables.
 
     Raises:
         UsageError: something else.
@@ -42,6 +47,10 @@ def images_of(given: Given, shape: Shape, pictures: Pictures, function: str) -> 
     """
     if isinstance(given, Images):
         yield given
+    elif columns is not None and hasattr(given, "columns"):
+        yield columns.images_of(Table.of(given))
+    elif columns is not None and (paths := _paths(given)):
+        yield from (columns.images_of(Table.open(path)) for path in paths)
     elif isinstance(given, np.ndarray | torch.Tensor):
         if isinstance(given, torch.Tensor):
             given = _array_of(given, function)

@@ -152,7 +152,7 @@ class Score:
             learnt.
         companions: least number of other models that it compares with.
         only: `pictures` or `tables`, where it means nothing for the other; None: for both.
-        fused: whether the fused score takes it as one of its statistics.
+        fused: of what the fused score takes it as one of its statistics.
         map: a view → `[b, c, h, w]` of which the score is the sum; None: it has no map.
     """
 
@@ -164,7 +164,7 @@ class Score:
     fit: Callable[[GenerativeModel, Images, torch.device], State] | None = None
     companions: int = 0
     only: Literal["pictures", "tables"] | None = None
-    fused: bool = False
+    fused: Literal["pictures", "tables"] | None = None
     map: Plain | None = None
 
     def __call__(self, view: View, state: State | None) -> Tensor:
@@ -176,8 +176,12 @@ class Score:
     def fits(self, model: GenerativeModel) -> bool:
         """Whether the model has what the score needs."""
         able = all(isinstance(model, ability) for ability in self.needs)
-        kind = "tables" if is_table(model.shape) else "pictures"
-        return able and self.only in (None, kind)
+        return able and self.only in (None, kind_of(model))
+
+
+def kind_of(model: GenerativeModel) -> Literal["pictures", "tables"]:
+    """What a model is of."""
+    return "tables" if is_table(model.shape) else "pictures"
 
 
 def is_table(shape: Sequence[int]) -> bool:
@@ -308,3 +312,13 @@ class Points:
         """
         squares = others.square().sum(1)[:, None] + self.squares - 2 * others @ self.rows.T
         return squares.clamp(min=0)
+
+    def nearest(self, others: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The squared distances of vectors `[b, d]` from the nearest, ascending, and their places.
+
+        Returns:
+            float64 and int64 `[b, count]` each; fewer columns where there are fewer vectors.
+        """
+        partial = torch.addmm(self.squares, others, self.rows.T, alpha=-2)
+        squares, places = partial.topk(min(count, len(self.rows)), largest=False)
+        return (squares + others.square().sum(1, keepdim=True)).clamp(min=0), places

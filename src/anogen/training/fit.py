@@ -134,6 +134,8 @@ def fit(
                 about = environment(data, target, dtype)
                 about |= {"feature_extractor": loop.features} if loop.features else {}
                 write_start(new, config, about)
+                if data.columns is not None:
+                    new.write_json("columns.json", data.columns.content())
                 loop.save(new)
         with folder.locked():
             if resume:

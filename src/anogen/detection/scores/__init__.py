@@ -10,11 +10,12 @@ from torch import Tensor
 from anogen.data.batches import evaluation_batch, in_order
 from anogen.data.images import Images
 from anogen.detection.scores.adversarial import ADVERSARIAL_SCORES
-from anogen.detection.scores.fused import FUSED, FUSED_SCORE
+from anogen.detection.scores.fused import FUSED, FUSED_SCORES, ROBUST
 from anogen.detection.scores.latent import LATENT
 from anogen.detection.scores.likelihood import LIKELIHOOD
 from anogen.detection.scores.pixels import PIXELS
 from anogen.detection.scores.reconstruction import RECONSTRUCTION
+from anogen.detection.scores.tables import TABLES
 from anogen.detection.view import Prepared, Score, State, View, exactly, refuse_shape
 from anogen.device import memory_advice
 from anogen.models.base import GenerativeModel
@@ -28,7 +29,8 @@ CHEAP = 10
 """A score of so many passes is worth trying small views, and calibrating beside another one."""
 
 SCORES: dict[str, Score] = {
-    FUSED: FUSED_SCORE, **RECONSTRUCTION, **LIKELIHOOD, **LATENT, **ADVERSARIAL_SCORES, **PIXELS,
+    FUSED: FUSED_SCORES[FUSED], **RECONSTRUCTION, **LIKELIHOOD, **LATENT, **ADVERSARIAL_SCORES, **PIXELS,
+    **TABLES, ROBUST: FUSED_SCORES[ROBUST],
 }  # fmt: skip
 """Every score by name."""
 

@@ -68,7 +68,7 @@ def _start(view: View) -> Tensor:
 ADVERSARIAL_SCORES = {
     "unreal": Score(
         _unreal, (Discriminates,), "logit", "Schlegl et al. 2017, the discriminator", passes=1,
-        fused=True,
+        fused="pictures",
     ),
     "discriminator_error": Score(
         _discriminator_error, (Reconstructs, HasDiscriminator),

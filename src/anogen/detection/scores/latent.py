@@ -46,12 +46,12 @@ def _neighbours(view: View, state: State) -> Tensor:
 LATENT = {
     "latent_norm": Score(
         lambda view: view.mean.square().sum(1), (Encodes,), "squared latents",
-        "distance from the prior's mean", fused=True,
+        "distance from the prior's mean", fused="pictures",
     ),
     "latent_mixture": Score(
         _surprise, (Encodes,), "−log density, nats",
         "Gaussian mixture on posterior means; cf. Zong et al. 2018", fit=_fit_mixture,
-        fused=True,
+        fused="pictures",
     ),
     "latent_mahalanobis": Score(
         _distance, (Encodes,), "standard deviations", "Lee et al. 2018, on posterior means",

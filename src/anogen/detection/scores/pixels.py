@@ -10,7 +10,6 @@ from torch import Tensor
 
 from anogen.data.batches import to_bytes
 from anogen.data.images import Images
-from anogen.data.tables import standardised
 from anogen.detection.density import Density
 from anogen.detection.scores.likelihood import compressed_bytes
 from anogen.detection.view import Points, Score, State, View, collect
@@ -25,9 +24,6 @@ SVM_FEATURES = 500
 SVM_NU = 0.05
 """Share of the training images that may lie outside the support."""
 TREES = 100
-NEIGHBOURS = 5
-IDENTICAL = 1e-9
-"""Squared distance, as a share of a row's own squared length, below which two rows are one."""
 
 
 def _entropy(view: View) -> Tensor:
@@ -60,27 +56,6 @@ def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device
 
 def _nearest(view: View, state: State) -> Tensor:
     return image_distances(view.x, state["pixels"]).min(1).values
-
-
-def _fit_row_neighbours(model: GenerativeModel, images: Images, device: torch.device) -> State:
-    return {"rows": collect(_standard_rows, model, images, device)}
-
-
-def _standard_rows(view: View) -> Tensor:
-    return standardised(view.x.flatten(1))
-
-
-def _row_neighbours(view: View, state: State) -> Tensor:
-    """The distance to the fifth nearest training row; one that is the row itself does not count.
-
-    So a training row has the score that it would have if it had not been one.
-    """
-    rows = view.once(_standard_rows)
-    squares = view.points(state, "rows").squared_distances(rows)
-    identical = squares <= IDENTICAL * (1 + rows.square().sum(1, keepdim=True))
-    nearest = squares.topk(min(NEIGHBOURS + 1, squares.shape[1]), largest=False).values
-    place = NEIGHBOURS - 1 + identical.any(1, keepdim=True).long()
-    return nearest.gather(1, place.clamp(max=nearest.shape[1] - 1))[:, 0].sqrt()
 
 
 def image_distances(x: Tensor, references: Tensor) -> Tensor:
@@ -227,48 +202,44 @@ def _isolation(view: View, state: State) -> Tensor:
 
 
 PIXELS = {
-    "pixel_entropy": Score(_entropy, (), "nats", "no model", only="pictures", fused=True),
+    "pixel_entropy": Score(_entropy, (), "nats", "no model", only="pictures", fused="pictures"),
     "nonzero_pixels": Score(
         lambda view: (view.x > 0).flatten(1).sum(1), (), "pixels", "no model", only="pictures",
-        fused=True,
+        fused="pictures",
     ),
     "pixel_sum": Score(
-        lambda view: view.x.flatten(1).sum(1), (), "pixels", "no model", fused=True
+        lambda view: view.x.flatten(1).sum(1), (), "pixels", "no model", fused="pictures"
     ),
     "sharpness": Score(
         lambda view: sharpness(view.x), (), "variance of the Laplacian", "no model",
-        only="pictures", fused=True,
+        only="pictures", fused="pictures",
     ),
     "compressed_size": Score(
         compressed_bytes, (), "bytes of zlib", "Serrà et al. 2020, input complexity",
-        only="pictures", fused=True,
+        only="pictures", fused="pictures",
     ),
     "mean_distance": Score(
         _mean_distance, (), "squared pixels, summed", "distance to the mean image", fit=_fit_mean,
-        fused=True,
+        fused="pictures",
     ),
     "nearest_pixels": Score(
         _nearest, (), "squared pixels, summed", "nearest training image; Ramaswamy et al. 2000",
         fit=_fit_neighbours,
     ),
-    "row_neighbours": Score(
-        _row_neighbours, (), "standard deviations, to the fifth neighbour",
-        "Ramaswamy et al. 2000, on standardised rows", fit=_fit_row_neighbours, only="tables",
-    ),
     "principal_error": Score(
         _principal_error, (), "squared pixels, summed",
         "principal components of 95 % of the variance; Shyu et al. 2003", fit=_fit_principal_error,
-        fused=True,
+        fused="pictures",
     ),
     "principal_mixture": Score(
         _principal_mixture, (), "−log density, nats",
         "Gaussian mixture on the first 30 principal components", fit=_fit_principal_mixture,
-        fused=True,
+        fused="pictures",
     ),
     "one_class_svm": Score(
         _svm, (), "1, without the offset",
         "the paper, section 3.1.1; Schölkopf et al. 2001, Nyström-approximated", fit=_fit_svm,
-        fused=True,
+        fused="pictures",
     ),
     "isolation_forest": Score(
         _isolation, (), "1, in (0, 1]", "Liu et al. 2008, equation 2", fit=_fit_forest

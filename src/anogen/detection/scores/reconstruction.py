@@ -56,20 +56,20 @@ def _feature_error(view: View) -> Tensor:
 RECONSTRUCTION = {
     "squared_error": Score(
         lambda view: squared_error(view.x, view.rebuilt), (Reconstructs,),
-        "squared pixels, summed", "the paper, sections 3.1.1 and 6", fused=True,
+        "squared pixels, summed", "the paper, sections 3.1.1 and 6", fused="pictures",
         map=squared_error_map,
     ),
     "absolute_error": Score(
         lambda view: absolute_error_map(view).flatten(1).sum(1), (Reconstructs,),
-        "pixels, summed", "An & Cho 2015", fused=True, map=absolute_error_map,
+        "pixels, summed", "An & Cho 2015", fused="pictures", map=absolute_error_map,
     ),
     "cross_entropy": Score(
         lambda view: cross_entropy_map(view).flatten(1).sum(1), (Reconstructs,),
-        "nats, summed over pixels", "Kingma & Welling 2014", fused=True, map=cross_entropy_map,
+        "nats, summed over pixels", "Kingma & Welling 2014", fused="pictures", map=cross_entropy_map,
     ),
     "cosine_distance": Score(
         lambda view: 1 - cosine_similarity(view.x, view.rebuilt), (Reconstructs,),
-        "1 − cosine", "the paper, section 4.4.3", fused=True,
+        "1 − cosine", "the paper, section 4.4.3", fused="pictures",
     ),
     "feature_error": Score(
         _feature_error, (Reconstructs, HasEncoder), "squared activations, mean per layer, summed",

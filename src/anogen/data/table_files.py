@@ -1,0 +1,155 @@
+"""A table in a file as training, validation and test rows, its labels kept apart."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anogen.data.columns import Columns, Kind
+from anogen.data.images import Images
+from anogen.data.splits import Splits, split_rows
+from anogen.data.tables import Table
+from anogen.errors import DataError, UsageError, unknown_name
+from anogen.folders import cache_dir
+from anogen.progress import Progress, say
+
+IN_MEMORY_BYTES = 256 << 20
+"""Encoded rows that take no more are kept in memory and in no file."""
+NORMAL = frozenset(("0", "false", "no", "normal", "benign", "good", "ok", "inlier"))
+"""Labels, whatever their case, that say that a row is normal, unless `normal_label` says another."""
+MOST_LABELS = 50
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """How the rows of a table are read.
+
+    Attributes:
+        label_column: name of the column that says which rows are anomalies. It is never learnt
+            from, and neither are these rows.
+        normal_label: its value for rows that are normal; default: 0, false, no, normal and the
+            like.
+        columns: name → `number`, `category`, `date` or `ignored`, where a column is to be taken as
+            something else than what it seems to be.
+        encoding: of a text file, such as `latin-1`; default: UTF-8.
+    """
+
+    label_column: str | None = None
+    normal_label: str | None = None
+    columns: Mapping[str, Kind] | None = field(default=None)
+    encoding: str | None = None
+
+
+def load_table(path: Path, options: TableOptions | None = None, **splitting: Any) -> Splits:
+    """The rows of a CSV, TSV or parquet file, encoded and split.
+
+    What was recognised of its columns is said. Rows that are labelled as anomalies are no part of
+    the three splits, and are kept beside them.
+
+    Args:
+        path: of the file.
+        options: see `TableOptions`.
+        splitting: as for `anogen.split`.
+
+    Raises:
+        UsageError: a column that is named is not there, or labels that say nothing.
+        DataError: the file cannot be read, or a row is damaged, with its number.
+    """
+    options = options or TableOptions()
+    table = Table.open(path, options.encoding)
+    anomalous = _labels(table, options)
+    kinds: dict[str, str] = {**(options.columns or {})}
+    if options.label_column is not None:
+        kinds[options.label_column] = "ignored"
+    count = _count(table) if anomalous is None else len(anomalous)
+    normal = np.arange(count) if anomalous is None else np.flatnonzero(~anomalous)
+    parts = split_rows(len(normal), table.name, **splitting)
+    used = np.zeros(count, bool)
+    used[normal[parts[0]]] = True
+    columns = Columns.of(table, kinds, used)
+    rows = _encoded(table, columns, count)
+    for column in columns.columns:
+        if column.kind == "ignored" and column.name != options.label_column:
+            say(f"{path.name}: column {column.name} is left out: {column.reason}")
+    images = columns.named(rows, path.stem)
+    train, validation, test = (images[normal[part]] for part in parts)
+    anomalies = None
+    if anomalous is not None:
+        say(f"{path.name}: {int(anomalous.sum()):,} of {count:,} rows are labelled as anomalies; "
+            "nothing is learnt from them")  # fmt: skip
+        if anomalous.any():
+            anomalies = replace(images[np.flatnonzero(anomalous)], name=f"{path.stem} anomalies")
+    return Splits(
+        train, validation, test, own_test=False, columns=columns, anomalies=anomalies
+    )
+
+
+def _count(table: Table) -> int:
+    return sum(part.num_rows for part in table.parts())
+
+
+def _labels(table: Table, options: TableOptions) -> NDArray[np.bool_] | None:
+    """Which rows are labelled as anomalies, or None where no column says so."""
+    import pyarrow.compute as pc
+
+    name = options.label_column
+    if name is None:
+        if options.normal_label is not None:
+            raise UsageError("normal_label needs label_column, the column that has it")
+        return None
+    if name not in table.names:
+        raise unknown_name("column", name, table.names)
+    texts: list[NDArray[Any]] = []
+    for part in table.parts():
+        column = pc.utf8_trim_whitespace(pc.cast(part.column(name), "string"))
+        texts.append(np.asarray(column.to_numpy(), object))
+    labels = np.concatenate(texts) if texts else np.array([], object)
+    missing = np.flatnonzero([label is None or label == "" for label in labels])
+    if len(missing):
+        raise DataError(
+            f"{table.name}, row {missing[0] + 1}: column {name} has no label; fill it, or leave "
+            "the row out"
+        )
+    values = {str(label) for label in labels}
+    if options.normal_label is not None:
+        normal = {options.normal_label}
+        if not values & normal:
+            raise UsageError(f"{table.name}: no row has the label {options.normal_label!r} in "
+                             f"column {name}; it has {', '.join(sorted(values)[:10])}")  # fmt: skip
+    else:
+        normal = {value for value in values if _plain(value) in NORMAL}
+        if not normal or len(values) > MOST_LABELS:
+            raise UsageError(
+                f"{table.name}: column {name} has {', '.join(sorted(values)[:10])}; say which of "
+                "these is normal with normal_label (--normal_label)"
+            )
+    return ~np.isin(labels.astype(str), sorted(normal))
+
+
+def _plain(label: str) -> str:
+    """A label in lower case; a whole number without its fraction."""
+    return label.lower().removesuffix(".0")
+
+
+def _encoded(table: Table, columns: Columns, count: int) -> NDArray[np.float32]:
+    """All rows as models take them: float32 `[n, features]`, in a file where they are many."""
+    features = len(columns.features)
+    rows = _array(count, features)
+    start = 0
+    with Progress(f"reading {table.name}", count, "rows") as bar:
+        for part, _ in columns.encode(table):  # without mistakes, or `Columns.of` had raised
+            rows[start : start + len(part)] = columns.scaling.squashed(part)
+            start += len(part)
+            bar.advance(len(part))
+    return rows
+
+
+def _array(count: int, features: int) -> NDArray[np.float32]:
+    if count * features * 4 <= IN_MEMORY_BYTES:
+        return np.empty((count, features), np.float32)
+    with tempfile.NamedTemporaryFile(dir=cache_dir(), suffix=".rows") as file:
+        return np.memmap(file.name, np.float32, "w+", shape=(count, features))  # stays when unnamed

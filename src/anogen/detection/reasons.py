@@ -1,0 +1,167 @@
+"""Why a row of a table has the score that it has: how much of it goes with each column."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anogen.data.columns import Column, Columns
+from anogen.data.images import Images
+from anogen.data.scaling import standardised
+from anogen.detection.detector import Detector
+from anogen.detection.scores.surprises import COMPARED
+from anogen.progress import silence
+
+MOST_AT_ONCE = 20_000
+"""Changed rows that are scored at once."""
+LEAST = 0.05
+"""What adds less to a score is no reason."""
+TYPICAL = 0.5
+"""The median of a column, as rows are kept."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What one column adds to the score of a row.
+
+    Attributes:
+        column: its name.
+        share: how much lower the score is where this column has the value that it has in the most
+            similar training row; in the score's unit.
+        value: of the row, as text.
+        usual: in the most similar training row.
+        text: all of it in words.
+    """
+
+    column: str
+    share: float
+    value: str
+    usual: str
+    text: str
+
+
+def reasons(
+    detector: Detector, rows: Images, columns: Columns | Sequence[str], most: int = 3
+) -> list[list[Reason]]:
+    """The columns to which the rows owe most of their scores, the largest share first.
+
+    For each column the row is scored again with the value that the training row has which is most
+    similar in all other columns; of a detector that keeps no training rows with the column's
+    median. So the column that is named first is the one whose removal lowers the score most.
+
+    Args:
+        detector: fitted on these columns.
+        rows: of a table.
+        columns: what they are; or only their names, where each is one number.
+        most: reasons for each row; fewer where fewer columns add to the score.
+
+    Examples:
+        >>> import anogen, numpy as np
+        >>> table = np.random.default_rng(0).normal(size=(300, 3))
+        >>> detector = anogen.OutlierDetector().fit(table)
+        >>> [[reason.column for reason in row] for row in detector.explain([[0.1, 40.0, 0.2]])]
+        [['x1']]
+    """
+    places = (
+        columns.slices if isinstance(columns, Columns)
+        else {name: [index] for index, name in enumerate(columns)}
+    )  # fmt: skip
+    values = np.array(rows.pixels[:, 0, 0])
+    shares, usual = _shares(detector, values, list(places.values()))
+    about = {column.name: column for column in columns.columns} if isinstance(
+        columns, Columns
+    ) else {}  # fmt: skip
+    found: list[list[Reason]] = []
+    for row in range(len(values)):
+        order = np.argsort(-shares[row], kind="stable")[:most]
+        found.append([
+            _reason(name, about.get(name), float(shares[row, index]),
+                    _cells(columns, values[row], name, places), 
+                    _cells(columns, usual[row, index], name, places))
+            for index in order if shares[row, index] > LEAST
+            for name in [list(places)[index]]
+        ])  # fmt: skip
+    return found
+
+
+def _shares(
+    detector: Detector, values: NDArray[np.float32], places: list[list[int]]
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """How far the score falls without each column, `[n, columns]`, and the rows that replace it."""
+    compared = detector.state.get(COMPARED)
+    usual = np.empty((len(values), len(places), values.shape[1]), np.float32)
+    for index, own in enumerate(places):
+        usual[:, index] = _most_similar(values, compared, own)
+    with silence():
+        before = detector.score(_images(values))
+        after = np.empty((len(values), len(places)))
+        step = max(1, MOST_AT_ONCE // max(1, len(places)))
+        for start in range(0, len(values), step):
+            part = np.repeat(values[start : start + step, None], len(places), 1)
+            for index, own in enumerate(places):
+                part[:, index, own] = usual[start : start + step, index][:, own]
+            scores = detector.score(_images(part.reshape(-1, values.shape[1])))
+            after[start : start + step] = scores.reshape(-1, len(places))
+    return before[:, None] - after, usual
+
+
+def _most_similar(
+    values: NDArray[np.float32], compared: torch.Tensor | None, own: list[int]
+) -> NDArray[np.float32]:
+    """For each row the training row that is nearest in all other columns."""
+    if compared is None:
+        return np.full_like(values, TYPICAL)
+    if len(own) == values.shape[1]:
+        return np.broadcast_to(compared.median(0).values.numpy(), values.shape)
+    rest = np.setdiff1d(np.arange(values.shape[1]), own)
+    rows = standardised(torch.from_numpy(values[:, rest]))
+    others = standardised(compared[:, rest])
+    scale = others.std(0, correction=0).clamp(min=1e-9)
+    nearest = torch.cdist(rows / scale, others / scale, p=1).argmin(1)
+    return compared[nearest].numpy()
+
+
+def _images(values: NDArray[np.float32]) -> Images:
+    return Images(np.ascontiguousarray(values)[:, None, None], "rows")
+
+
+def _cells(
+    columns: Columns | Sequence[str],
+    values: NDArray[np.float32],
+    name: str,
+    places: Mapping[str, list[int]],
+) -> str:
+    """The value of one column of a row, as text."""
+    z = standardised(torch.from_numpy(np.ascontiguousarray(values))).numpy()
+    if not isinstance(columns, Columns):
+        return f"{z[places[name][0]]:.3g} spreads from the median"
+    row = columns.scaling.centre + z * columns.scaling.spread
+    return columns.shown(row)[name]
+
+
+def _reason(name: str, column: Column | None, share: float, value: str, usual: str) -> Reason:
+    text = f"{name} is {value}" if value in ("missing", "other") else f"{name} {value}"
+    place = "" if column is None else _place(column, value)
+    text += f" ({place})" if place else ""
+    if usual != value:
+        text += f"; {usual} in the most similar training row"
+    return Reason(name, share, value, usual, text)
+
+
+def _place(column: Column, value: str) -> str:
+    """Where a value lies among those of the training rows."""
+    if column.kind == "category":
+        count, total = column.levels.get(value, 0), sum(column.levels.values())
+        return f"{count / total:.1%} of training rows" if count else ""
+    if column.kind != "number" or value == "missing":
+        return ""
+    ranks = np.array(column.percentiles)
+    number = float(value)
+    if number > ranks[-1]:
+        return f"training rows have at most {ranks[-1]:g}"
+    if number < ranks[0]:
+        return f"training rows have at least {ranks[0]:g}"
+    place = int(np.searchsorted(ranks, number, "right")) - 1
+    return f"percentile {min(place, 99)} of training rows" if place < 5 or place > 95 else ""

@@ -1,0 +1,245 @@
+"""Scores of a table's rows: neighbours, local density and mixtures, without a generative model."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anogen.data.images import Images
+from anogen.data.scaling import standardised
+from anogen.detection.density import Density
+from anogen.detection.view import Points, Score, State, View, collect
+from anogen.models.base import GenerativeModel
+
+NEIGHBOURS = 5
+IDENTICAL = 1e-9
+"""Squared distance, as a share of a row's own squared length, below which two rows are one."""
+NEAREST = 1e-6
+"""Added to distances, so that the logarithm of none is finite."""
+DISTANT = 50
+MOST_ROBUST = 60
+RIDGE = 1e-3
+MIXTURE = "mixture"
+SEARCHED = 250
+"""Rows whose neighbours are looked for at once."""
+COMPONENTS = 10
+ROWS_EACH = 10
+"""A component has so many training rows at least, on average."""
+MOST_FEATURES = 100
+"""A mixture of more is of their first principal components."""
+
+Scale = Callable[[Tensor, State], Tensor]
+
+
+def _rows(view: View) -> Tensor:
+    """Robustly standardised values, float64 `[b, columns]`."""
+    return standardised(view.x.flatten(1))
+
+
+def _all_rows(model: GenerativeModel, images: Images, device: torch.device) -> Tensor:
+    return collect(lambda view: view.once(_rows), model, images, device)
+
+
+def _fit_standard(rows: Tensor) -> State:
+    scale = rows.std(0, correction=0)
+    return {"mean": rows.mean(0), "scale": torch.where(scale > 1e-12, scale, 1.0)}
+
+
+def _standard(rows: Tensor, state: State) -> Tensor:
+    """Each column less its mean, over its standard deviation."""
+    return (rows - state["mean"].to(rows.device)) / state["scale"].to(rows.device)
+
+
+def _fit_ranks(rows: Tensor) -> State:
+    """The sorted values of each column, and the normal scores of all half ranks."""
+    count = len(rows)
+    places = (torch.arange(2 * count + 1, dtype=torch.float64) / 2 + 0.5) / (count + 1)
+    return {
+        "sorted": rows.T.sort(1).values.contiguous(),
+        "normal": torch.special.ndtri(places),
+        "scale": _fit_standard(rows)["scale"],
+    }
+
+
+def _ranks(rows: Tensor, state: State) -> Tensor:
+    """The normal score of each value's rank among those of its column.
+
+    Beyond the training values it goes on by their standard deviation.
+    """
+    values, scale = state["sorted"].to(rows.device), state["scale"].to(rows.device)
+    columns = rows.T.contiguous()
+    normal = state["normal"].to(rows.device)[twice_the_rank(values, columns)]
+    beyond = (columns - values[:, -1:]).clamp(min=0) - (values[:, :1] - columns).clamp(min=0)
+    return (normal + beyond / scale[:, None]).T.contiguous()
+
+
+def twice_the_rank(values: Tensor, columns: Tensor) -> Tensor:
+    """How many sorted values lie below, and how many not above: int64, as `columns`."""
+    if torch.compiler.is_exporting():  # ONNX cannot search
+        below = (values[:, None] < columns[:, :, None]).sum(2)
+        return below + (values[:, None] <= columns[:, :, None]).sum(2)
+    return torch.searchsorted(values, columns) + torch.searchsorted(values, columns, right=True)
+
+
+def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device) -> State:
+    return {"rows": _all_rows(model, images, device)}
+
+
+def _neighbours(view: View, state: State) -> Tensor:
+    """The distance to the fifth nearest training row."""
+    squares, _ = _others(view.points(state, "rows"), view.once(_rows), NEIGHBOURS)
+    return squares[:, -1].sqrt()
+
+
+def _others(points: Points, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Squared distances from the nearest training rows, ascending, and their places.
+
+    One that is the row itself does not count, so that a training row has about the score that it
+    would have if it had not been one.
+
+    Returns:
+        `[b, count]` each; fewer columns where there are fewer training rows.
+    """
+    squares, places = points.nearest(rows, count + 1)
+    itself = squares[:, :1] <= IDENTICAL * (1 + rows.square().sum(1, keepdim=True))
+    last = squares.shape[1] - 1
+    order = torch.arange(min(count, max(last, 1)), device=rows.device) + itself.long()
+    order = order.clamp(max=last)
+    return squares.gather(1, order), places.gather(1, order)
+
+
+def _local_density(fit_scale: Callable[[Tensor], State], scale: Scale) -> Score:
+    """How far a row's neighbours are, set against how far theirs are.
+
+    The logarithm of the mean distance to the five nearest training rows, less half the mean
+    logarithm of the distance from each of these to its own fifth: half-way between a distance,
+    which is blind where densities differ, and a local outlier factor, which is blind to how far out
+    a sparse region lies.
+    """
+
+    def fit(model: GenerativeModel, images: Images, device: torch.device) -> State:
+        raw = _all_rows(model, images, device)
+        state = fit_scale(raw)
+        rows = scale(raw, state)
+        return state | {"rows": rows, "reach": _reach(rows)}
+
+    def score(view: View, state: State) -> Tensor:
+        rows = scale(view.once(_rows), state)
+        squares, places = _others(view.points(state, "rows"), rows, NEIGHBOURS)
+        reach = state["reach"].to(rows.device)[places]
+        return (squares.sqrt().mean(1) + NEAREST).log() - 0.5 * reach.log().mean(1)
+
+    return Score(
+        score, (), "nats, of a distance", "after Breunig et al. 2000, equation 7", fit=fit,
+        only="tables", fused="tables",
+    )  # fmt: skip
+
+
+def _reach(rows: Tensor) -> Tensor:
+    """The distance from each row to its fifth nearest other one: float64 `[n]`."""
+    points, count = Points.of(rows), NEIGHBOURS + 1
+    parts = [points.nearest(part, count)[0][:, -1].sqrt() for part in rows.split(SEARCHED)]
+    return torch.cat(parts) + NEAREST
+
+
+def _mixture(fit_scale: Callable[[Tensor], State], scale: Scale) -> Score:
+    """−log density of a mixture of ten Gaussians, in nats; of at most 100 principal components."""
+
+    def fit(model: GenerativeModel, images: Images, device: torch.device) -> State:
+        raw = _all_rows(model, images, device)
+        state = fit_scale(raw)
+        rows = scale(raw, state)
+        rows, components = _principal(rows, MOST_FEATURES)
+        if components is not None:
+            state["components"] = components
+        values = np.ascontiguousarray(rows.cpu().numpy())
+        density = Density.fit(values, components=COMPONENTS, fits=1, rows_each=ROWS_EACH)
+        return state | {f"{MIXTURE}.{key}": value for key, value in density.state().items()}
+
+    def score(view: View, state: State) -> Tensor:
+        rows = scale(view.once(_rows), state)
+        if "components" in state:
+            rows = rows @ state["components"].to(rows.device)
+        return view.of_state(_density, state).surprise_of(rows)
+
+    return Score(
+        score, (), "−log density, nats", "Gaussian mixture of ten components", fit=fit,
+        only="tables", fused="tables",
+    )  # fmt: skip
+
+
+def _fit_robust(model: GenerativeModel, images: Images, device: torch.device) -> State:
+    """Centre and covariance of the densest three quarters of the rows."""
+    from sklearn.covariance import MinCovDet
+
+    raw = _all_rows(model, images, device)
+    state = _fit_standard(raw)
+    rows, components = _principal(_standard(raw, state), max(1, min(MOST_ROBUST, len(raw) // 5)))
+    if components is not None:
+        state["components"] = components
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of constant columns, which the spread below is for
+        fitted: Any = MinCovDet(support_fraction=0.75, random_state=0).fit(
+            np.ascontiguousarray(rows.cpu().numpy())
+        )
+    covariance = torch.from_numpy(fitted.covariance_)
+    values, vectors = torch.linalg.eigh(covariance)
+    floor = RIDGE * float(values.clamp(min=0).mean()) + NEAREST
+    whitening = vectors / (values.clamp(min=0) + floor).sqrt()
+    return state | {"centre": torch.from_numpy(fitted.location_), "whitening": whitening}
+
+
+def _robust(view: View, state: State) -> Tensor:
+    rows = _standard(view.once(_rows), state)
+    if "components" in state:
+        rows = rows @ state["components"].to(rows.device)
+    centred = rows - state["centre"].to(rows.device)
+    return (centred @ state["whitening"].to(rows.device)).square().sum(1).sqrt()
+
+
+def _fit_distant(model: GenerativeModel, images: Images, device: torch.device) -> State:
+    raw = _all_rows(model, images, device)
+    state = _fit_standard(raw)
+    return state | {"rows": _standard(raw, state)}
+
+
+def _distant(view: View, state: State) -> Tensor:
+    rows = _standard(view.once(_rows), state)
+    return _others(view.points(state, "rows"), rows, DISTANT)[0].sqrt().mean(1)
+
+
+def _principal(rows: Tensor, most: int) -> tuple[Tensor, Tensor | None]:
+    """Rows along their first principal components, where they have more columns than these."""
+    if rows.shape[1] <= most:
+        return rows, None
+    centred = rows - rows.mean(0)
+    components = torch.linalg.eigh(centred.T @ centred)[1][:, -most:].contiguous()
+    return rows @ components, components
+
+
+def _density(state: State) -> Density:
+    own = (key.partition(".") for key in state)
+    return Density.of({name: state[f"{MIXTURE}.{name}"] for part, _, name in own if part == MIXTURE})
+
+
+TABLES = {
+    "row_neighbours": Score(
+        _neighbours, (), "standard deviations, to the fifth neighbour",
+        "Ramaswamy et al. 2000, on standardised rows", fit=_fit_neighbours, only="tables",
+    ),
+    "distant_neighbours": Score(
+        _distant, (), "standard deviations, mean of 50", "Angiulli & Pizzuti 2002",
+        fit=_fit_distant, only="tables",
+    ),
+    "robust_distance": Score(
+        _robust, (), "standard deviations", "minimum covariance determinant, Rousseeuw & Van "
+        "Driessen 1999", fit=_fit_robust, only="tables",
+    ),
+    "local_density": _local_density(_fit_standard, _standard),
+    "local_density_of_ranks": _local_density(_fit_ranks, _ranks),
+    "row_mixture": _mixture(_fit_standard, _standard),
+    "row_mixture_of_ranks": _mixture(_fit_ranks, _ranks),
+}  # fmt: skip
