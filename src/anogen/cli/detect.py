@@ -1,7 +1,7 @@
 """`anogen detect`: a run as a calibrated detector, judged against sets from elsewhere."""
 
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from anogen.cli.options import new_parser, print_result, table
@@ -54,6 +54,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     from anogen.detection.detector import DEFINITIONS
     from anogen.detection.judge import judge
     from anogen.detection.pictures import detection_pictures
+    from anogen.detection.reasons import most_anomalous
     from anogen.detection.scores import FUSED, SCORES, available
     from anogen.progress import say, stage
     from anogen.report.gallery import keep_pictures, kept_pictures
@@ -97,8 +98,13 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     same = all(before.get(key) == value for key, value in of.items())
     old_rows, old_calls = (before.get(key, []) if same else [] for key in ("rows", "calls"))
     new, call = {(row["out_set"], row["score"]) for row in rows}, _call(options)
+    anomalies: list[dict[str, Any]] = []
+    if data.columns is not None:
+        first = judged[0].detector
+        anomalies = [asdict(each) for each in most_anomalous(first, [data.test, *sets], data.columns)]
     run.write_json("detection.json", {
         **of,
+        "anomalies": anomalies,
         "checkpoint": options["checkpoint"],
         "checkpoint_epoch": run.epoch_of(options["checkpoint"]),
         "calls": [*(old for old in old_calls if old != call), call],

@@ -12,6 +12,7 @@ from anogen.detection.detector import Detector
 from anogen.detection.scores import FUSED, SCORES
 from anogen.detection.scores.fused import density_of, measured, statistics
 from anogen.detection.scores.pixels import image_distances
+from anogen.detection.scores.surprises import OUT_OF_FOLD, TINY, surprises
 from anogen.detection.sources import Given, images_of
 from anogen.detection.view import exactly, views
 from anogen.models.base import Reconstructs
@@ -35,7 +36,8 @@ class Explanation:
         rebuilt: float32 `[n, c, h, w]` in [0, 1], what the model made of the images, or None.
         statistics: of the fused score, name → float64 `[n]`: how many nats of surprise would go if
             nobody looked at this statistic. They need not sum to the score, because statistics
-            depend on one another; a negative one is a statistic that speaks for the image.
+            depend on one another; a negative one is a statistic that speaks for the image. Of a
+            table's fused score: what each adds to it.
         values: of the fused score, name → float64 `[n]`, the statistic itself, in standard
             deviations from its mean over training images.
         nearest: int64 `[n, k]`, rows of the training images that are nearest in squared error.
@@ -73,7 +75,7 @@ def explain(
         >>> bool(np.allclose(found.map.sum((1, 2, 3)), found.scores))
         True
     """
-    given = images_of(images, detector.model.shape, detector.pictures, "explain")
+    given = images_of(images, detector.model.shape, detector.pictures, "explain", detector.columns)
     images = next(iter(given))[:MOST_IMAGES]
     maps, rebuilt, values = [], [], []
     reconstructs = isinstance(detector.model, Reconstructs)
@@ -116,7 +118,19 @@ def _nearest(
 def _breakdown(
     detector: Detector, values: NDArray[np.float64], names: list[str]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
-    """Nats that go without each statistic, and each in standard deviations."""
+    """Nats that go without each statistic, and each in standard deviations.
+
+    Of a table, whose statistics' surprises are added up: what each adds.
+    """
+    if OUT_OF_FOLD in detector.state:
+        usual = detector.state[OUT_OF_FOLD]
+        added = surprises(torch.from_numpy(values), usual.T.sort(1).values.contiguous()).numpy()
+        deviations = (values - usual.mean(0).numpy()) / (usual.std(0).numpy() + TINY)
+        columns = dict(enumerate(names))
+        return (
+            {name: added[:, index] for index, name in columns.items()},
+            {name: deviations[:, index] for index, name in columns.items()},
+        )
     density = density_of(detector.state)
     whole = density.surprise(values)
     shares: dict[str, NDArray[np.float64]] = {}

@@ -12,7 +12,7 @@ from anogen.data.images import Images
 from anogen.detection.explain import explain
 from anogen.detection.judge import Detection
 from anogen.detection.scores import SCORES
-from anogen.detection.view import collect
+from anogen.detection.view import collect, is_table
 from anogen.models.base import Encodes, Reconstructs
 from anogen.report import figures
 from anogen.report.gallery import Picture
@@ -56,6 +56,8 @@ def detection_pictures(
             "flagged by mistake, for every threshold of each score.",
             figures.operating_curves(curves, title),
         ))  # fmt: skip
+        if is_table(images.shape):
+            continue  # a row is no picture; its reasons are told in words
         drawn += _maps(against[0], inside, images)
         if isinstance(against[0].detector.model, Reconstructs):
             drawn.append(Picture(

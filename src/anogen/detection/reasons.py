@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anogen.data.columns import Column, Columns
+from anogen.data.columns import ONE_HOT, Column, Columns
 from anogen.data.images import Images
 from anogen.data.scaling import standardised
 from anogen.detection.detector import Detector
@@ -17,7 +17,9 @@ from anogen.progress import silence
 MOST_AT_ONCE = 20_000
 """Changed rows that are scored at once."""
 LEAST = 0.05
-"""What adds less to a score is no reason."""
+"""What adds less to a score, in its unit, is no reason,"""
+SHARE = 0.1
+"""nor is what adds less than this share of what the first reason adds."""
 TYPICAL = 0.5
 """The median of a column, as rows are kept."""
 
@@ -73,17 +75,65 @@ def reasons(
     about = {column.name: column for column in columns.columns} if isinstance(
         columns, Columns
     ) else {}  # fmt: skip
+    names = list(places)
     found: list[list[Reason]] = []
-    for row in range(len(values)):
-        order = np.argsort(-shares[row], kind="stable")[:most]
+    for row, own in enumerate(shares):
+        least = max(LEAST, SHARE * float(own.max()))
         found.append([
-            _reason(name, about.get(name), float(shares[row, index]),
-                    _cells(columns, values[row], name, places), 
-                    _cells(columns, usual[row, index], name, places))
-            for index in order if shares[row, index] > LEAST
-            for name in [list(places)[index]]
+            _reason(names[index], about.get(names[index]), float(own[index]),
+                    _cell(columns, values[row], names[index], places),
+                    _cell(columns, usual[row, index], names[index], places))
+            for index in np.argsort(-own, kind="stable")[:most] if own[index] > least
         ])  # fmt: skip
     return found
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """A row that is far out.
+
+    Attributes:
+        source: the name of the set that it is of.
+        index: its place in that set.
+        score: as the detector gives it.
+        p_value: conformal.
+        cells: name of a column → its value, as text.
+        reasons: in words, the largest share first.
+    """
+
+    source: str
+    index: int
+    score: float
+    p_value: float
+    cells: dict[str, str]
+    reasons: list[str]
+
+
+def most_anomalous(
+    detector: Detector, sets: Sequence[Images], columns: Columns, count: int = 10
+) -> list[Anomaly]:
+    """The rows of some sets that are furthest out, the furthest first, with their reasons."""
+    scores = [detector.score(images) for images in sets]
+    ranked = sorted(
+        ((float(score), number, row) for number, own in enumerate(scores)
+         for row, score in enumerate(own)),
+        key=lambda entry: (-entry[0], *entry[1:]),
+    )[:count]  # fmt: skip
+    found: list[Anomaly] = []
+    for score, number, row in ranked:
+        one = sets[number][row : row + 1]
+        told = reasons(detector, one, columns)[0]
+        found.append(Anomaly(
+            sets[number].name, row, score, float(detector.calibration.p_value(np.array([score]))[0]),
+            columns.shown(_unsquashed(columns, np.array(one.pixels[0, 0, 0]))),
+            [reason.text for reason in told],
+        ))  # fmt: skip
+    return found
+
+
+def _unsquashed(columns: Columns, values: NDArray[np.float32]) -> NDArray[np.float64]:
+    z = standardised(torch.from_numpy(np.ascontiguousarray(values))).numpy()
+    return columns.scaling.centre + z * columns.scaling.spread
 
 
 def _shares(
@@ -127,22 +177,25 @@ def _images(values: NDArray[np.float32]) -> Images:
     return Images(np.ascontiguousarray(values)[:, None, None], "rows")
 
 
-def _cells(
+def _cell(
     columns: Columns | Sequence[str],
     values: NDArray[np.float32],
     name: str,
     places: Mapping[str, list[int]],
 ) -> str:
     """The value of one column of a row, as text."""
-    z = standardised(torch.from_numpy(np.ascontiguousarray(values))).numpy()
-    if not isinstance(columns, Columns):
-        return f"{z[places[name][0]]:.3g} spreads from the median"
-    row = columns.scaling.centre + z * columns.scaling.spread
-    return columns.shown(row)[name]
+    if isinstance(columns, Columns):
+        return columns.shown(_unsquashed(columns, values))[name]
+    z = standardised(torch.from_numpy(values[places[name]]))
+    return f"{float(z[0]):.3g} spreads from the median"
 
 
 def _reason(name: str, column: Column | None, share: float, value: str, usual: str) -> Reason:
-    text = f"{name} is {value}" if value in ("missing", "other") else f"{name} {value}"
+    text = f"{name} {value}"
+    if value == "missing":
+        text = f"{name} is missing"
+    elif value == "other" and column is not None:
+        text = f"{name} has a {'rare or new' if len(column.levels) > ONE_HOT else 'new'} value"
     place = "" if column is None else _place(column, value)
     text += f" ({place})" if place else ""
     if usual != value:

@@ -69,6 +69,8 @@ def _html(run: Run, result: dict[str, Any], detection: dict[str, Any]) -> str:
         tiles=TILES,
         result=result,
         detection=detection,
+        columns=run.columns,
+        things="images" if run.columns is None else "rows",
         stale=[
             what
             for what, kept in (("results", result), ("detector", detection))
