@@ -18,7 +18,7 @@ from anogen.data.images import Images
 from anogen.data.scaling import SQUASH, Scaling, squash, standardised
 from anogen.detection.detector import Detector
 from anogen.detection.scores import SCORES
-from anogen.detection.view import View
+from anogen.detection.view import Derived, View
 from anogen.durable import replace_durably
 from anogen.errors import AnogenError, MachineError, UsageError, first_line
 from anogen.nets.fold import folded
@@ -113,6 +113,7 @@ class _Graph(nn.Module):
         self.function = SCORES[detector.name]
         self.state = {name: tensor.cpu() for name, tensor in detector.state.items()}
         self.companions = [folded(companion).cpu() for companion in detector.companions]
+        self.derived: Derived = {}
         self.threshold = detector.calibration.threshold(false_positive_rate)
         self.rounding = TIES * float(np.abs(detector.calibration.scores).max())
         self.scaling = None
@@ -125,7 +126,7 @@ class _Graph(nn.Module):
         return "pixels" if self.scaling is None else "rows"
 
     def forward(self, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        view = View(self.model, self._images(given), self.companions)
+        view = View(self.model, self._images(given), self.companions, derived=self.derived)
         score = self.function(view, self.state).double()
         near = self.calibration[None] >= score[:, None] - self.rounding
         p_value = (1 + near.sum(1)).double() / (len(self.calibration) + 1)

@@ -189,12 +189,17 @@ def _paths(tree: Any) -> Any:
     return depth + _average_path(tree.n_node_samples)
 
 
+def _depth(state: State) -> int:
+    return int(state["depth"])
+
+
 def _isolation(view: View, state: State) -> Tensor:
+    depth = view.of_state(_depth, state)
     state = {name: tensor.to(view.x.device) for name, tensor in state.items()}
     rows = view.x.flatten(1)
     trees = torch.arange(len(state["feature"]), device=rows.device)
-    node = torch.zeros(len(rows), len(trees), dtype=torch.int64, device=rows.device)
-    for _ in range(int(state["depth"])):
+    node = torch.zeros(rows.shape[0], len(trees), dtype=torch.int64, device=rows.device)
+    for _ in range(depth):
         value = rows.gather(1, state["feature"][trees, node])
         left = value.double() <= state["threshold"][trees, node]
         node = torch.where(left, state["left"][trees, node], state["right"][trees, node])
