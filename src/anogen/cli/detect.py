@@ -101,7 +101,9 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     anomalies: list[dict[str, Any]] = []
     if data.columns is not None:
         first = judged[0].detector
-        anomalies = [asdict(each) for each in most_anomalous(first, [data.test, *sets], data.columns)]
+        anomalies = [
+            asdict(each) for each in most_anomalous(first, [data.test, *sets], data.columns)
+        ]
     run.write_json("detection.json", {
         **of,
         "anomalies": anomalies,

@@ -58,7 +58,8 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
         return evaluate(model, run.load_other(options["data"], data_dir), **settings), None
     data = run.load_data(data_dir)
     result = evaluate(model, data.test, **settings)
-    result |= _generation(model, data, options)
+    if data.columns is None:
+        result |= _generation(model, data, options)
     checkpoint = options["checkpoint"]
     result |= {
         "epoch": done,
@@ -77,8 +78,9 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
         from anogen.report.page import write_page
         from anogen.report.pictures import all_pictures
 
-        history = [*training_curves(run.metrics), *samples_by_epoch(run)]
-        pictures = [*history, *all_pictures(model.cpu(), data.test)]
+        pictures = training_curves(run.metrics)
+        if data.columns is None:  # a row is no picture
+            pictures = [*pictures, *samples_by_epoch(run), *all_pictures(model.cpu(), data.test)]
         keep_pictures(pictures, run.figures, "evaluation")
         return result, write_page(run)
 

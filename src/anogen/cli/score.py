@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from anogen.detection.rows import ScoreRow
     from anogen.run import Run
 
-DESCRIPTION = """Score images, or rows of tables, with a run as a detector: one row each, with score,
-p-value and label (1 = out). A file that cannot be read becomes a row with its error.
+DESCRIPTION = """Score images, or rows of tables, with a run as a detector: one row each, with
+score, p-value and label (1 = out). A file that cannot be read becomes a row with its error.
 
   anogen score runs/vae pictures/ one.png                rows as CSV on standard output
   anogen score runs/vae big.npy --out scores.parquet     .csv, .jsonl or .parquet
@@ -79,15 +79,15 @@ def _score(options: dict[str, Any]) -> None:
         raise MachineError("there is no standard output to write rows to; give --out")
     run = Run.open(options["run"])
     columns = run.columns
+    sources = tables = None
     if columns is None:
-        sources, score, kind = find_sources(options["files"]), score_files, ScoreRow
+        sources = find_sources(options["files"])
         errors = [error for _, _, error in sources.parts]
         if all(errors):
             raise DataError(f"no image could be scored; the last: {errors[-1]}")
     else:
-        sources = Tables.open(options["files"], options["encoding"] or run.config.get("encoding"))
-        score, kind = score_tables, TableRow
-        for table in sources.tables:
+        tables = Tables.open(options["files"], options["encoding"] or run.config.get("encoding"))
+        for table in tables.tables:
             columns.refuse_missing(table)
     detector = detector_of(run, options, options["device"])
     if options["image_size"] is not None:
@@ -96,9 +96,14 @@ def _score(options: dict[str, Any]) -> None:
     rate = run.false_positive_rate if options["fpr"] is None else options["fpr"]
     detector.calibration.threshold(rate)  # refused before anything is written
 
+    kind = ScoreRow if tables is None else TableRow
+    settings: dict[str, Any] = {"false_positive_rate": rate, "strict": options["strict"]}
+
     def rows(skip: int = 0) -> "Iterator[ScoreRow]":
-        return score(detector, sources, false_positive_rate=rate, strict=options["strict"],
-                     skip=skip)  # fmt: skip
+        if tables is not None:
+            return score_tables(detector, tables, skip=skip, **settings)
+        assert sources is not None
+        return score_files(detector, sources, skip=skip, **settings)
 
     if out is None:
         write_csv((asdict(row) for row in _counted(rows())), sys.stdout, kind)
@@ -106,7 +111,7 @@ def _score(options: dict[str, Any]) -> None:
     job = {
         "run": str(run.path.resolve()), "score": options["score"],
         "false_positive_rate": rate, **detector.pictures.settings,
-        "files": sources.identity, "strict": options["strict"],
+        "files": (tables or sources).identity, "strict": options["strict"],
         "weights": detector.weights_sha256, "calibration": detector.calibration.sha256,
     }  # fmt: skip
     refuse_unwritable(out)
@@ -119,7 +124,6 @@ def _score(options: dict[str, Any]) -> None:
             if not has_scores(out):
                 part_of(out).unlink(missing_ok=True)  # what failed must not count as done
             raise
-
 
 
 def _counted(

@@ -142,8 +142,9 @@ def load_data(
     Args:
         data: `mnist`, `fashion-mnist`, `digits`, `shapes`, or a path to a folder of pictures (PNG,
             JPEG, BMP, TIFF or WebP), a `.npy` or `.npz` array, an IDX file, or a table (`.csv`,
-            `.tsv` or `.parquet`, with the names of the columns); `auto` takes MNIST where it can be found or fetched, else digits. `+transformation` may follow, several
-            times: `mnist+blur`, `digits+rotation=45`.
+            `.tsv` or `.parquet`, with the names of the columns); `auto` takes MNIST where it can be
+            found or fetched, else digits. `+transformation` may follow, several times:
+            `mnist+blur`, `digits+rotation=45`.
         data_dir: where data sets lie (one folder each); default: the variable ANOGEN_DATA_DIR,
             else the user's cache folder, to which missing ones are downloaded.
         image_size: height and width to bring a folder's pictures to; default: their own.

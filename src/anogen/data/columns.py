@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from anogen.data.images import Images
 from anogen.data.scaling import Scaling
-from anogen.data.tables import Part, Table
-from anogen.errors import DataError, UsageError, unknown_name
+from anogen.data.tables import Part, Table, compute
+from anogen.errors import DataError, unknown_name
 
 Kind = Literal["number", "category", "date", "ignored"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -289,7 +289,7 @@ class Columns:
             ValueError, KeyError, TypeError: it is something else.
         """
         columns = tuple(
-            Column(**{**column, "percentiles": tuple(column["percentiles"])})
+            replace(Column(**column), percentiles=tuple(column["percentiles"]))
             for column in content["columns"]
         )
         scaling = Scaling(np.array(content["centre"], float), np.array(content["spread"], float))
@@ -331,7 +331,8 @@ class _Study:
     def see(self, array: Any, row: int, used: NDArray[np.bool_] | None) -> None:
         """Take a part of the column, of which the first is row `row` of the table."""
         import pyarrow as pa
-        import pyarrow.compute as pc
+
+        pc = compute()
 
         array = _plain(array)
         self.typed = _typed(array.type)
@@ -364,13 +365,12 @@ class _Study:
             self.times |= bool((seconds % DAY_S != 0).any())
             if self.kind == "date" or self.dates:
                 self._note(array, there & ~valid, row, enough=self.dates)
-        if self.typed in ("text", "truth") or self.kind == "category":
-            if not self.many or self.kind == "category":
-                texts = _texts(array).filter(pa.array(chosen))
-                counts = pc.value_counts(texts)
-                for entry in counts.to_pylist():
-                    self.levels[entry["values"]] += entry["counts"]
-                self.many = len(self.levels) > MOST_LEVELS
+        text = self.kind is None and self.typed in ("text", "truth") and not self.many
+        if text or self.kind == "category":
+            counts = pc.value_counts(_texts(array).filter(pa.array(chosen)))
+            for entry in counts.to_pylist():
+                self.levels[entry["values"]] += entry["counts"]
+            self.many = len(self.levels) > MOST_LEVELS
 
     def _note(self, array: Any, odd: NDArray[np.bool_], row: int, enough: int) -> None:
         """Keep the first value that is not like the others."""
@@ -410,16 +410,18 @@ class _Study:
     def _recognised(self, table: str) -> Kind:
         if self.typed == "other":
             return "ignored"
-        for kind, count, what in (
-            ("number", self.numbers, "numbers"), ("date", self.dates, "dates")
-        ):  # fmt: skip
+        counts: tuple[tuple[Kind, int, str], ...] = (
+            ("number", self.numbers, "numbers"), ("date", self.dates, "dates"),
+        )  # fmt: skip
+        for kind, count, what in counts:
             if count == self.values:
                 return kind
             if count > MOSTLY * self.values and self.odd is not None:
                 row, value = self.odd
                 raise DataError(
                     f"{table}, row {row}, column {self.name}: {value!r}, where most rows have "
-                    f"{what}; repair it, or set columns (--columns.{self.name} category, or ignored)"
+                    f"{what}; repair it, or take the column as a category or leave it out with "
+                    f"columns (--columns.{self.name} category, --columns.{self.name} ignored)"
                 )
         several = len(self.levels) > max(FEW_LEVELS, SHARE_OF_LEVELS * self.values)
         return "ignored" if self.many or several else "category"
@@ -453,8 +455,8 @@ class _Thinned:
 def _plain(array: Any) -> Any:
     """One array of a plain type: what is encoded as a dictionary is taken apart."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     if isinstance(whole, pa.ChunkedArray):  # of no chunks
         whole = pa.array([], whole.type)
@@ -479,8 +481,8 @@ def _typed(kind: Any) -> str:
 def _missing(array: Any) -> NDArray[np.bool_]:
     """Where there is no value: bool `[n]`."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     kind = _typed(array.type)
     if kind == "number" and pa.types.is_floating(array.type):
         absent = pc.or_kleene(pc.is_null(array), pc.is_nan(array))
@@ -497,8 +499,8 @@ def _missing(array: Any) -> NDArray[np.bool_]:
 def _numbers(array: Any) -> Values:
     """The values as numbers, NaN where one is none: float64 `[n]`."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     if _typed(array.type) != "text":
         return np.asarray(
             pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64
@@ -512,8 +514,8 @@ def _numbers(array: Any) -> Values:
 def _dates(array: Any) -> NDArray[np.datetime64]:
     """The values as dates, NaT where one is none; a zone is passed over: datetime64[us] `[n]`."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     if _typed(array.type) == "date":
         if pa.types.is_timestamp(array.type) and array.type.tz is not None:
             array = pc.local_timestamp(array)
@@ -526,7 +528,9 @@ def _dates(array: Any) -> NDArray[np.datetime64]:
         try:
             whole = pc.cast(valid, pa.timestamp("us"))
         except pa.ArrowInvalid:  # a day that no month has
-            whole = pa.array([_date_or_none(text) for text in valid.to_pylist()], pa.timestamp("us"))
+            whole = pa.array(
+                [_date_or_none(text) for text in valid.to_pylist()], pa.timestamp("us")
+            )
     return np.asarray(whole.to_numpy(zero_copy_only=False), "datetime64[us]")
 
 
@@ -540,17 +544,15 @@ def _date_or_none(text: str | None) -> datetime | None:
 def _texts(array: Any) -> Any:
     """The values as text, without spaces around them; true and false in lower case."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     plain = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
     lower = pc.utf8_lower(plain)
     truth = pc.is_in(lower, pa.array(["true", "false"]))
     return pc.if_else(truth, lower, plain)
 
 
-def _encode_number(
-    column: Column, array: Any, mistakes: dict[int, str]
-) -> Values:
+def _encode_number(column: Column, array: Any, mistakes: dict[int, str]) -> Values:
     array = _plain(array)
     there = ~_missing(array)
     numbers = _numbers(array) if _typed(array.type) in ("text", "number", "truth") else np.full(
@@ -562,12 +564,10 @@ def _encode_number(
         mistakes.setdefault(place, f"column {column.name}: {value!r} is no finite number")
     middle = column.percentiles[50] if column.percentiles else 0.0
     values = np.where(there & ~bad, numbers, middle)
-    return np.column_stack([values, ~there])
+    return np.column_stack([values, (~there).astype(np.float64)])
 
 
-def _encode_category(
-    column: Column, array: Any, mistakes: dict[int, str]
-) -> Values:
+def _encode_category(column: Column, array: Any, mistakes: dict[int, str]) -> Values:
     del mistakes
     array = _plain(array)
     there = ~_missing(array)
@@ -580,9 +580,7 @@ def _encode_category(
     return features
 
 
-def _encode_date(
-    column: Column, array: Any, mistakes: dict[int, str]
-) -> Values:
+def _encode_date(column: Column, array: Any, mistakes: dict[int, str]) -> Values:
     array = _plain(array)
     there = ~_missing(array)
     when = _dates(array)
@@ -597,7 +595,7 @@ def _encode_date(
     if column.times:
         circles.append(_circle(seconds % DAY_S / DAY_S))
     features = np.where(known[:, None], np.column_stack(circles), 0.0)
-    return np.column_stack([features, ~there])
+    return np.column_stack([features, (~there).astype(np.float64)])
 
 
 def _circle(share: Values) -> Values:
@@ -617,7 +615,7 @@ def _cell(column: Column, features: Values) -> str:
         return f"{features[0]:g}"
     if column.kind == "category":
         return [*column.own_levels, "other"][int(features[:-1].argmax())]
-    day = int(round(np.arctan2(features[0], features[1]) / (2 * np.pi) * WEEK_DAYS)) % WEEK_DAYS
+    day = round(np.arctan2(features[0], features[1]) / (2 * np.pi) * WEEK_DAYS) % WEEK_DAYS
     text = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")[day]
     if column.times:
         minutes = round(np.arctan2(features[2], features[3]) / (2 * np.pi) * 1440) % 1440

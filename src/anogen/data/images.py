@@ -240,6 +240,11 @@ def images_from_table(rows: NDArray[Any], name: str = "table") -> Images:
     return Images(values[:, None, None], name)
 
 
+def is_table(shape: Sequence[int]) -> bool:
+    """Whether a shape, of one example or of many, is that of a table's rows, of height 1."""
+    return shape[-2] == 1
+
+
 def label(images: Images, labels: Any, classes: NDArray[Any] | None = None) -> Images:
     """The images with labels, integers or strings `[n]`; `classes` (sorted) fixes their indices.
 

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anogen.data.columns import Columns, Kind
-from anogen.data.images import Images
 from anogen.data.splits import Splits, split_rows
-from anogen.data.tables import Table
+from anogen.data.tables import Table, compute
 from anogen.errors import DataError, UsageError, unknown_name
 from anogen.folders import cache_dir
 from anogen.progress import Progress, say
@@ -20,7 +19,7 @@ from anogen.progress import Progress, say
 IN_MEMORY_BYTES = 256 << 20
 """Encoded rows that take no more are kept in memory and in no file."""
 NORMAL = frozenset(("0", "false", "no", "normal", "benign", "good", "ok", "inlier"))
-"""Labels, whatever their case, that say that a row is normal, unless `normal_label` says another."""
+"""Labels that say that a row is normal, whatever their case, unless `normal_label` is given."""
 MOST_LABELS = 50
 
 
@@ -83,9 +82,7 @@ def load_table(path: Path, options: TableOptions | None = None, **splitting: Any
             "nothing is learnt from them")  # fmt: skip
         if anomalous.any():
             anomalies = replace(images[np.flatnonzero(anomalous)], name=f"{path.stem} anomalies")
-    return Splits(
-        train, validation, test, own_test=False, columns=columns, anomalies=anomalies
-    )
+    return Splits(train, validation, test, own_test=False, columns=columns, anomalies=anomalies)
 
 
 def _count(table: Table) -> int:
@@ -94,8 +91,7 @@ def _count(table: Table) -> int:
 
 def _labels(table: Table, options: TableOptions) -> NDArray[np.bool_] | None:
     """Which rows are labelled as anomalies, or None where no column says so."""
-    import pyarrow.compute as pc
-
+    pc = compute()
     name = options.label_column
     if name is None:
         if options.normal_label is not None:

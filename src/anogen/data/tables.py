@@ -1,4 +1,4 @@
-"""Tables in files and frames: CSV, TSV and parquet, pandas and polars, as parts of Arrow columns."""
+"""Tables in files (CSV, TSV, parquet) and frames (pandas, polars), as parts of Arrow columns."""
 
 import csv
 from collections.abc import Iterator
@@ -191,6 +191,13 @@ def need_pyarrow(name: str) -> None:
         raise MachineError(f"{name}: tables need pyarrow: pip install 'anogen[tables]'")
 
 
+def compute() -> Any:
+    """pyarrow's functions on columns, which no type checker knows."""
+    import pyarrow.compute
+
+    return pyarrow.compute
+
+
 class _reading:  # noqa: N801 (a context manager)
     """Turns errors of reading into a `DataError`."""
 
@@ -203,7 +210,7 @@ class _reading:  # noqa: N801 (a context manager)
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, OSError):
             raise DataError(f"{self._path}: cannot be read ({first_line(error)})") from error
-        if type(error).__module__.startswith("pyarrow"):
+        if error is not None and type(error).__module__.startswith("pyarrow"):
             raise DataError(f"{self._path}: damaged ({first_line(error)})") from error
 
 

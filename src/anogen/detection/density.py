@@ -78,7 +78,9 @@ class Density:
 
         needed = MIN_IMAGES if rows_each is None else 2
         if len(scores) < needed:
-            raise DataError(f"a density needs {needed} training images or more, found {len(scores)}")
+            raise DataError(
+                f"a density needs {needed} training images or more, found {len(scores)}"
+            )
         if not np.isfinite(scores).all():
             raise DataError(
                 "not all scores of training images are finite, so that no density can be fitted; "
@@ -87,8 +89,8 @@ class Density:
         scores = np.ascontiguousarray(scores)
         mean, scale = scores.mean(0), scores.std(0)
         scale = np.where(scale > 0, scale, 1.0)
-        rows_each = rows_each or 10 * scores.shape[1]
-        count = max(1, min(components, len(scores) // rows_each))
+        least = rows_each or 10 * scores.shape[1]
+        count = max(1, min(components, len(scores) // least))
         z = (scores - mean) / scale
         starts = range(seed, seed + (fits if count > 1 else 1))
         with threadpool_limits(1):  # several threads are slower here, and round otherwise

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from anogen.data.columns import Columns
-from anogen.data.images import Images, images_from_array, refuse_masked
+from anogen.data.images import Images, images_from_array, is_table, refuse_masked
 from anogen.data.scaling import Scaling
 from anogen.data.splits import Splits
 from anogen.data.tables import Table, need_pyarrow
@@ -22,7 +22,6 @@ from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.export import export_onnx
 from anogen.detection.reasons import Reason, reasons
 from anogen.detection.scores import FUSED, ROBUST, SCORES
-from anogen.detection.view import is_table
 from anogen.device import memory_advice, own_randomness
 from anogen.errors import (
     DivergenceError,

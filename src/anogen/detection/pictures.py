@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from anogen.data.images import Images
+from anogen.data.images import Images, is_table
 from anogen.detection.explain import explain
 from anogen.detection.judge import Detection
 from anogen.detection.scores import SCORES
-from anogen.detection.view import collect, is_table
+from anogen.detection.view import collect
 from anogen.models.base import Encodes, Reconstructs
 from anogen.report import figures
 from anogen.report.gallery import Picture

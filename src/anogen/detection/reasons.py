@@ -70,7 +70,7 @@ def reasons(
         columns.slices if isinstance(columns, Columns)
         else {name: [index] for index, name in enumerate(columns)}
     )  # fmt: skip
-    values = np.array(rows.pixels[:, 0, 0])
+    values = _values(rows)
     shares, usual = _shares(detector, values, list(places.values()))
     about = {column.name: column for column in columns.columns} if isinstance(
         columns, Columns
@@ -124,8 +124,9 @@ def most_anomalous(
         one = sets[number][row : row + 1]
         told = reasons(detector, one, columns)[0]
         found.append(Anomaly(
-            sets[number].name, row, score, float(detector.calibration.p_value(np.array([score]))[0]),
-            columns.shown(_unsquashed(columns, np.array(one.pixels[0, 0, 0]))),
+            sets[number].name, row, score,
+            float(detector.calibration.p_value(np.array([score]))[0]),
+            columns.shown(_unsquashed(columns, _values(one)[0])),
             [reason.text for reason in told],
         ))  # fmt: skip
     return found
@@ -171,6 +172,11 @@ def _most_similar(
     scale = others.std(0, correction=0).clamp(min=1e-9)
     nearest = torch.cdist(rows / scale, others / scale, p=1).argmin(1)
     return compared[nearest].numpy()
+
+
+def _values(rows: Images) -> NDArray[np.float32]:
+    """float32 `[n, features]` in [0, 1]."""
+    return np.array(rows.pixels[:])[:, 0, 0]
 
 
 def _images(values: NDArray[np.float32]) -> Images:

@@ -160,9 +160,7 @@ def _read(part: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def write_csv(
-    rows: Iterable[dict[str, Any]], file: Any, kind: type[ScoreRow] = ScoreRow
-) -> None:
+def write_csv(rows: Iterable[dict[str, Any]], file: Any, kind: type[ScoreRow] = ScoreRow) -> None:
     """Rows as comma-separated values with a heading, to an open text file."""
     writer = csv.DictWriter(file, [field.name for field in fields(kind)], lineterminator="\n")
     writer.writeheader()

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anogen.data.batches import evaluation_batch, in_order
-from anogen.data.images import Images
+from anogen.data.images import Images, is_table
 from anogen.device import memory_advice
 from anogen.errors import UsageError
 from anogen.models import VAE, VAEGAN
@@ -182,11 +182,6 @@ class Score:
 def kind_of(model: GenerativeModel) -> Literal["pictures", "tables"]:
     """What a model is of."""
     return "tables" if is_table(model.shape) else "pictures"
-
-
-def is_table(shape: Sequence[int]) -> bool:
-    """Whether a shape, of one example or of many, is that of a table's rows, of height 1."""
-    return shape[-2] == 1
 
 
 @dataclass(frozen=True, eq=False)

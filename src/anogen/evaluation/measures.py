@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from anogen.data.images import is_table
 from anogen.evaluation.distances import (
     Features,
     Labels,
@@ -87,6 +88,7 @@ class Measure:
             new ones give its floor.
         of_classes: whether that is about the labels of images.
         compared: whether runs are compared by it.
+        of_pictures: whether it means nothing for the rows of a table.
     """
 
     title: str
@@ -97,6 +99,7 @@ class Measure:
     of_samples: Callable[[Described, Described], float] | None = None
     of_classes: bool = False
     compared: bool = True
+    of_pictures: bool = False
 
 
 def _of_reconstruction(
@@ -135,11 +138,11 @@ MEASURES: dict[str, Measure] = {
     ),
     "sharpness_data": Measure(
         "sharpness of the data", "variance of the Laplacian", None,
-        lambda seen: sharpness(seen.x), compared=False,
+        lambda seen: sharpness(seen.x), compared=False, of_pictures=True,
     ),
     "sharpness_reconstruction": Measure(
         "sharpness of reconstructions", "variance of the Laplacian", None,
-        lambda seen: sharpness(seen.rebuilt), (Reconstructs,),
+        lambda seen: sharpness(seen.rebuilt), (Reconstructs,), of_pictures=True,
     ),
     "sharpness_samples": Measure("sharpness of samples", "variance of the Laplacian"),
     "frechet_distance": Measure(
@@ -196,5 +199,7 @@ def per_image(model: GenerativeModel) -> dict[str, Callable[[Seen], Tensor]]:
     return {
         name: measure.per_image
         for name, measure in MEASURES.items()
-        if measure.per_image and all(isinstance(model, ability) for ability in measure.needs)
+        if measure.per_image
+        and all(isinstance(model, ability) for ability in measure.needs)
+        and not (measure.of_pictures and is_table(model.shape))
     }

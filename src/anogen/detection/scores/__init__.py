@@ -29,8 +29,8 @@ CHEAP = 10
 """A score of so many passes is worth trying small views, and calibrating beside another one."""
 
 SCORES: dict[str, Score] = {
-    FUSED: FUSED_SCORES[FUSED], **RECONSTRUCTION, **LIKELIHOOD, **LATENT, **ADVERSARIAL_SCORES, **PIXELS,
-    **TABLES, ROBUST: FUSED_SCORES[ROBUST],
+    FUSED: FUSED_SCORES[FUSED], **RECONSTRUCTION, **LIKELIHOOD, **LATENT, **ADVERSARIAL_SCORES,
+    **PIXELS, **TABLES, ROBUST: FUSED_SCORES[ROBUST],
 }  # fmt: skip
 """Every score by name."""
 

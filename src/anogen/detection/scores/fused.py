@@ -7,7 +7,7 @@ whose few statistics all say how far out a row lies, it is the sum of their surp
 import torch
 from torch import Tensor
 
-from anogen.data.images import Images
+from anogen.data.images import Images, is_table
 from anogen.detection.density import Density
 from anogen.detection.scores.surprises import (
     OUT_OF_FOLD,
@@ -18,7 +18,7 @@ from anogen.detection.scores.surprises import (
     scored,
     surprise,
 )
-from anogen.detection.view import Score, State, View, collect, is_table, kind_of
+from anogen.detection.view import Score, State, View, collect, kind_of
 from anogen.device import fast_bfloat16
 from anogen.models.base import GenerativeModel
 

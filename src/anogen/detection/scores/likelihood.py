@@ -110,7 +110,9 @@ def _contrast(view: View) -> Tensor:
 _ELBO = (HasLikelihood,)
 
 LIKELIHOOD = {
-    "kl": Score(_kl, (HasPosterior,), "nats", "the paper, section 4.4.4", passes=1, fused="pictures"),
+    "kl": Score(
+        _kl, (HasPosterior,), "nats", "the paper, section 4.4.4", passes=1, fused="pictures"
+    ),
     "negative_elbo": Score(
         _negative_elbo, _ELBO, "nats", "Kingma & Welling 2014, equation 3", passes=DRAWS
     ),

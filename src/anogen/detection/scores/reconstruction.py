@@ -65,7 +65,8 @@ RECONSTRUCTION = {
     ),
     "cross_entropy": Score(
         lambda view: cross_entropy_map(view).flatten(1).sum(1), (Reconstructs,),
-        "nats, summed over pixels", "Kingma & Welling 2014", fused="pictures", map=cross_entropy_map,
+        "nats, summed over pixels", "Kingma & Welling 2014", fused="pictures",
+        map=cross_entropy_map,
     ),
     "cosine_distance": Score(
         lambda view: 1 - cosine_similarity(view.x, view.rebuilt), (Reconstructs,),

@@ -106,8 +106,7 @@ def surprises(values: Tensor, usual: Tensor) -> Tensor:
 
 
 def out_of_fold(state: State) -> Tensor | None:
-    """The fused scores of training rows, none of which it has learnt from: `[n]`; None of others.
-    """
+    """The scores of training rows, each without having been learnt from: `[n]`; or None."""
     if OUT_OF_FOLD not in state:
         return None
     return surprises(state[OUT_OF_FOLD], _usual(state)).sum(1)

@@ -222,7 +222,9 @@ def _principal(rows: Tensor, most: int) -> tuple[Tensor, Tensor | None]:
 
 def _density(state: State) -> Density:
     own = (key.partition(".") for key in state)
-    return Density.of({name: state[f"{MIXTURE}.{name}"] for part, _, name in own if part == MIXTURE})
+    return Density.of(
+        {name: state[f"{MIXTURE}.{name}"] for part, _, name in own if part == MIXTURE}
+    )
 
 
 TABLES = {
