@@ -57,26 +57,26 @@ def anogen_default(known: Rows) -> Fitted:
 
 
 def neighbours(known: Rows) -> Fitted:
-    scaler = StandardScaler().fit(known)
-    search = NearestNeighbors(n_neighbors=5).fit(scaler.transform(known))
+    scaler: Any = StandardScaler().fit(known)
+    search: Any = NearestNeighbors(n_neighbors=5).fit(scaler.transform(known))
     return lambda rows: search.kneighbors(scaler.transform(rows))[0][:, -1]
 
 
 def mixture(known: Rows) -> Fitted:
-    scaler = StandardScaler().fit(known)
+    scaler: Any = StandardScaler().fit(known)
     count = max(1, min(10, len(known) // 10))
-    fitted = GaussianMixture(count, reg_covar=1e-2, random_state=0).fit(scaler.transform(known))
+    fitted: Any = GaussianMixture(count, reg_covar=1e-2, random_state=0).fit(scaler.transform(known))
     return lambda rows: -fitted.score_samples(scaler.transform(rows))
 
 
 def factor(known: Rows) -> Fitted:
-    scaler = StandardScaler().fit(known)
-    fitted = LocalOutlierFactor(novelty=True).fit(scaler.transform(known))
+    scaler: Any = StandardScaler().fit(known)
+    fitted: Any = LocalOutlierFactor(novelty=True).fit(scaler.transform(known))
     return lambda rows: -fitted.score_samples(scaler.transform(rows))
 
 
 def forest(known: Rows) -> Fitted:
-    fitted = IsolationForest(random_state=0).fit(known)
+    fitted: Any = IsolationForest(random_state=0).fit(known)
     return lambda rows: -fitted.score_samples(rows)
 
 

@@ -13,9 +13,11 @@ what a path is taken for, and how it is split.
   anogen data
   anogen data fashion-mnist --fetch
   anogen data my/pictures --image_size 64 --group "part[0-9]+"
+  anogen data payments.csv --label_column is_fraud        what each column is taken for
 
 Wherever a data set is named, a path serves as well: a folder of pictures, a .npy or .npz array, an
-IDX file. A transformation may follow the name: mnist+blur. Folders may be laid out so:
+IDX file, a table (.csv, .tsv, .parquet). A transformation may follow the name: mnist+blur. Folders
+may be laid out so:
 """
 
 
@@ -33,7 +35,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse(arguments)
     name, data_dir, as_json = options.pop("name"), options["data_dir"], options.pop("json")
     fetching = options.pop("fetch")
-    from anogen.data.catalog import DATASETS, fetch
+    from anogen.data.catalog import DATASETS, Published, fetch
 
     given = {key for key, value in options.items() if value != parser.get_default(key)}
     if name is not None and (name not in DATASETS or given - {"data_dir"}):
@@ -43,7 +45,7 @@ def main(arguments: list[str]) -> int:
     names = [name] if name else list(DATASETS)
     if fetching:
         for each in names:
-            if each != "digits":
+            if isinstance(DATASETS[each], Published):
                 fetch(each, data_dir)
     rows = [_describe(each, data_dir) for each in names]
     if as_json:
@@ -68,6 +70,10 @@ def _show_path(path: str, options: dict[str, Any], as_json: bool) -> int:
         "classes": list(data.train.classes),
         **{part: len(images) for part, images in parts.items()},
     }
+    if data.columns is not None:
+        about |= {column.name: column.shown() for column in data.columns.columns}
+    if data.anomalies is not None:
+        about["anomalies"] = len(data.anomalies)
     if data.train.captions is not None:
         about["captions"] = sum(map(len, data.train.captions))
         about["a caption"] = next((text for texts in data.train.captions for text in texts), "")
@@ -77,12 +83,12 @@ def _show_path(path: str, options: dict[str, Any], as_json: bool) -> int:
 
 
 def _describe(name: str, data_dir: str | None) -> dict[str, Any]:
-    from anogen.data.catalog import DATASETS, IdxSource, damaged_files, find
+    from anogen.data.catalog import DATASETS, Published, damaged_files, find
 
     source = DATASETS[name]
     row: dict[str, Any] = {"name": name, "title": source.title, "damaged": []}
-    if not isinstance(source, IdxSource):
-        return row | {"path": "bundled with scikit-learn", "status": "ready"}
+    if not isinstance(source, Published):
+        return row | {"path": "needs no download", "status": "ready"}
     folder = find(name, data_dir)
     if folder is None:
         return row | {"path": None, "status": "not here; anogen data --fetch downloads it"}

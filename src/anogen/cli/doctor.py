@@ -70,7 +70,7 @@ def _show_cost(parser: Parser, arguments: list[str], names: list[str]) -> int:
 
 def examine(data_dir: str | None = None) -> dict[str, Any]:
     """Versions, device, data, folders and hazards, as JSON knows them."""
-    from anogen.data.catalog import DATASETS, IdxSource, find
+    from anogen.data.catalog import DATASETS, Published, find
     from anogen.folders import cache_dir
 
     versions = {name: _version(name) for name in PACKAGES}
@@ -89,7 +89,7 @@ def examine(data_dir: str | None = None) -> dict[str, Any]:
     places = {
         f"data {name}": str(find(name, data_dir) or "not here; anogen data --fetch downloads it")
         for name, source in DATASETS.items()
-        if isinstance(source, IdxSource)
+        if isinstance(source, Published)
     }
     return {
         **device,

@@ -244,6 +244,9 @@ def _readable(text: str) -> str:
     if complaint is None:
         return text.replace("Parser key", "option", 1)
     key, one, several, value = complaint.groups()
+    nested = re.fullmatch(r"NestedArg\(key='(.*)', val='?(.*?)'?\)", value)
+    if nested:
+        key, value = f"{key}.{nested[1]}", nested[2]
     return f"option {key}: expected {_kinds(one or several)}, found {value}"
 
 

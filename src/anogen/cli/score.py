@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anogen.cli.options import new_parser
+from anogen.errors import UsageError
 from anogen.progress import show
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ score, p-value and label (1 = out). A file that cannot be read becomes a row wit
   anogen score runs/vae big.npy --out scores.parquet     .csv, .jsonl or .parquet
   anogen score runs/vae big.npy --out scores.csv         again after an interruption: goes on
   anogen score runs/payments new.csv --out scored.csv    rows of a table, with reasons
+  anogen score runs/payments log.csv --out scored.csv --append    what was added since
 
 The detector is the one that anogen detect or an earlier call left in the run's folder; where there
 is none with that score and these weights, it is calibrated first, on validation images."""
@@ -43,6 +45,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--image_size", type=int, help="height and width to bring pictures to; "
                         "default: as in the run's training")  # fmt: skip
     parser.add_argument("--encoding", help="of tables in text; default: as in the run's training")
+    parser.add_argument("--append", action="store_true", help="the file has grown since --out was "
+                        "written: score what is new, and add it")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="stop at the first bad file")
     parser.add_argument("--checkpoint", help="best or last; default: best where there is one")
     parser.add_argument("--data_dir", help="where data sets lie, for the calibration")
@@ -58,11 +62,13 @@ def _score(options: dict[str, Any]) -> None:
     from anogen.detection.rows import (
         ScoreRow,
         TableRow,
+        append_rows,
         check_format,
         has_scores,
         part_of,
         refuse_unwritable,
         rows_done,
+        rows_written,
         write_csv,
         write_rows,
         writing,
@@ -80,15 +86,18 @@ def _score(options: dict[str, Any]) -> None:
     run = Run.open(options["run"])
     columns = run.columns
     sources = tables = None
+    identity: list[list[str | int]]
     if columns is None:
         sources = find_sources(options["files"])
         errors = [error for _, _, error in sources.parts]
         if all(errors):
             raise DataError(f"no image could be scored; the last: {errors[-1]}")
+        identity = sources.identity
     else:
         tables = Tables.open(options["files"], options["encoding"] or run.config.get("encoding"))
         for table in tables.tables:
             columns.refuse_missing(table)
+        identity = tables.identity
     detector = detector_of(run, options, options["device"])
     if options["image_size"] is not None:
         pictures = replace(detector.pictures, image_size=options["image_size"])
@@ -111,10 +120,16 @@ def _score(options: dict[str, Any]) -> None:
     job = {
         "run": str(run.path.resolve()), "score": options["score"],
         "false_positive_rate": rate, **detector.pictures.settings,
-        "files": (tables or sources).identity, "strict": options["strict"],
+        "files": identity, "strict": options["strict"],
         "weights": detector.weights_sha256, "calibration": detector.calibration.sha256,
     }  # fmt: skip
     refuse_unwritable(out)
+    if options["append"]:
+        if len(options["files"]) > 1:
+            raise UsageError("--append goes on with one file that has grown; name that one")
+        with writing(out):
+            show(str(append_rows(rows(rows_written(out)), out, kind)))
+        return
     with writing(out):
         done = rows_done(out, job)
         counted = _counted(rows(done), done, scored=done > 0 and has_scores(out))

@@ -17,7 +17,7 @@ from anogen.data.images import Images, Pixels
 from anogen.data.pictures import Background, Pictures, Resize
 from anogen.data.shapes import draw_shapes
 from anogen.data.splits import FALSE_POSITIVE_RATE, Splits, images_for, split
-from anogen.data.table_files import TableOptions
+from anogen.data.table_files import TableOptions, load_table
 from anogen.errors import DataError, MachineError, UsageError, unknown_name, whole_number
 from anogen.folders import cache_dir
 from anogen.progress import say
@@ -29,20 +29,22 @@ HELD_OUT = 1 / 12
 
 
 @dataclass(frozen=True)
-class IdxSource:
-    """A published data set of four gzipped IDX files.
+class Published:
+    """A published data set in files: four gzipped IDX files, or one table.
 
     Attributes:
         title: one line for the list.
-        classes: the names of the labels, in order.
         mirrors: addresses of folders that hold the files, tried in order.
         md5: file name → canonical MD5 sum.
+        classes: the names of the labels of images, in order.
+        label_column: of a table, the column that says which rows are anomalies.
     """
 
     title: str
-    classes: tuple[str, ...]
     mirrors: tuple[str, ...]
     md5: dict[str, str]
+    classes: tuple[str, ...] = ()
+    label_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,8 @@ def _shapes() -> tuple[Images, Images]:
     return draw_shapes(20_000, seed=0)[0], draw_shapes(5_000, seed=1)[0]
 
 
-MNIST = IdxSource(
+MNIST = Published(
     "handwritten digits, 60,000 + 10,000 of 28×28 (Deng 2012)",
-    tuple("0123456789"),
     (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -94,11 +95,10 @@ MNIST = IdxSource(
         "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
         "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
     },
+    tuple("0123456789"),
 )
-FASHION_MNIST = IdxSource(
+FASHION_MNIST = Published(
     "clothing, 60,000 + 10,000 of 28×28 (Xiao et al. 2017)",
-    ("T-shirt/top", "trouser", "pullover", "dress", "coat",
-     "sandal", "shirt", "sneaker", "bag", "ankle boot"),
     (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
@@ -109,12 +109,24 @@ FASHION_MNIST = IdxSource(
         "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
         "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
     },
+    ("T-shirt/top", "trouser", "pullover", "dress", "coat",
+     "sandal", "shirt", "sneaker", "bag", "ankle boot"),
 )  # fmt: skip
+CREDIT_CARD = Published(
+    "card payments of two days, 284,807 rows, 492 of them frauds (Dal Pozzolo et al. 2015)",
+    (
+        "https://storage.googleapis.com/download.tensorflow.org/data/",
+        "https://zenodo.org/records/7395559/files/",
+    ),
+    {"creditcard.csv": "e90efcb83d69faf99fcab8b0255024de"},
+    label_column="Class",
+)
 
-DATASETS: dict[str, IdxSource | Bundled] = {
+DATASETS: dict[str, Published | Bundled] = {
     "mnist": MNIST,
     "fashion-mnist": FASHION_MNIST,
     "digits": Bundled("handwritten digits of scikit-learn, 8×8 scaled to 28×28", _digits),
+    "creditcard": CREDIT_CARD,
     "shapes": Bundled("coloured shapes of known factors, 20,000 + 5,000 of 32×32", _shapes),
 }
 """Every data set that has a name. `auto` stands for MNIST where it can be had, else digits."""
@@ -140,11 +152,11 @@ def load_data(
     """The training, validation and test images, or rows, of a data set.
 
     Args:
-        data: `mnist`, `fashion-mnist`, `digits`, `shapes`, or a path to a folder of pictures (PNG,
-            JPEG, BMP, TIFF or WebP), a `.npy` or `.npz` array, an IDX file, or a table (`.csv`,
-            `.tsv` or `.parquet`, with the names of the columns); `auto` takes MNIST where it can be
-            found or fetched, else digits. `+transformation` may follow, several times:
-            `mnist+blur`, `digits+rotation=45`.
+        data: `mnist`, `fashion-mnist`, `digits`, `shapes`, `creditcard`, or a path to a folder of
+            pictures (PNG, JPEG, BMP, TIFF or WebP), a `.npy` or `.npz` array, an IDX file, or a
+            table (`.csv`, `.tsv` or `.parquet`, with the names of the columns); `auto` takes MNIST
+            where it can be found or fetched, else digits. `+transformation` may follow, several
+            times: `mnist+blur`, `digits+rotation=45`.
         data_dir: where data sets lie (one folder each); default: the variable ANOGEN_DATA_DIR,
             else the user's cache folder, to which missing ones are downloaded.
         image_size: height and width to bring a folder's pictures to; default: their own.
@@ -259,9 +271,9 @@ def load_data(
 
 
 def find(name: str, data_dir: str | Path | None = None) -> Path | None:
-    """The folder that holds all files of a named IDX data set, or None."""
+    """The folder that holds all files of a published data set, or None."""
     source = DATASETS[name]
-    assert isinstance(source, IdxSource)
+    assert isinstance(source, Published)
     for folder in _places(data_dir):
         if all(_stored(folder / name, file).is_file() for file in source.md5):
             return folder / name
@@ -271,13 +283,13 @@ def find(name: str, data_dir: str | Path | None = None) -> Path | None:
 def damaged_files(name: str, folder: Path) -> list[str]:
     """Names of the files whose MD5 sum is not the published one; unzipped ones have none."""
     source = DATASETS[name]
-    assert isinstance(source, IdxSource)
+    assert isinstance(source, Published)
     zipped = {file: md5 for file, md5 in source.md5.items() if (folder / file).is_file()}
     return [file for file, md5 in zipped.items() if md5_of(folder / file) != md5]
 
 
 def fetch(name: str, data_dir: str | Path | None = None, tries: int = 3) -> Path:
-    """Download what is missing of a named IDX data set; returns its folder.
+    """Download what is missing of a published data set; returns its folder.
 
     Every file is checked against its published MD5 sum before it gets its name. Each mirror is
     tried in turn, and all of them `tries` times.
@@ -286,7 +298,7 @@ def fetch(name: str, data_dir: str | Path | None = None, tries: int = 3) -> Path
         DataError: no mirror gave the file; the message says how to place it by hand.
     """
     source = DATASETS[name]
-    assert isinstance(source, IdxSource)
+    assert isinstance(source, Published)
     places = _places(data_dir)
     if not places:
         raise DataError(
@@ -356,6 +368,9 @@ def _load_named(
             f"{folder / damaged[0]}: is not the published file of {name} (MD5); repair it with "
             f"anogen data {name} --fetch, or give the folder's path to use it as it is"
         )
+    if source.label_column is not None:
+        (file,) = source.md5
+        return load_table(folder / file, TableOptions(source.label_column), **splitting)
     train, test = (
         read_idx_images(_stored(folder, f"{part}-images-idx3-ubyte.gz"), name, source.classes)
         for part in ("train", "t10k")

@@ -61,7 +61,7 @@ class Splits:
         """What represents this data where no model learns from it: its own test images, or all."""
         if self.own_test:
             return self.test
-        return _joined([self.train, self.validation, self.test])
+        return joined([self.train, self.validation, self.test])
 
     def limited(self, count: int) -> "Splits":
         """At most `count` training images and as large a share of the others, evenly spaced.
@@ -254,7 +254,7 @@ def warn_of_near_duplicates(data: Splits) -> None:
     """Say so where held-out pictures nearly equal training pictures."""
     parts = (data.validation, data.test)
     share = MOST_COMPARED / sum(map(len, parts))
-    held_out = _joined([part.evenly(max(1, round(share * len(part)))) for part in parts])
+    held_out = joined([part.evenly(max(1, round(share * len(part)))) for part in parts])
     looked_at = min(len(held_out), MOST_COMPARED)
     alike = near_duplicates(held_out, data.train)
     if alike > FEW_ALIKE * looked_at:
@@ -265,7 +265,7 @@ def warn_of_near_duplicates(data: Splits) -> None:
         )
 
 
-def _joined(parts: Sequence[Images]) -> Images:
+def joined(parts: Sequence[Images]) -> Images:
     """The images of all parts, one after the other; not read where they are of one file."""
     first = parts[0]
     pixels = [part.pixels for part in parts]

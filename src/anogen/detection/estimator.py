@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from anogen.data.columns import Columns
 from anogen.data.images import Images, images_from_array, is_table, refuse_masked
 from anogen.data.scaling import Scaling
-from anogen.data.splits import Splits
+from anogen.data.splits import Splits, joined
 from anogen.data.tables import Table, need_pyarrow
 from anogen.detection.calibration import allowed, refuse_nan
 from anogen.detection.detector import Detector, refuse_unfit
@@ -103,6 +103,32 @@ class Estimator(BaseEstimator):
         with silence():
             return export_onnx(self.detector_, path, images, rate, scaling=scaling)
 
+    def refresh(self, X: Any) -> Self:  # noqa: N803
+        """Learn from new normal rows beside those of `fit`, without training anew.
+
+        Neighbours, densities and the calibration are of all rows then, so that the promised rate
+        holds for what the new rows are like too. Scales and categories stay as `fit` found them.
+
+        Args:
+            X: rows of a table, as for `predict`.
+
+        Raises:
+            UsageError: fitted on images, or with a score that a trained model gives.
+        """
+        check_is_fitted(self)
+        if self._rows is None:
+            raise UsageError(
+                "refresh is for tables with the scores fused and robust, which no net is trained "
+                "for; fit again"
+            )
+        rows = joined([self._rows, self._images(X, new=False)])
+        detector = Detector.fit(
+            self.model_, Splits(rows, rows, rows), self.detector_.name, self.device
+        )
+        self._rows, self.detector_ = rows, detector
+        self._after_training(X)
+        return self
+
     def explain(self, X: Any, most: int = 3) -> list[list[Reason]]:  # noqa: N803
         """The columns to which rows owe most of their scores; see `anogen.detection.reasons`.
 
@@ -186,6 +212,7 @@ class Estimator(BaseEstimator):
         order = random.permutation(len(images))
         needed = max(round(held_out * len(order)), int(np.ceil(1 / rate)))
         cross_fitted = score in CROSS_FITTED and is_table(images.shape)
+        self._rows = images if cross_fitted else None
         if cross_fitted or len(order) - needed < MIN_TRAINING:
             allowed(rate, len(images))
             return Splits(images, images, images)
@@ -354,7 +381,7 @@ def _refuse_dates(x: Any) -> None:
 
 def _is_fitted_name(name: str) -> bool:
     """Whether an attribute is something that `fit` sets."""
-    return name in ("_pictures", "_columns", "_mu", "_sigma") or (
+    return name in ("_pictures", "_columns", "_rows", "_mu", "_sigma") or (
         name.endswith("_") and not name.startswith("_")
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,41 @@ def write_rows(
             raise
         raise MachineError(f"{out}: cannot be written ({error.strerror})") from error
     return out
+
+
+def append_rows(rows: Iterable[ScoreRow], out: Path, kind: type[ScoreRow] = ScoreRow) -> Path:
+    """Add rows to a file that is complete, atomically."""
+    aside = aside_of(out)
+    try:
+        _WRITERS[out.suffix](chain(_written(out), map(asdict, rows)), aside, kind)
+        aside.replace(out)
+    except OSError as error:
+        if isinstance(error, AnogenError):
+            raise
+        raise MachineError(f"{out}: cannot be written ({error.strerror})") from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+    return out
+
+
+def rows_written(out: Path) -> int:
+    """How many rows a complete file has; 0 where there is none."""
+    return sum(1 for _ in _written(out))
+
+
+def _written(out: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a complete file; none where there is no file."""
+    if not out.exists():
+        return
+    if out.suffix == ".parquet":
+        from pyarrow import parquet
+
+        for batch in parquet.ParquetFile(out).iter_batches():
+            yield from batch.to_pylist()
+        return
+    with out.open(newline="", encoding="utf-8") as file:
+        yield from csv.DictReader(file) if out.suffix == ".csv" else map(json.loads, file)
 
 
 def refuse_unwritable(out: Path) -> None:
