@@ -17,6 +17,8 @@ from anogen.models.base import GenerativeModel
 NEIGHBOURS = 5
 IDENTICAL = 1e-9
 """Squared distance, as a share of a row's own squared length, below which two rows are one."""
+CONSTANT = 1e-12
+ROUNDED = 0.1
 NEAREST = 1e-6
 """Added to distances, so that the logarithm of none is finite."""
 DISTANT = 50
@@ -45,35 +47,43 @@ def _all_rows(model: GenerativeModel, images: Images, device: torch.device) -> T
 
 def _fit_standard(rows: Tensor) -> State:
     scale = rows.std(0, correction=0)
-    return {"mean": rows.mean(0), "scale": torch.where(scale > 1e-12, scale, 1.0)}
+    constant = scale <= CONSTANT
+    return {
+        "mean": rows.mean(0), "scale": torch.where(constant, 1.0, scale), "constant": constant
+    }  # fmt: skip
 
 
 def _standard(rows: Tensor, state: State) -> Tensor:
-    """Each column less its mean, over its standard deviation."""
-    return (rows - state["mean"].to(rows.device)) / state["scale"].to(rows.device)
+    """Each column less its mean, over its standard deviation.
+
+    Of a constant column what storing it as float32 changes is no difference.
+    """
+    state = {name: state[name].to(rows.device) for name in ("mean", "scale", "constant")}
+    z = (rows - state["mean"]) / state["scale"]
+    return torch.where(state["constant"] & (z.abs() < ROUNDED), 0.0, z)
 
 
 def _fit_ranks(rows: Tensor) -> State:
     """The sorted values of each column, and the normal scores of all half ranks."""
     count = len(rows)
     places = (torch.arange(2 * count + 1, dtype=torch.float64) / 2 + 0.5) / (count + 1)
-    return {
-        "sorted": rows.T.sort(1).values.contiguous(),
-        "normal": torch.special.ndtri(places),
-        "scale": _fit_standard(rows)["scale"],
-    }
+    return _fit_standard(rows) | {
+        "sorted": rows.T.sort(1).values.contiguous(), "normal": torch.special.ndtri(places)
+    }  # fmt: skip
 
 
 def _ranks(rows: Tensor, state: State) -> Tensor:
     """The normal score of each value's rank among those of its column.
 
-    Beyond the training values it goes on by their standard deviation.
+    Beyond the training values it goes on by their standard deviation; constant columns are as in
+    `_standard`.
     """
     values, scale = state["sorted"].to(rows.device), state["scale"].to(rows.device)
     columns = rows.T.contiguous()
     normal = state["normal"].to(rows.device)[twice_the_rank(values, columns)]
     beyond = (columns - values[:, -1:]).clamp(min=0) - (values[:, :1] - columns).clamp(min=0)
-    return (normal + beyond / scale[:, None]).T.contiguous()
+    ranks = (normal + beyond / scale[:, None]).T
+    return torch.where(state["constant"].to(rows.device), _standard(rows, state), ranks)
 
 
 def twice_the_rank(values: Tensor, columns: Tensor) -> Tensor:
