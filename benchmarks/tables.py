@@ -65,7 +65,9 @@ def neighbours(known: Rows) -> Fitted:
 def mixture(known: Rows) -> Fitted:
     scaler: Any = StandardScaler().fit(known)
     count = max(1, min(10, len(known) // 10))
-    fitted: Any = GaussianMixture(count, reg_covar=1e-2, random_state=0).fit(scaler.transform(known))
+    fitted: Any = GaussianMixture(count, reg_covar=1e-2, random_state=0).fit(
+        scaler.transform(known)
+    )
     return lambda rows: -fitted.score_samples(scaler.transform(rows))
 
 

@@ -303,10 +303,10 @@ def test_a_training_that_diverges_names_no_folder():
     assert "/" not in str(error.value)
 
 
-def test_the_default_on_a_table_is_the_distance_to_the_fifth_other_row():
+def test_row_neighbours_is_the_distance_to_the_fifth_other_row():
     rng = np.random.default_rng(0)
     rows, new = rng.normal(size=(300, 4)), rng.normal(size=(50, 4))
-    detector = OutlierDetector().fit(rows)
+    detector = OutlierDetector(score_name="row_neighbours").fit(rows)
     held_in = np.isin(np.arange(300), known_rows(300))
     z = (rows - detector.centre_) / detector.spread_
     reference = NearestNeighbors(n_neighbors=5).fit(z[held_in])
@@ -382,7 +382,7 @@ def test_numpy_s_random_state_is_the_caller_s(score):
     assert np.array_equal(np.random.get_state()[1], before)
 
 
-@pytest.mark.parametrize("score", [None, "squared_error"])
+@pytest.mark.parametrize("score", ["row_neighbours", "squared_error"])
 def test_the_threshold_is_set_on_rows_that_are_held_out(score):
     rows = np.random.default_rng(0).normal(size=(200, 4))
     detector = OutlierDetector(epochs=1, options=SMALL, score_name=score, held_out=0.25).fit(rows)

@@ -35,13 +35,13 @@ def test_the_graph_gives_what_the_detector_gives(trained, digits, tmp_path, scor
 EXPORTED = {
     "VAE": ["absolute_error", "cross_entropy", "cosine_distance", "kl", "importance_weighted",
             "typicality", "latent_norm", "latent_neighbours", "nonzero_pixels", "sharpness",
-            "nearest_pixels", "one_class_svm"],
+            "nearest_pixels", "one_class_svm", "isolation_forest"],
     "NCPVAE": ["contrast"],
     "VAEGAN": ["unreal", "discriminator_error"],
     "StyleGAN": ["unreal"],
 }  # fmt: skip
 REFUSED = ["regret", "complexity_corrected", "latent_mixture", "latent_mahalanobis",
-           "pixel_entropy", "isolation_forest"]  # fmt: skip
+           "pixel_entropy"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def data():
                          random_state=42)  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[None, "fused"])
+@pytest.fixture(scope="module", params=[None, "row_neighbours"])
 def fitted(request, data):
     return PyODDetector(epochs=5, contamination=0.1, score_name=request.param).fit(data[0])
 

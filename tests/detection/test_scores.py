@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 from anogen import GAN, NCPVAE, SCORES, VAE, VAEGAN, Detector, corrupt
 from anogen.detection.density import Density
 from anogen.detection.detector import StaleDetectorError
-from anogen.detection.scores import fit_scores, fused, score_images
+from anogen.detection.scores import fit_scores, fused, score_images, surprises
 from anogen.detection.scores.likelihood import DRAWS, fixed_noise
 from anogen.detection.scores.pixels import SVM_FEATURES, SVM_NU, TREES
 from anogen.detection.view import Score
@@ -244,10 +244,11 @@ def test_the_fused_score_learns_statistics_and_density_from_two_halves(digits, v
         seen["density"].append(view.x)
         return view.x.flatten(1).sum(1)
 
-    table = {"sum": Score(value, (), "1", "a test", fit=learn, fused=True)}
+    table = {"sum": Score(value, (), "1", "a test", fit=learn, fused="pictures")}
     model, train = vae(digits.shape).eval(), digits.train[:80]
-    monkeypatch.setattr(fused, "_table", lambda: table)
-    learn_all = fused.FUSED_SCORE.fit
+    for module in (fused, surprises):
+        monkeypatch.setattr(module, "all_scores", lambda: table)
+    learn_all = fused.FUSED_SCORES[fused.FUSED].fit
     assert learn_all is not None
     learn_all(model, train, CPU)
     (known,) = seen["statistic"]

@@ -196,10 +196,10 @@ class Columns:
                    for name in column.features[:1]}  # fmt: skip
         other = np.array([name not in numbers for name in self.features])
         once = 1 / (len(rows) + 1)  # the rate of what never happened, as if it had once more
-        spread = np.sqrt(np.maximum(rows.var(0), once * (1 - once)))
-        return Scaling(
-            np.where(other, rows.mean(0), scaling.centre), np.where(other, spread, scaling.spread)
-        )
+        centre, spread = scaling.centre.copy(), scaling.spread.copy()
+        centre[other] = rows[:, other].mean(0)
+        spread[other] = np.sqrt(np.maximum(rows[:, other].var(0), once * (1 - once)))
+        return Scaling(centre, spread)
 
     def encode(self, table: Table) -> Iterator[tuple[Values, dict[int, str]]]:
         """The rows of a table as features, part by part.
@@ -355,7 +355,7 @@ class _Study:
                 steps = np.diff(own, prepend=self.last)
                 self.increasing &= bool((steps > 0).all())
                 self.last = float(own[-1])
-            self._note(array, there & ~valid, row, enough=self.numbers)
+            self._note(array, there & ~valid, row, enough=self.numbers or self.kind is not None)
             self.sample.add(numbers[chosen & valid][:, None])
         if self.typed in ("text", "date") and self.kind in (None, "date"):
             when = _dates(array)
@@ -363,8 +363,7 @@ class _Study:
             self.dates += int(valid.sum())
             seconds = when[valid].astype("datetime64[s]").astype(np.int64)
             self.times |= bool((seconds % DAY_S != 0).any())
-            if self.kind == "date" or self.dates:
-                self._note(array, there & ~valid, row, enough=self.dates)
+            self._note(array, there & ~valid, row, enough=self.dates or self.kind is not None)
         text = self.kind is None and self.typed in ("text", "truth") and not self.many
         if text or self.kind == "category":
             counts = pc.value_counts(_texts(array).filter(pa.array(chosen)))
@@ -372,7 +371,7 @@ class _Study:
                 self.levels[entry["values"]] += entry["counts"]
             self.many = len(self.levels) > MOST_LEVELS
 
-    def _note(self, array: Any, odd: NDArray[np.bool_], row: int, enough: int) -> None:
+    def _note(self, array: Any, odd: NDArray[np.bool_], row: int, enough: int | bool) -> None:
         """Keep the first value that is not like the others."""
         if self.odd is None and enough and odd.any():
             place = int(np.flatnonzero(odd)[0])

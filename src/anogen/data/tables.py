@@ -1,6 +1,7 @@
 """Tables in files (CSV, TSV, parquet) and frames (pandas, polars), as parts of Arrow columns."""
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -69,8 +70,8 @@ class Table:
         check_regular(path)
         if path.suffix.lower() == ".parquet":
             return cls(str(path), _distinct(_parquet(path).schema_arrow.names, path), path=path)
-        with _reading(path):
-            start = path.open("rb").read(HEADER_BYTES)
+        with _reading(path), path.open("rb") as file:
+            start = file.read(HEADER_BYTES)
         encoding = encoding or MARKS.get(start[:2], "utf-8")
         names, delimiter = _header(start, encoding, path)
         return cls(str(path), names, path=path, encoding=encoding, delimiter=delimiter)
@@ -97,10 +98,20 @@ class Table:
                     raise DataError(f"{name}: two columns are called {twice!r}; rename one")
                 named = frame.rename(columns=str)
                 whole = pa.Table.from_pandas(named, preserve_index=False)
+        except OverflowError as error:
+            raise DataError(
+                f"{name}: a whole number of more than 64 bits; make it a float"
+            ) from error
+        except UnicodeError as error:
+            raise DataError(f"{name}: text that is no Unicode ({first_line(error)})") from error
+        except pa.ArrowException as error:
+            column = re.search(r"for column (.*) with type", str(error))
+            where = f", column {column[1]}" if column else ""
+            raise DataError(
+                f"{name}{where}: values of several types; make all of them numbers, or all text"
+            ) from error
         except (AttributeError, TypeError) as error:
             raise UsageError(f"{name}: {type(frame).__name__} is no table") from error
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-            raise DataError(f"{name}: {first_line(error)}") from error
         return cls(name, _distinct(whole.column_names, name), whole)
 
     def parts(self) -> Iterator[Part]:

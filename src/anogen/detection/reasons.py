@@ -45,7 +45,11 @@ class Reason:
 
 
 def reasons(
-    detector: Detector, rows: Images, columns: Columns | Sequence[str], most: int = 3
+    detector: Detector,
+    rows: Images,
+    columns: Columns | Sequence[str],
+    most: int = 3,
+    exact: NDArray[np.float64] | None = None,
 ) -> list[list[Reason]]:
     """The columns to which the rows owe most of their scores, the largest share first.
 
@@ -58,6 +62,7 @@ def reasons(
         rows: of a table.
         columns: what they are; or only their names, where each is one number.
         most: reasons for each row; fewer where fewer columns add to the score.
+        exact: the rows as `Columns.encode` gave them, for their values in words; float32 rounds.
 
     Examples:
         >>> import anogen, numpy as np
@@ -81,7 +86,8 @@ def reasons(
         least = max(LEAST, SHARE * float(own.max()))
         found.append([
             _reason(names[index], about.get(names[index]), float(own[index]),
-                    _cell(columns, values[row], names[index], places),
+                    _cell(columns, values[row], names[index], places,
+                          None if exact is None else exact[row]),
                     _cell(columns, usual[row, index], names[index], places))
             for index in np.argsort(-own, kind="stable")[:most] if own[index] > least
         ])  # fmt: skip
@@ -188,10 +194,11 @@ def _cell(
     values: NDArray[np.float32],
     name: str,
     places: Mapping[str, list[int]],
+    exact: NDArray[np.float64] | None = None,
 ) -> str:
     """The value of one column of a row, as text."""
     if isinstance(columns, Columns):
-        return columns.shown(_unsquashed(columns, values))[name]
+        return columns.shown(_unsquashed(columns, values) if exact is None else exact)[name]
     z = standardised(torch.from_numpy(values[places[name]]))
     return f"{float(z[0]):.3g} spreads from the median"
 

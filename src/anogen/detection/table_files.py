@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anogen.data.columns import Columns
-from anogen.data.images import Images
 from anogen.data.tables import Table
 from anogen.detection.detector import Detector
-from anogen.detection.reasons import Reason, reasons
+from anogen.detection.reasons import reasons
 from anogen.detection.rows import TableRow
 from anogen.errors import DataError
 from anogen.progress import Progress, silence
@@ -115,7 +114,9 @@ def _scored(
         place for place, score in enumerate(scores)
         if score > threshold and place not in part.mistakes
     ]  # fmt: skip
-    told = dict(zip(flagged, _told(detector, images, columns, flagged), strict=True))
+    rows = np.array(flagged, np.int64)
+    own = reasons(detector, images[rows], columns, exact=part.rows[rows]) if flagged else []
+    told = dict(zip(flagged, own, strict=True))
     for place, (score, p_value) in enumerate(zip(scores, p_values, strict=True)):
         index = part.first + place
         if place in part.mistakes:
@@ -127,9 +128,3 @@ def _scored(
                 part.file, index, float(score), float(p_value), int(score > threshold),
                 reasons=". ".join(reason.text for reason in told.get(place, ())),
             )  # fmt: skip
-
-
-def _told(
-    detector: Detector, images: Images, columns: Columns, places: list[int]
-) -> list[list[Reason]]:
-    return reasons(detector, images[np.array(places)], columns) if places else []
