@@ -59,7 +59,7 @@ def anogen_default(known: Rows) -> Fitted:
 def neighbours(known: Rows) -> Fitted:
     scaler: Any = StandardScaler().fit(known)
     search: Any = NearestNeighbors(n_neighbors=5).fit(scaler.transform(known))
-    return lambda rows: search.kneighbors(scaler.transform(rows))[0][:, -1]
+    return lambda rows: np.asarray(search.kneighbors(scaler.transform(rows))[0])[:, -1]
 
 
 def mixture(known: Rows) -> Fitted:

@@ -23,7 +23,7 @@ from anogen.device import fast_bfloat16
 from anogen.models.base import GenerativeModel
 
 FUSED, ROBUST = "fused", "robust"
-RESISTANT = ("isolation_forest", "robust_distance", "distant_neighbours")
+RESISTANT = ("isolation_forest", "robust_distance", "core_neighbours")
 """What outliers among the training rows change little."""
 OWN = "density"
 BFLOAT16 = "bfloat16"

@@ -1,8 +1,7 @@
 """Scores of a table's rows: neighbours, local density and mixtures, without a generative model."""
 
-import warnings
+import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +20,13 @@ CONSTANT = 1e-12
 ROUNDED = 0.1
 NEAREST = 1e-6
 """Added to distances, so that the logarithm of none is finite."""
-DISTANT = 50
 MOST_ROBUST = 60
+CORE = 0.75
+"""Share of the rows of which a robust covariance is."""
+CONCENTRATIONS = 10
 RIDGE = 1e-3
+REFERENCES = 0.7
+"""Share of the rows, the closest together, that are neighbours of others."""
 MIXTURE = "mixture"
 SEARCHED = 250
 """Rows whose neighbours are looked for at once."""
@@ -182,27 +185,43 @@ def _mixture(fit_scale: Callable[[Tensor], State], scale: Scale) -> Score:
 
 
 def _fit_robust(model: GenerativeModel, images: Images, device: torch.device) -> State:
-    """Centre and covariance of the densest three quarters of the rows."""
-    from sklearn.covariance import MinCovDet
+    return _core(_all_rows(model, images, device))[0]
 
-    raw = _all_rows(model, images, device)
+
+def _core(raw: Tensor) -> tuple[State, Tensor]:
+    """Centre and covariance of the three quarters of the rows that lie closest together.
+
+    By concentration steps from the rows whose normal scores lie nearest to 0: a covariance is
+    computed of the rows with the smallest distances, and distances by it, until they stay.
+
+    Source: Hubert et al. 2012, section 2, with one of its six starts.
+
+    Returns:
+        The state of a robust distance, and the distances of the rows, `[n]`.
+    """
     state = _fit_standard(raw)
-    rows, components = _principal(_standard(raw, state), max(1, min(MOST_ROBUST, len(raw) // 5)))
+    rows, components = _principal(_standard(raw, state), MOST_ROBUST)
     if components is not None:
         state["components"] = components
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of constant columns, which the spread below is for
-        fitted: Any = MinCovDet(support_fraction=0.75, random_state=0).fit(
-            np.ascontiguousarray(rows.cpu().numpy())
-        )
-    covariance = torch.from_numpy(fitted.covariance_)
-    values, vectors = torch.linalg.eigh(covariance)
-    floor = RIDGE * float(values.clamp(min=0).mean()) + NEAREST
-    whitening = vectors / (values.clamp(min=0) + floor).sqrt()
-    return state | {"centre": torch.from_numpy(fitted.location_), "whitening": whitening}
+    distances = _ranks(raw, _fit_ranks(raw)).square().sum(1)
+    kept = max(1, math.ceil(CORE * len(rows)))
+    nearest = None
+    for _ in range(CONCENTRATIONS):
+        before, nearest = nearest, distances.topk(kept, largest=False).indices.sort().values
+        if before is not None and torch.equal(before, nearest):
+            break
+        part = rows[nearest]
+        centred = part - part.mean(0)
+        values, vectors = torch.linalg.eigh(centred.T @ centred / kept)
+        values = values.clamp(min=0)
+        whitening = vectors / (values + RIDGE * values.mean() + NEAREST).sqrt()
+        state |= {"centre": part.mean(0), "whitening": whitening}
+        distances = ((rows - state["centre"]) @ whitening).square().sum(1)
+    return state, distances
 
 
 def _robust(view: View, state: State) -> Tensor:
+    """The distance from the core's centre, in its standard deviations."""
     rows = _standard(view.once(_rows), state)
     if "components" in state:
         rows = rows @ state["components"].to(rows.device)
@@ -210,15 +229,18 @@ def _robust(view: View, state: State) -> Tensor:
     return (centred @ state["whitening"].to(rows.device)).square().sum(1).sqrt()
 
 
-def _fit_distant(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_core_neighbours(model: GenerativeModel, images: Images, device: torch.device) -> State:
     raw = _all_rows(model, images, device)
-    state = _fit_standard(raw)
-    return state | {"rows": _standard(raw, state)}
+    _, distances = _core(raw)
+    core = raw[distances <= distances.quantile(REFERENCES)]
+    state = _fit_standard(core)
+    return state | {"rows": _standard(core, state)}
 
 
-def _distant(view: View, state: State) -> Tensor:
+def _core_neighbours(view: View, state: State) -> Tensor:
+    """The distance to the fifth nearest of the rows that lie closest together."""
     rows = _standard(view.once(_rows), state)
-    return _others(view.points(state, "rows"), rows, DISTANT)[0].sqrt().mean(1)
+    return _others(view.points(state, "rows"), rows, NEIGHBOURS)[0][:, -1].sqrt()
 
 
 def _principal(rows: Tensor, most: int) -> tuple[Tensor, Tensor | None]:
@@ -242,13 +264,13 @@ TABLES = {
         _neighbours, (), "standard deviations, to the fifth neighbour",
         "Ramaswamy et al. 2000, on standardised rows", fit=_fit_neighbours, only="tables",
     ),
-    "distant_neighbours": Score(
-        _distant, (), "standard deviations, mean of 50", "Angiulli & Pizzuti 2002",
-        fit=_fit_distant, only="tables",
-    ),
     "robust_distance": Score(
-        _robust, (), "standard deviations", "minimum covariance determinant, Rousseeuw & Van "
-        "Driessen 1999", fit=_fit_robust, only="tables",
+        _robust, (), "standard deviations", "Hubert et al. 2012", fit=_fit_robust, only="tables"
+    ),
+    "core_neighbours": Score(
+        _core_neighbours, (), "standard deviations, to the fifth neighbour",
+        "Ramaswamy et al. 2000, among the rows that lie closest together",
+        fit=_fit_core_neighbours, only="tables",
     ),
     "local_density": _local_density(_fit_standard, _standard),
     "local_density_of_ranks": _local_density(_fit_ranks, _ranks),
