@@ -59,7 +59,12 @@ def anogen_default(known: Rows) -> Fitted:
 def neighbours(known: Rows) -> Fitted:
     scaler: Any = StandardScaler().fit(known)
     search: Any = NearestNeighbors(n_neighbors=5).fit(scaler.transform(known))
-    return lambda rows: np.asarray(search.kneighbors(scaler.transform(rows))[0])[:, -1]
+
+    def score(rows: Rows) -> Rows:
+        distances: Any = search.kneighbors(scaler.transform(rows))[0]
+        return distances[:, -1]
+
+    return score
 
 
 def mixture(known: Rows) -> Fitted:
