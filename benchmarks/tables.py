@@ -33,6 +33,7 @@ from pyod.models.ecod import ECOD
 from pyod.models.knn import KNN
 from pyod.models.vae import VAE
 from pyod.utils.data import generate_data
+from scipy.stats import betabinom
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.mixture import GaussianMixture
@@ -40,6 +41,7 @@ from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from anogen import OutlierDetector, PyODDetector
+from anogen.detection.calibration import allowed
 from anogen.durable import replace_durably
 
 Rows = NDArray[np.float64]
@@ -179,8 +181,10 @@ def _compared(
     ranks = sum(scores[name].argsort().argsort() for name in RANKED)
     found["mean rank of three"] = _row(truth, np.asarray(ranks))
     detector = OutlierDetector(false_positive_rate=RATE).fit(known)
-    low, high = detector.detector_.calibration.false_positive_interval(RATE)
-    inside = int((~truth).sum())
+    calibrated, inside = len(detector.detector_.calibration.scores), int((~truth).sum())
+    count = allowed(RATE, calibrated)
+    expected: Any = betabinom(inside, count, calibrated + 1 - count)  # Vovk 2012, of so many rows
+    low, high = expected.ppf([0.025, 0.975]) / inside
     flagged = float((detector.predict(rows[~truth]) < 0).mean())
     return found | {"flagged": flagged, "low": low, "high": high, "inside": inside}
 

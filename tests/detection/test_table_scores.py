@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from anogen import SCORES, VAE, Detector, OutlierDetector, PyODDetector, Splits
 from anogen.data.scaling import Scaling
-from anogen.detection.scores.surprises import FOLDS, OUT_OF_FOLD, out_of_fold, surprises
+from anogen.detection.scores.surprises import OUT_OF_FOLD, folds_of, out_of_fold, surprises
 from anogen.errors import DataError, UsageError
 
 MEMBERS = ("local_density", "local_density_of_ranks", "row_mixture", "row_mixture_of_ranks")
@@ -102,7 +102,7 @@ def test_each_row_is_scored_by_what_was_learnt_from_others(monkeypatch):
     state = detector.detector_.state
     own = state[OUT_OF_FOLD]
     assert own.shape == (100, len(MEMBERS))
-    folds = np.random.default_rng(0).permutation(100) % FOLDS
+    folds = np.random.default_rng(0).permutation(100) % folds_of(100)
     scaling = Scaling(detector.centre_, detector.spread_)
     held_out = folds == 2
     for place, name in enumerate(MEMBERS):

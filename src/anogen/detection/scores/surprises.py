@@ -16,7 +16,10 @@ OUT_OF_FOLD = "out_of_fold"
 COMPARED = "compared"
 """Part of the state: training rows with which explanations compare, float32 `[n, columns]`."""
 MOST_COMPARED = 1000
-FOLDS = 5
+FOLDS = (5, 10)
+"""As many as rows allow: what is learnt from fewer rows calls new rows a little further out."""
+FOLDED_ROWS = 20_000
+"""Rows times folds, above the least number of folds."""
 TINY = 1e-12
 
 
@@ -25,10 +28,10 @@ def fit_surprises(
 ) -> State:
     """What each score learns from all rows, and by cross-fitting what is usual of it.
 
-    Each fifth of the rows is scored by what was learnt from the others; fewer than four rows by
-    what was learnt from them.
+    Each part of the rows is scored by what was learnt from the others; fewer than four rows by what
+    was learnt from them.
     """
-    folds = max(1, min(FOLDS, len(images) // 2))
+    folds = folds_of(len(images))
     fold_of = np.random.default_rng(0).permutation(len(images)) % folds
     apart = torch.zeros(len(images), len(names), dtype=torch.float64)
     for fold in range(folds):
@@ -43,6 +46,16 @@ def fit_surprises(
     return learnt(names, model, images, device) | {
         OUT_OF_FOLD: apart, COMPARED: compared.flatten(1)
     }  # fmt: skip
+
+
+def folds_of(rows: int) -> int:
+    """In how many parts so many rows are scored.
+
+    >>> [folds_of(rows) for rows in (3, 12, 500, 3_000, 10_000)]
+    [1, 6, 10, 6, 5]
+    """
+    least, most = FOLDS
+    return max(1, min(most, max(least, FOLDED_ROWS // rows), rows // 2))
 
 
 def learnt(
