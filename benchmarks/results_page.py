@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from matplotlib.figure import Figure
+from scipy.stats import rankdata, wilcoxon
 
 from anogen.experiments.claims import Claim
 from anogen.experiments.compare import estimate
@@ -69,7 +71,8 @@ def render(template: str) -> str:
         promises=promises, costs=costs, exponent=exponent, all_systems=SYSTEMS, interval=interval,
         by_kind=by_kind, differences=differences, table_1=TABLE_1, table_2=TABLE_2,
         shown=shown, source=source, ratios=ratios, minutes_per_seed=minutes_per_seed,
-        table_means=table_means, times_best=times_best,
+        table_rows=table_rows, table_mean=table_mean, mean_flagged=mean_flagged,
+        share_within=share_within, best_of=best_of, generated_rows=generated_rows,
     )  # fmt: skip
 
 
@@ -145,16 +148,90 @@ def differences(ours: list[float], others: list[float]) -> list[float]:
     return [a - b for a, b in zip(ours, others, strict=True)]
 
 
-def table_means(tables: dict[str, dict[str, list[float]]], method: str) -> list[float]:
-    """A method's mean over the seeds, a value for each table."""
-    return [statistics.mean(methods[method]) for methods in tables.values()]
+TableRuns = dict[str, dict[str, Any]]
+"""Of one question of `benchmarks/tables.py`: `table, seed` → what was measured."""
 
 
-def times_best(tables: dict[str, dict[str, list[float]]], method: str) -> int:
-    """On how many tables no other method has a higher mean over the seeds."""
-    means = [{name: statistics.mean(values) for name, values in methods.items()}
-             for methods in tables.values()]  # fmt: skip
-    return sum(row[method] == max(row.values()) for row in means)
+def table_values(runs: TableRuns, method: str, measure: str) -> dict[str, float]:
+    """Table → mean over the seeds."""
+    values: dict[str, list[float]] = {}
+    for key, run in runs.items():
+        values.setdefault(key.rpartition(", ")[0], []).append(run[method].get(measure, 0.0))
+    return {table: statistics.mean(each) for table, each in values.items()}
+
+
+def table_rows(runs: TableRuns) -> list[dict[str, Any]]:
+    """A row for each method, the best first, with its difference from ours by Wilcoxon's test."""
+    first = next(iter(runs.values()))
+    methods = [name for name, value in first.items() if isinstance(value, dict)]
+    auroc = {method: list(table_values(runs, method, "auroc").values()) for method in methods}
+    ranks = rankdata(-np.array(list(auroc.values())), axis=0).mean(1)
+    others = [method for method in methods if method != "anogen"]
+    tests: list[Any] = [wilcoxon(auroc["anogen"], auroc[method]) for method in others]
+    order = sorted(zip(others, tests, strict=True), key=lambda pair: pair[1].pvalue)
+    corrected: dict[str, float] = {}
+    for place, (method, test) in enumerate(order):  # Holm
+        before = max(corrected.values(), default=0.0)
+        corrected[method] = max(before, min(1.0, (len(order) - place) * float(test.pvalue)))
+    rows = [
+        {
+            "method": method,
+            "tables": len(auroc[method]),
+            "auroc": statistics.mean(auroc[method]),
+            "average_precision": statistics.mean(
+                table_values(runs, method, "average_precision").values()
+            ),
+            "rank": float(rank),
+            "seconds": sum(
+                sum(table_values(runs, method, part).values()) for part in ("fit_s", "score_s")
+            ),
+            "p": corrected.get(method),
+        }
+        for method, rank in zip(methods, ranks, strict=True)
+    ]
+    return sorted(rows, key=lambda row: -row["auroc"])
+
+
+def table_mean(runs: TableRuns, method: str) -> float:
+    """Mean AUROC over tables, of a question with nothing but AUROCs."""
+    values: dict[str, list[float]] = {}
+    for key, run in runs.items():
+        if key != "methods":
+            values.setdefault(key.rpartition(", ")[0], []).append(run[method])
+    return statistics.mean(statistics.mean(each) for each in values.values())
+
+
+def mean_flagged(runs: TableRuns) -> float:
+    """Share of normal test rows that ours flagged, mean over runs."""
+    return statistics.mean(run["flagged"] for run in runs.values())
+
+
+def share_within(runs: TableRuns) -> float:
+    """Share of the runs whose false alarms lie in the stated interval."""
+    return statistics.mean(run["low"] <= run["flagged"] <= run["high"] for run in runs.values())
+
+
+def best_of(methods: dict[str, float], count: int) -> list[tuple[str, float]]:
+    """The methods with the largest values."""
+    return sorted(methods.items(), key=lambda pair: -pair[1])[:count]
+
+
+def generated_rows(runs: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """A row for each kind of generated data, over its seeds."""
+    kinds: dict[str, list[dict[str, float]]] = {}
+    for key, run in runs.items():
+        kinds.setdefault(key.rpartition(", ")[0] or key, []).append(run)
+    return [
+        {
+            "about": about,
+            "ours": statistics.mean(run["anogen"] for run in each),
+            "least": min(run["anogen"] for run in each),
+            "theirs": statistics.mean(run["PyOD KNN"] for run in each),
+            "their_least": min(run["PyOD KNN"] for run in each),
+            "labelled": statistics.mean(run["labelled"] for run in each),
+        }
+        for about, each in kinds.items()
+    ]
 
 
 def interval(values: list[float]) -> str:

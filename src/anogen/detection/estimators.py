@@ -21,10 +21,10 @@ from anogen.models.base import GenerativeModel
 class OutlierDetector(OutlierMixin, Estimator):
     """A generative model as a scikit-learn outlier detector: +1 for in, −1 for out.
 
-    `fit` trains a model on a part of the rows and calibrates it on the others, so that of new rows
-    like these a share of about `false_positive_rate` is flagged. Nothing is learnt from `y`.
-    Tables are centred on their medians, scaled by their quartiles, so that a few huge values change
-    nothing, and squashed into [0, 1] (`anogen.data.scaling`); images are taken as they are.
+    `fit` learns from the rows and calibrates, so that of new rows like these a share of about
+    `false_positive_rate` is flagged. Nothing is learnt from `y`. Tables are arrays, which may have
+    gaps (NaN), or frames of pandas or polars with categories and dates too (`anogen.data.columns`);
+    images are taken as they are.
 
     A fit that fails or is interrupted leaves the estimator as it was.
 
@@ -32,14 +32,13 @@ class OutlierDetector(OutlierMixin, Estimator):
         model: a name in `anogen.MODELS`, or a class of your own.
         false_positive_rate: share of rows that belong and may be flagged.
         score_name: a name in `anogen.SCORES` that the model can give; default: `fused` for images,
-            and for tables `row_neighbours`, the distance to the fifth nearest training row. That
-            one needs no model, so that none is trained: training rows often have among them what
-            shall be found, which a net learns with the rest.
+            and for tables, which needs no model, so that none is trained. Where training rows have
+            among them what shall be found, take `robust`.
         epochs: passes over the training rows.
         batch_size: rows per step.
         learning_rate: Adam's.
         held_out: share of the rows on which the score is calibrated; more where the rate needs
-            more. With too few rows to hold any out, all are used for both, and the rate is then
+            more. The scores `fused` and `robust` of tables are cross-fitted and hold none out. With too few rows to hold any out, all are used for both, and the rate is then
             that of the training rows; one that they are too few for is refused.
         options: further arguments of the model, such as `{"latent": 8}`.
         random_state: of the split, the weights and the noise.
@@ -110,9 +109,10 @@ class OutlierDetector(OutlierMixin, Estimator):
 class PyODDetector(Estimator):
     """A generative model with the interface of PyOD's detectors: 0 for in, 1 for out.
 
-    As `OutlierDetector`, with PyOD's names. One difference from PyOD: `threshold_` is calibrated
-    on held-out rows instead of being a percentile of the training scores, so that `contamination`
-    is a rate that new rows of the same source keep to.
+    As `OutlierDetector`, with PyOD's names. On tables the default score is `robust`, for training
+    rows with outliers among them. One difference from PyOD: `threshold_` is calibrated on scores of
+    rows that were not learnt from, so that `contamination` is a rate that new rows of the same
+    source keep to.
 
     Args:
         model: a name in `anogen.MODELS`, or a class of your own.

@@ -184,7 +184,7 @@ def check_format(out: Path) -> None:
         raise UsageError(f"--out {out}: expected a name ending in {', '.join(FORMATS)}")
     if out.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise MachineError(
-            "parquet needs pyarrow: pip install 'anogen[parquet]', or write .csv or .jsonl"
+            "parquet needs pyarrow: pip install 'anogen[tables]', or write .csv or .jsonl"
         )
 
 
