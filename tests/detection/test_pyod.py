@@ -98,6 +98,22 @@ def test_probabilities_and_confidences_are_pyod_s(fitted, data, method):
         fitted.predict_proba(new, method="something")
 
 
+@pytest.mark.parametrize("tolerance", [5, 10, 32])
+def test_rejections_and_ranks_are_pyod_s(fitted, data, tolerance):
+    new, theirs = data[1][:300], _Theirs(fitted)
+    ours, statistics = fitted.predict_with_rejection(new, T=tolerance, return_stats=True)
+    expected, expected_statistics = theirs.predict_with_rejection(
+        new, T=tolerance, return_stats=True, c_r=fitted.contamination
+    )
+    assert np.array_equal(ours, expected)
+    assert np.array_equal(fitted.predict_with_rejection(new, T=tolerance), expected)
+    assert statistics == pytest.approx(expected_statistics, nan_ok=True)
+    for normalized in (False, True):
+        assert np.array_equal(
+            fitted._predict_rank(new, normalized), theirs._predict_rank(new, normalized)
+        )
+
+
 class _Theirs(BaseDetector):
     """PyOD's base class over our scores."""
 

@@ -10,6 +10,7 @@ from sklearn.base import OutlierMixin
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anogen.detection.estimator import Estimator
+from anogen.detection.rejection import rejection_statistics, unsure
 from anogen.detection.scores import ROBUST
 from anogen.detection.scores.surprises import out_of_fold
 from anogen.errors import (
@@ -38,8 +39,9 @@ class OutlierDetector(OutlierMixin, Estimator):
         batch_size: rows per step.
         learning_rate: Adam's.
         held_out: share of the rows on which the score is calibrated; more where the rate needs
-            more. The scores `fused` and `robust` of tables are cross-fitted and hold none out. With too few rows to hold any out, all are used for both, and the rate is then
-            that of the training rows; one that they are too few for is refused.
+            more. The scores `fused` and `robust` of tables are cross-fitted and hold none out. With
+            too few rows to hold any out, all are used for both, and the rate is then that of the
+            training rows; one that they are too few for is refused.
         options: further arguments of the model, such as `{"latent": 8}`.
         random_state: of the split, the weights and the noise.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -217,6 +219,45 @@ class PyODDetector(Estimator):
         share = (1 + below) / (2 + n)
         confidence = 1 - binom.cdf(n - int(n * self.contamination), n, share)
         return np.where(scores > self.threshold_, confidence, 1 - confidence)
+
+    def predict_with_rejection(
+        self,
+        X: Any,  # noqa: N803
+        T: float = 32,  # noqa: N803
+        return_stats: bool = False,
+        delta: float = 0.1,
+        c_fp: float = 1,
+        c_fn: float = 1,
+        c_r: float = -1,
+    ) -> Any:
+        """Labels as `predict` gives them, and −2 where the detector is unsure: int64 `[n]`.
+
+        Args:
+            X: rows or images.
+            T: a label is rejected where its confidence is at most 1 − 2 exp(−T).
+            return_stats: give the expected rate of rejection, its upper bound and that of the cost
+                too; see `anogen.detection.rejection`.
+            delta: with which probability the bound of the rate may fail.
+            c_fp: cost of a false alarm.
+            c_fn: cost of a missed outlier.
+            c_r: cost of a rejection; negative: the contamination.
+
+        Source: Perini & Davis 2023.
+        """
+        labels, confidence = self.predict(X, return_confidence=True)
+        outlying = np.where(labels == 1, confidence, 1 - confidence)
+        rejected = np.where(2 * np.abs(outlying - 0.5) <= unsure(T), -2, labels)
+        if not return_stats:
+            return rejected
+        costs = (c_fp, c_fn, self.contamination if c_r < 0 else c_r)
+        return rejected, rejection_statistics(
+            len(self.decision_scores_), self.contamination, T, delta, costs
+        )
+
+    def _predict_rank(self, X: Any, normalized: bool = False) -> NDArray[Any]:  # noqa: N803
+        """The place of each score among those of the training rows, as PyOD has it: `[n]`."""
+        ranks = np.searchsorted(np.sort(self.decision_scores_), self.decision_function(X))
+        return ranks / max(1, ranks.max()) if normalized else ranks
 
     def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.int64]:  # noqa: N803
         """Fit, and the labels of the training rows."""
