@@ -56,5 +56,9 @@ def rejection_statistics(
 
 def _rate(trials: int, successes: int, level: float) -> float:
     """The rate with which at most so many successes have this probability."""
-    root: Any = brentq(lambda rate: binom.cdf(successes, trials, rate) - level, 0, 1)
+
+    def excess(rate: float) -> float:
+        return float(binom.cdf(successes, trials, rate)) - level
+
+    root: Any = brentq(excess, 0, 1)
     return float(root)

@@ -16,6 +16,10 @@ from anogen.models.base import GenerativeModel
 NEIGHBOURS = 5
 IDENTICAL = 1e-9
 """Squared distance, as a share of a row's own squared length, below which two rows are one."""
+USUAL = 0.005
+"""Share of the values on either side that may be huge,"""
+HUGE = 10
+"""which is: so many times the range of the others beyond them."""
 CONSTANT = 1e-12
 ROUNDED = 0.1
 NEAREST = 1e-6
@@ -49,11 +53,27 @@ def _all_rows(model: GenerativeModel, images: Images, device: torch.device) -> T
 
 
 def _fit_standard(rows: Tensor) -> State:
+    """Means and standard deviations, which a few huge values do not decide."""
+    rows = _without_huge(rows)
     scale = rows.std(0, correction=0)
     constant = scale <= CONSTANT
     return {
         "mean": rows.mean(0), "scale": torch.where(constant, 1.0, scale), "constant": constant
     }  # fmt: skip
+
+
+def _without_huge(rows: Tensor) -> Tensor:
+    """Each column clipped far beyond its usual values.
+
+    Where nearly all values are one, the fifth largest deviation from it is usual, or else 1.
+    """
+    low = rows.quantile(USUAL, 0, interpolation="higher")
+    high = rows.quantile(1 - USUAL, 0, interpolation="lower")
+    deviations = (rows - rows.median(0).values).abs()
+    fifth = deviations.topk(min(NEIGHBOURS, len(rows)), 0).values[-1]
+    width = torch.where(high > low, high - low, fifth)
+    beyond = HUGE * torch.where(width > 0, width, 1.0)
+    return torch.minimum(torch.maximum(rows, low - beyond), high + beyond)
 
 
 def _standard(rows: Tensor, state: State) -> Tensor:
