@@ -24,7 +24,7 @@ from anogen.data.batches import in_order
 from anogen.data.shapes import FACTORS, draw_shapes
 from anogen.evaluation.disentanglement import disentanglement
 
-LATENT, WIDTH, EPOCHS, MEASURED = 10, 16, 30, 10_000
+LATENT, WIDTH, EPOCHS, MEASURED = 10, 16, 12, 10_000
 CHOICE_SEED, TEST_SEED = 100, 2
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "VAE": [{}],

@@ -72,6 +72,7 @@ def render(template: str) -> str:
         by_kind=by_kind, differences=differences, table_1=TABLE_1, table_2=TABLE_2,
         shown=shown, source=source, ratios=ratios, minutes_per_seed=minutes_per_seed,
         table_rows=table_rows, table_mean=table_mean, mean_flagged=mean_flagged,
+        shown_range=shown_range, of_kind=of_kind, members_of=members_of,
         share_within=share_within, best_of=best_of, generated_rows=generated_rows,
     )  # fmt: skip
 
@@ -232,6 +233,24 @@ def generated_rows(runs: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
         }
         for about, each in kinds.items()
     ]
+
+
+def shown_range(values: list[float], digits: int) -> str:
+    """Mean, and the least and the greatest."""
+    low, middle, high = min(values), statistics.mean(values), max(values)
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def of_kind(
+    rows: Sequence[dict[str, Any]], kind: str, measure: str = "mutual_information_gap"
+) -> list[float]:
+    """A measure of every run of one kind."""
+    return [row[measure] for row in rows if row["kind"] == kind]
+
+
+def members_of(means: dict[str, dict[str, float]], members: str) -> float:
+    """Mean over kinds of anomalies of a set of members."""
+    return statistics.mean(means[members].values())
 
 
 def interval(values: list[float]) -> str:

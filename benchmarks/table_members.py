@@ -12,6 +12,7 @@ none is told by values which a column never has. No labelled anomaly is used.
 
 import argparse
 import json
+import statistics
 import warnings
 from itertools import combinations
 from pathlib import Path
@@ -42,20 +43,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    report: dict[str, Any] = json.loads(options.out.read_text("utf-8")) if (
-        options.out.exists()
-    ) else {}  # fmt: skip
-    for name, rows, out in tables(options.adbench):
-        if name not in report:
-            report[name] = measured(rows[~out])
-            replace_durably(options.out, (json.dumps(report) + "\n").encode())
-    means: dict[str, float] = {
-        members: float(np.mean([kinds[members] for each in report.values()
-                                for kinds in each.values()]))
-        for members in next(iter(next(iter(report.values())).values()))
-    }  # fmt: skip
-    for members, mean in sorted(means.items(), key=lambda pair: -pair[1])[:40]:
-        print(f"{mean:.4f}  {members}")
+    measurements = [measured(rows[~out]) for _, rows, out in tables(options.adbench)]
+    means = {
+        members: {
+            kind: round(statistics.mean(each[kind][members] for each in measurements), 5)
+            for kind in measurements[0]
+        }
+        for members in next(iter(measurements[0].values()))
+    }
+    ranked = dict(sorted(means.items(), key=lambda pair: -statistics.mean(pair[1].values())))
+    report = {"tables": len(measurements), "auroc": ranked}
+    replace_durably(options.out, (json.dumps(report) + "\n").encode())
 
 
 def measured(normal: Rows) -> dict[str, dict[str, float]]:
