@@ -2,6 +2,7 @@
 
 from .data.catalog import DATASETS as DATASETS
 from .data.catalog import load_data as load_data
+from .data.columns import Columns as Columns
 from .data.corruptions import CORRUPTIONS as CORRUPTIONS
 from .data.corruptions import corrupt as corrupt
 from .data.images import (
@@ -17,6 +18,7 @@ from .data.splits import (
 from .data.splits import (
     split as split,
 )
+from .data.tables import Table as Table
 from .detection.detector import Detector as Detector
 from .detection.estimators import OutlierDetector as OutlierDetector
 from .detection.estimators import PyODDetector as PyODDetector

@@ -20,8 +20,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from anogen.data.columns import Columns
 from anogen.data.images import Images
 from anogen.data.pictures import Pictures
 from anogen.data.splits import FALSE_POSITIVE_RATE, Splits
+from anogen.data.tables import TABLE_SUFFIXES, Table
 from anogen.device import memory_advice
 from anogen.durable import (
     locked,
@@ -54,6 +55,7 @@ from anogen.errors import (
 from anogen.models import rebuild
 from anogen.models.base import GenerativeModel
 from anogen.models.sampling import load_sampler
+from anogen.progress import silence
 
 MAX_NAME_BYTES = 255
 PICTURE_OPTIONS = ("image_size", "resize", "background", "bits")
@@ -391,7 +393,8 @@ class Run:
         source: dict[str, Any] = {key: config[key] for key in DATA_OPTIONS if key in config}
         if data_dir is not None:
             source["data_dir"] = data_dir
-        splits = load_data(**source)
+        with silence() if self.columns is not None else nullcontext():  # training has said it all
+            splits = load_data(**source)
         self.check_data(splits)
         return splits
 
@@ -406,6 +409,11 @@ class Run:
             data_dir: where data sets lie.
         """
         base = base_of(name)
+        columns = self.columns
+        other = columns is not None and base != base_of(self.config["data"] or "")
+        if columns is not None and other and Path(base).suffix.lower() in TABLE_SUFFIXES:
+            images = columns.images_of(Table.open(base, self.config.get("encoding")))
+            return replace(images, name=Path(base).stem)
         plain = base in (*DATASETS, "auto") or Path(base).is_file()
         keys = ("limit",) if plain else ("limit", *PICTURE_OPTIONS)
         config = self.config

@@ -64,10 +64,10 @@ def test_a_table_is_the_same_however_it_comes(frame, tmp_path, how):
     assert about["when"].times
     assert not about["day"].times
     assert set(about["paid"].levels) == {"true", "false"}
-    ((first, mistakes),) = columns.encode(written(frame, tmp_path, how))
-    ((again, _),) = Columns.of(Table.of(frame)).encode(Table.of(frame))
-    assert not mistakes
-    assert np.array_equal(first, again)
+    (first,) = columns.encode(written(frame, tmp_path, how))
+    (again,) = Columns.of(Table.of(frame)).encode(Table.of(frame))
+    assert not first.mistakes
+    assert np.array_equal(first.rows, again.rows)
 
 
 def test_it_comes_back_from_json(frame):
@@ -85,7 +85,7 @@ def test_it_comes_back_from_json(frame):
 
 def test_a_row_can_be_shown_again(frame):
     columns = Columns.of(Table.of(frame))
-    ((rows, _),) = columns.encode(Table.of(frame))
+    rows = _raw(columns, frame)
     for place in range(20):
         shown, truth = columns.shown(rows[place]), frame.iloc[place]
         assert shown["country"] == truth["country"]
@@ -112,7 +112,7 @@ def test_what_no_training_row_has_is_far_out(frame):
 
 
 def _raw(columns, frame):
-    return next(columns.encode(Table.of(frame)))[0]
+    return next(columns.encode(Table.of(frame))).rows
 
 
 def test_columns_are_found_by_their_names(frame):
@@ -143,8 +143,8 @@ def test_columns_can_be_taken_as_something_else(frame):
 
 
 BAD = {
-    "ragged": ("a,b\n1,2\n3,4,5\n", r"row 3: 3 cells, but the first line names 2"),
-    "short": ("a,b\n1,2\n3\n", r"row 3: 1 cells"),
+    "ragged": ("a,b\n1,2\n3,4,5\n", r"row 2: 3 cells, but the first line names 2"),
+    "short": ("a,b\n1,2\n3\n", r"row 2: 1 cells"),
     "one name twice": ("a,a\n1,2\n", "two columns are called 'a'"),
     "no name": ("a,\n1,2\n", "column 2 has no name"),
     "no heading": ("1,2\n3,4\n", "numbers only"),
@@ -182,6 +182,26 @@ def test_encodings_are_told_and_never_guessed(tmp_path):
         Columns.of(Table.open(tmp_path / "latin-1.csv"))
 
 
+def test_rows_are_whole_wherever_a_block_ends(tmp_path, monkeypatch):
+    path = tmp_path / "quoted.csv"
+    texts = [f"{number}\nof {'many' * (number % 7)}" for number in range(200)]
+    rows = "".join(f'{number},"{text}"\n' for number, text in enumerate(texts))
+    path.write_text("a,b\n" + rows, "utf-8")
+    whole = [row for part in Table.open(path).parts() for row in part.to_pylist()]
+    assert [row["b"] for row in whole] == texts
+    for size in (7, 50, 333):
+        monkeypatch.setattr("anogen.data.tables.PART_BYTES", size)
+        parts = [row for part in Table.open(path).parts() for row in part.to_pylist()]
+        assert parts == whole
+    path.write_text("a,b\n" + rows + "1,2,3\n", "utf-8")
+    with pytest.raises(DataError, match="row 201: 3 cells"):
+        list(Table.open(path).parts())
+    monkeypatch.setattr("anogen.data.tables.MOST_BYTES", 500)
+    path.write_text('a,b\n1,"' + "2\n" * 600, "utf-8")
+    with pytest.raises(DataError, match="never closed"):
+        list(Table.open(path).parts())
+
+
 def test_delimiters_are_seen_and_quotes_kept(tmp_path):
     path = tmp_path / "odd.csv"
     path.write_text('a;b\n1;"x;y"\n2;"two\nlines"\n3;"x;y"\n', "utf-8")
@@ -195,7 +215,8 @@ def test_other_values_of_new_rows_are_mistakes_of_those_rows_alone(frame, tmp_pa
     path.write_text(
         "amount,when\n12,2024-01-01\ntwelve,2024-01-02\n13,yesterday\n1e999,2024-02-30\n", "utf-8"
     )
-    ((rows, mistakes),) = columns.encode(Table.open(path))
+    (encoded,) = columns.encode(Table.open(path))
+    rows, mistakes = encoded.rows, encoded.mistakes
     assert sorted(mistakes) == [1, 2, 3]
     assert "'twelve' is no finite number" in mistakes[1]
     assert "'yesterday' is no date" in mistakes[2]

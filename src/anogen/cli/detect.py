@@ -51,11 +51,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _detect(options: dict[str, Any]) -> dict[str, Any]:
+    from anogen.data.tables import Table
     from anogen.detection.detector import DEFINITIONS
     from anogen.detection.judge import judge
     from anogen.detection.pictures import detection_pictures
-    from anogen.detection.reasons import most_anomalous
     from anogen.detection.scores import FUSED, SCORES, available
+    from anogen.detection.table_files import most_anomalous
     from anogen.progress import say, stage
     from anogen.report.gallery import keep_pictures, kept_pictures
     from anogen.report.page import write_page
@@ -100,10 +101,9 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     new, call = {(row["out_set"], row["score"]) for row in rows}, _call(options)
     anomalies: list[dict[str, Any]] = []
     if data.columns is not None:
-        first = judged[0].detector
-        anomalies = [
-            asdict(each) for each in most_anomalous(first, [data.test, *sets], data.columns)
-        ]
+        first = replace(judged[0].detector, columns=data.columns)
+        table = Table.open(run.config["data"], run.config.get("encoding"))
+        anomalies = [asdict(each) for each in most_anomalous(first, table)]
     run.write_json("detection.json", {
         **of,
         "anomalies": anomalies,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from anogen.cli.options import new_parser
 from anogen.errors import UsageError
-from anogen.progress import show
+from anogen.progress import say, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,7 @@ def _score(options: dict[str, Any]) -> None:
         sources = find_sources(options["files"])
         errors = [error for _, _, error in sources.parts]
         if all(errors):
-            raise DataError(f"no image could be scored; the last: {errors[-1]}")
+            raise DataError(f"nothing could be scored; the last: {errors[-1]}")
         identity = sources.identity
     else:
         tables = Tables.open(options["files"], options["encoding"] or run.config.get("encoding"))
@@ -128,7 +128,9 @@ def _score(options: dict[str, Any]) -> None:
         if len(options["files"]) > 1:
             raise UsageError("--append goes on with one file that has grown; name that one")
         with writing(out):
-            show(str(append_rows(rows(rows_written(out)), out, kind)))
+            before = rows_written(out, str(options["files"][0]))
+            show(str(append_rows(rows(before), out, kind)))
+            say(f"{rows_written(out) - before:,} rows were added")
         return
     with writing(out):
         done = rows_done(out, job)
@@ -162,9 +164,9 @@ def _counted(
             bad, error = bad + 1, row.error
         yield row
     if bad == count and not scored and count + done:
-        raise DataError(f"no image could be scored; the last: {error or 'see the rows'}")
+        raise DataError(f"nothing could be scored; the last: {error or 'see the rows'}")
     if bad:
-        say(f"{bad} of {count} images could not be scored; their rows have the error")
+        say(f"{bad} of {count} could not be scored; their rows have the error")
 
 
 def detector_of(run: "Run", options: dict[str, Any], device: str) -> "Detector":

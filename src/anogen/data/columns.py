@@ -32,6 +32,8 @@ MOSTLY = 0.5
 SAMPLE = 100_000
 """So many rows, evenly spaced, tell medians and percentiles."""
 DATE = r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?$"
+TRUTH = {"true": "true", "1": "true", "yes": "true", "false": "false", "0": "false", "no": "false"}
+"""How true and false may be written, in lower case."""
 DAY_S, WEEK_DAYS = 86_400, 7
 Values = NDArray[np.float64]
 
@@ -93,6 +95,34 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """Some rows of a table as numbers.
+
+    Attributes:
+        first: place of the first row in the table, from 0.
+        rows: float64 `[n, features]`, unscaled; a row with a mistake is 0.
+        mistakes: place among these rows → what is wrong with it: a number that is none, or is
+            infinite.
+        part: the same rows as they stand in the table.
+    """
+
+    first: int
+    rows: Values
+    mistakes: dict[int, str]
+    part: Part = field(repr=False)
+
+    def without(self, count: int) -> "Encoded":
+        """All but the first so many rows."""
+        mistakes = {place - count: text for place, text in self.mistakes.items() if place >= count}
+        return Encoded(self.first + count, self.rows[count:], mistakes, self.part.slice(count))
+
+    def cells(self, place: int) -> dict[str, str]:
+        """A row as it stands in the table: name of a column → its value, as text."""
+        (row,) = self.part.slice(place, 1).to_pylist()
+        return {name: _text(value) for name, value in row.items()}
+
+
+@dataclass(frozen=True)
 class Columns:
     """The columns of a table, and how its rows become numbers.
 
@@ -116,9 +146,9 @@ class Columns:
         >>> columns.features
         ('amount', 'amount.missing', 'country=a', 'country=b', 'country=other', 'country.missing')
         >>> new = pandas.DataFrame({"amount": [2.0], "country": ["c"]})
-        >>> rows, mistakes = next(columns.encode(Table.of(new)))
-        >>> rows.tolist(), mistakes
-        ([[2.0, 0.0, 0.0, 0.0, 1.0, 0.0]], {})
+        >>> encoded = next(columns.encode(Table.of(new)))
+        >>> encoded.rows.tolist(), encoded.cells(0)
+        ([[2.0, 0.0, 0.0, 0.0, 1.0, 0.0]], {'amount': '2', 'country': 'c'})
     """
 
     columns: tuple[Column, ...]
@@ -183,10 +213,9 @@ class Columns:
         """Of features that are numbers as `Scaling.of`; of those that are 0 or 1 by their rates."""
         sampled = _Thinned()
         row = 0
-        for rows, mistakes in self.encode(table):
-            if mistakes:
-                place = min(mistakes)
-                raise DataError(f"{table.name}, row {row + place + 1}, {mistakes[place]}")
+        for encoded in self.encode(table):
+            refuse_mistakes(table, encoded)
+            rows = encoded.rows
             chosen = np.ones(len(rows), bool) if used is None else used[row : row + len(rows)]
             sampled.add(rows[chosen])
             row += len(rows)
@@ -201,58 +230,55 @@ class Columns:
         spread[other] = np.sqrt(np.maximum(rows[:, other].var(0), once * (1 - once)))
         return Scaling(centre, spread)
 
-    def encode(self, table: Table) -> Iterator[tuple[Values, dict[int, str]]]:
+    def encode(self, table: Table) -> Iterator[Encoded]:
         """The rows of a table as features, part by part.
 
         Columns are found by their names, in any order.
-
-        Yields:
-            float64 `[rows, features]`, unscaled, and the mistakes of rows, by their place in the
-            part: a number that is none, or is infinite. Such a row is 0.
 
         Raises:
             DataError: a column is missing.
         """
         self.refuse_missing(table)
         needed = [column for column in self.columns if column.kind != "ignored"]
+        first = 0
         for part in table.parts():
-            yield self._encode(part, needed)
+            yield self._encode(part, needed, first)
+            first += part.num_rows
 
     def refuse_missing(self, table: Table) -> None:
         """Raise a `DataError` where a table lacks a column that was learnt from."""
         needed = [column.name for column in self.columns if column.kind != "ignored"]
         missing = [name for name in needed if name not in table.names]
         if missing:
-            close = get_close_matches(missing[0], table.names, 1)
+            known = {column.name for column in self.columns}
+            new = [name for name in table.names if name not in known]
+            close = get_close_matches(missing[0], new, 1)
             raise DataError(
                 f"{table.name}: the column {missing[0]!r} is missing"
                 + (f", and so are {len(missing) - 1} others" if len(missing) > 1 else "")
                 + (f"; was it renamed to {close[0]!r}?" if close else "")
             )
 
-    def _encode(self, part: Part, needed: Sequence[Column]) -> tuple[Values, dict[int, str]]:
+    def _encode(self, part: Part, needed: Sequence[Column], first: int) -> Encoded:
         mistakes: dict[int, str] = {}
         rows = np.column_stack(
             [_ENCODERS[each.kind](each, part.column(each.name), mistakes) for each in needed]
         )
         rows[list(mistakes)] = 0
-        return rows, mistakes
+        return Encoded(first, rows, mistakes, part)
 
-    def images_of(self, table: Table) -> Images:
-        """All rows of a table as images.
+    def images_of(self, table: Any) -> Images:
+        """All rows of a table, or of a frame, as images.
 
         Raises:
             DataError: a column is missing, or a row has a mistake, with its number.
         """
+        table = table if isinstance(table, Table) else Table.of(table)
         parts: list[Values] = []
-        row = 1
-        for rows, mistakes in self.encode(table):
-            if mistakes:
-                place = min(mistakes)
-                raise DataError(f"{table.name}, row {row + place}, {mistakes[place]}")
-            parts.append(rows)
-            row += len(rows)
-        if not row > 1:
+        for encoded in self.encode(table):
+            refuse_mistakes(table, encoded)
+            parts.append(encoded.rows)
+        if not parts:
             raise DataError(f"{table.name}: has no rows")
         return self.images(np.concatenate(parts), table.name)
 
@@ -302,6 +328,14 @@ class Columns:
         ):
             raise ValueError("the columns do not fit their scales")
         return made
+
+
+def refuse_mistakes(table: Table, encoded: Encoded) -> None:
+    """Raise a `DataError` for the first row that has a mistake, with its number from 1."""
+    if encoded.mistakes:
+        place = min(encoded.mistakes)
+        row = encoded.first + place + 1
+        raise DataError(f"{table.name}, row {row}, {encoded.mistakes[place]}")
 
 
 def _checked(kinds: Mapping[str, str], table: Table) -> Mapping[str, str]:
@@ -572,6 +606,10 @@ def _encode_category(column: Column, array: Any, mistakes: dict[int, str]) -> Va
     there = ~_missing(array)
     texts = np.asarray(_texts(array).to_numpy(zero_copy_only=False), object)
     own = {level: place for place, level in enumerate(column.own_levels)}
+    if set(own) <= set(TRUTH.values()):  # true and false may be written otherwise
+        texts = np.array(
+            [TRUTH.get(text.lower(), text) if text else text for text in texts], object
+        )
     other = len(own)
     places = np.array([own.get(text, other) for text in texts], np.int64)
     features = np.zeros((len(places), other + 2))
@@ -620,3 +658,13 @@ def _cell(column: Column, features: Values) -> str:
         minutes = round(np.arctan2(features[2], features[3]) / (2 * np.pi) * 1440) % 1440
         text += f", {minutes // 60:02d}:{minutes % 60:02d}"
     return text
+
+
+def _text(value: Any) -> str:
+    """A cell as text."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "missing"
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value).strip()
+    return "missing" if text.lower() in MISSING else text

@@ -137,8 +137,9 @@ def _encoded(table: Table, columns: Columns, count: int) -> NDArray[np.float32]:
     rows = _array(count, features)
     start = 0
     with Progress(f"reading {table.name}", count, "rows") as bar:
-        for part, _ in columns.encode(table):  # without mistakes, or `Columns.of` had raised
-            rows[start : start + len(part)] = columns.scaling.squashed(part)
+        for encoded in columns.encode(table):  # without mistakes, or `Columns.of` had raised
+            part = columns.scaling.squashed(encoded.rows)
+            rows[start : start + len(part)] = part
             start += len(part)
             bar.advance(len(part))
     return rows

@@ -15,6 +15,8 @@ from anogen.errors import DataError, MachineError, UsageError, first_line
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 PART_BYTES = 16 << 20
 PART_ROWS = 50_000
+MOST_BYTES = 64 << 20
+"""Of a row."""
 HEADER_BYTES = 1 << 20
 """A line of names that is longer is none."""
 DELIMITERS = ",;\t|"
@@ -139,6 +141,16 @@ class Table:
                 yield pa.Table.from_batches([batch])
 
     def _text_parts(self, path: Path) -> Iterator[Part]:
+        """Blocks of whole rows, each read by Arrow, whose reader of files leaves threads behind."""
+        lines = 0
+        for block in self._blocks(path):
+            part = self._rows(path, block, lines)
+            lines += part.num_rows + (0 if lines else 1)
+            if part.num_rows:
+                yield part
+
+    def _rows(self, path: Path, block: bytes, lines: int) -> Part:
+        """The rows of a block; of the first, which is told by `lines`, without its names."""
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
@@ -148,52 +160,73 @@ class Table:
             ragged.append(row)
             return "error"
 
-        types = dict.fromkeys(self.names, pa.string())
         try:
-            reader = arrow_csv.open_csv(
-                path,
+            return arrow_csv.read_csv(
+                pa.BufferReader(block),
                 arrow_csv.ReadOptions(
-                    use_threads=False, block_size=PART_BYTES, skip_rows=1,
-                    column_names=list(self.names), encoding=self.encoding,
+                    use_threads=False, block_size=len(block) + 1, skip_rows=0 if lines else 1,
+                    column_names=list(self.names),
                 ),
                 arrow_csv.ParseOptions(
                     delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=note
                 ),
-                arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
+                arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(self.names, pa.string()), strings_can_be_null=False
+                ),
             )  # fmt: skip
-            for batch in reader:
-                if batch.num_rows:
-                    yield pa.Table.from_batches([batch])
         except pa.ArrowInvalid as error:
-            raise DataError(self._complaint(path, ragged, str(error))) from error
-        except (UnicodeError, LookupError) as error:
-            raise DataError(f"{path}: cannot be read as {self.encoding} ({first_line(error)})"
-                            ) from error  # fmt: skip
+            if "Empty CSV" in str(error):  # there are names, and no rows
+                return pa.table({name: pa.array([], pa.string()) for name in self.names})
+            if not ragged:
+                raise DataError(f"{path}: {first_line(error)}") from error
+            row = ragged[0]
+            raise DataError(
+                f"{path}, row {lines + row.number - 1}: {row.actual_columns} cells, but the first "
+                f"line names {row.expected_columns} columns; a cell that contains the delimiter "
+                f"{self.delimiter!r} must stand in quotes"
+            ) from error
+
+    def _blocks(self, path: Path) -> Iterator[bytes]:
+        """The file as UTF-8, in blocks of whole rows: a line break within quotes ends no row."""
+        rest = ""
+        try:
+            with path.open(encoding=self.encoding, newline="") as file:
+                while text := file.read(PART_BYTES):
+                    text = (rest + text).removeprefix("\ufeff")
+                    end = _end_of_rows(text)
+                    rest = text[end:]
+                    if len(rest) > MOST_BYTES:
+                        raise DataError(
+                            f"{path}: a row of more than {MOST_BYTES >> 20} MiB; a quote is opened "
+                            "and never closed"
+                        )
+                    if end:
+                        yield text[:end].encode()
+            if rest.strip():
+                yield rest.encode()
+        except UnicodeError as error:
+            line = _undecodable_line(path, self.encoding)
+            raise DataError(
+                f"{path}, line {line}: not in {self.encoding}; name the file's encoding with "
+                "encoding (--encoding), such as latin-1"
+            ) from error
+        except LookupError as error:
+            raise DataError(f"{path}: there is no encoding {self.encoding!r}") from error
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
 
-    def _complaint(self, path: Path, ragged: list[Any], text: str) -> str:
-        """What is wrong with a text file, in one line."""
-        if ragged:
-            row = ragged[0]
-            where = "" if row.number is None else f"row {row.number}"
-            return (
-                f"{path}, {where}: {row.actual_columns} cells, but the first line names "
-                f"{row.expected_columns} columns; cells that contain the delimiter "
-                f"{self.delimiter!r} must stand in quotes"
-            )
-        if "UTF8" in text or "utf" in text.lower():
-            line = _undecodable_line(path, self.encoding)
-            return (
-                f"{path}, line {line}: not in {self.encoding}; name the file's encoding with "
-                "encoding (--encoding), such as latin-1"
-            )
-        if "straddling" in text:
-            return (
-                f"{path}: a row of more than {PART_BYTES >> 20} MiB; a quote is opened and never "
-                "closed"
-            )
-        return f"{path}: {text.splitlines()[0]}"
+
+def _end_of_rows(text: str) -> int:
+    r"""Where the last row that is whole ends.
+
+    >>> text = 'a,"b\nc"\nd,"e\n'
+    >>> text[: _end_of_rows(text)]
+    'a,"b\nc"\n'
+    """
+    end = text.rfind("\n") + 1
+    while end and text.count('"', 0, end) % 2:
+        end = text.rfind("\n", 0, end - 1) + 1
+    return end
 
 
 def need_pyarrow(name: str) -> None:

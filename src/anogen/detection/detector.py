@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,6 +38,9 @@ from anogen.models.base import GenerativeModel, refuse_no_model
 from anogen.progress import say
 from anogen.run import Run
 from anogen.training.state import describe
+
+if TYPE_CHECKING:
+    from anogen.detection.reasons import Reason
 
 FORMAT = 2
 """Of a detector's folder, and of what its scores have learnt."""
@@ -187,6 +190,22 @@ class Detector:
         parts = images_of(images, self.model.shape, self.pictures, "Detector.score",
                           self.columns)  # fmt: skip
         return np.concatenate([self._score(part) for part in parts])
+
+    def explain(self, rows: Given, most: int = 3) -> "list[list[Reason]]":
+        """Of a run of a table: the columns to which rows owe most of their scores.
+
+        Args:
+            rows: a frame, or the path of a table.
+            most: reasons for each row; see `anogen.detection.reasons.reasons`.
+
+        Raises:
+            UsageError: the detector is not of a run of a table.
+        """
+        from anogen.detection.reasons import reasons_of
+
+        if self.columns is None:
+            raise UsageError("a run of images has no columns; anogen.explain explains images")
+        return reasons_of(self, self.columns, rows, most)
 
     def map(self, images: Given) -> NDArray[np.float64]:
         """What each pixel adds to the score, summed over channels: float64 `[n, h, w]`.
@@ -373,7 +392,7 @@ class Detector:
             except StaleDetectorError as error:
                 say(str(error))
         refuse_unfit(model, score, companions)
-        say(f"calibrating {score} on the validation images of {run.path}")
+        say(f"calibrating {score} on the validation data of {run.path}")
         names = [score, *([] if companions else _beside(model, run))]
         if data is None:
             data = run.load_data(data_dir)

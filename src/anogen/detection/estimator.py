@@ -20,7 +20,7 @@ from anogen.data.tables import Table, need_pyarrow
 from anogen.detection.calibration import allowed, refuse_nan
 from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.export import export_onnx
-from anogen.detection.reasons import Reason, reasons
+from anogen.detection.reasons import Reason, reasons, reasons_of
 from anogen.detection.scores import FUSED, ROBUST, SCORES
 from anogen.device import memory_advice, own_randomness
 from anogen.errors import (
@@ -146,6 +146,8 @@ class Estimator(BaseEstimator):
         if columns is None:
             given = getattr(self, "feature_names_in_", None)
             columns = [f"x{i}" for i in range(self.n_features_in_)] if given is None else given
+        if self._columns is not None and _is_frame(X):
+            return reasons_of(self.detector_, self._columns, X, most)
         return reasons(self.detector_, self._images(X, new=False), columns, most)
 
     def __sklearn_tags__(self) -> Any:

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anogen.data.columns import ONE_HOT, Column, Columns
+from anogen.data.columns import Column, Columns, refuse_mistakes
 from anogen.data.images import Images
 from anogen.data.scaling import standardised
+from anogen.data.tables import Table
 from anogen.detection.detector import Detector
 from anogen.detection.scores.surprises import COMPARED
 from anogen.progress import silence
@@ -49,7 +52,7 @@ def reasons(
     rows: Images,
     columns: Columns | Sequence[str],
     most: int = 3,
-    exact: NDArray[np.float64] | None = None,
+    cells: Sequence[Mapping[str, str]] | None = None,
 ) -> list[list[Reason]]:
     """The columns to which the rows owe most of their scores, the largest share first.
 
@@ -62,7 +65,7 @@ def reasons(
         rows: of a table.
         columns: what they are; or only their names, where each is one number.
         most: reasons for each row; fewer where fewer columns add to the score.
-        exact: the rows as `Columns.encode` gave them, for their values in words; float32 rounds.
+        cells: each row as it stands in the table, name → text; default: what its numbers say.
 
     Examples:
         >>> import anogen, numpy as np
@@ -86,55 +89,27 @@ def reasons(
         least = max(LEAST, SHARE * float(own.max()))
         found.append([
             _reason(names[index], about.get(names[index]), float(own[index]),
-                    _cell(columns, values[row], names[index], places,
-                          None if exact is None else exact[row]),
+                    _cell(columns, values[row], names[index], places) if cells is None
+                    else cells[row][names[index]],
                     _cell(columns, usual[row, index], names[index], places))
             for index in np.argsort(-own, kind="stable")[:most] if own[index] > least
         ])  # fmt: skip
     return found
 
 
-@dataclass(frozen=True)
-class Anomaly:
-    """A row that is far out.
-
-    Attributes:
-        source: the name of the set that it is of.
-        index: its place in that set.
-        score: as the detector gives it.
-        p_value: conformal.
-        cells: name of a column → its value, as text.
-        reasons: in words, the largest share first.
-    """
-
-    source: str
-    index: int
-    score: float
-    p_value: float
-    cells: dict[str, str]
-    reasons: list[str]
-
-
-def most_anomalous(
-    detector: Detector, sets: Sequence[Images], columns: Columns, count: int = 10
-) -> list[Anomaly]:
-    """The rows of some sets that are furthest out, the furthest first, with their reasons."""
-    scores = [detector.score(images) for images in sets]
-    ranked = sorted(
-        ((float(score), number, row) for number, own in enumerate(scores)
-         for row, score in enumerate(own)),
-        key=lambda entry: (-entry[0], *entry[1:]),
-    )[:count]  # fmt: skip
-    found: list[Anomaly] = []
-    for score, number, row in ranked:
-        one = sets[number][row : row + 1]
-        told = reasons(detector, one, columns)[0]
-        found.append(Anomaly(
-            sets[number].name, row, score,
-            float(detector.calibration.p_value(np.array([score]))[0]),
-            columns.shown(_unsquashed(columns, _values(one)[0])),
-            [reason.text for reason in told],
-        ))  # fmt: skip
+def reasons_of(
+    detector: Detector, columns: Columns, table: Any, most: int = 3
+) -> list[list[Reason]]:
+    """As `reasons`, of a `Table`, a frame or the path of one, with values as they stand there."""
+    if isinstance(table, str | Path):
+        table = Table.open(table)
+    elif not isinstance(table, Table):
+        table = Table.of(table)
+    found: list[list[Reason]] = []
+    for part in columns.encode(table):
+        refuse_mistakes(table, part)
+        cells = [part.cells(place) for place in range(len(part.rows))]
+        found += reasons(detector, columns.images(part.rows), columns, most, cells)
     return found
 
 
@@ -194,21 +169,16 @@ def _cell(
     values: NDArray[np.float32],
     name: str,
     places: Mapping[str, list[int]],
-    exact: NDArray[np.float64] | None = None,
 ) -> str:
     """The value of one column of a row, as text."""
     if isinstance(columns, Columns):
-        return columns.shown(_unsquashed(columns, values) if exact is None else exact)[name]
+        return columns.shown(_unsquashed(columns, values))[name]
     z = standardised(torch.from_numpy(values[places[name]]))
     return f"{float(z[0]):.3g} spreads from the median"
 
 
 def _reason(name: str, column: Column | None, share: float, value: str, usual: str) -> Reason:
-    text = f"{name} {value}"
-    if value == "missing":
-        text = f"{name} is missing"
-    elif value == "other" and column is not None:
-        text = f"{name} has a {'rare or new' if len(column.levels) > ONE_HOT else 'new'} value"
+    text = f"{name} is missing" if value == "missing" else f"{name} {value}"
     place = "" if column is None else _place(column, value)
     text += f" ({place})" if place else ""
     if usual != value:
@@ -218,9 +188,9 @@ def _reason(name: str, column: Column | None, share: float, value: str, usual: s
 
 def _place(column: Column, value: str) -> str:
     """Where a value lies among those of the training rows."""
-    if column.kind == "category":
+    if column.kind == "category" and value != "missing":
         count, total = column.levels.get(value, 0), sum(column.levels.values())
-        return f"{count / total:.1%} of training rows" if count else ""
+        return f"{count / total:.1%} of training rows" if count else "in no training row"
     if column.kind != "number" or value == "missing":
         return ""
     ranks = np.array(column.percentiles)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from anogen.durable import aside_of, locked, make_folder, replace_durably
-from anogen.errors import AnogenError, MachineError, UsageError
+from anogen.errors import AnogenError, DataError, MachineError, UsageError
 from anogen.printable import cell, printable
 
 FORMATS = (".csv", ".jsonl", ".parquet")
@@ -103,9 +103,29 @@ def append_rows(rows: Iterable[ScoreRow], out: Path, kind: type[ScoreRow] = Scor
     return out
 
 
-def rows_written(out: Path) -> int:
-    """How many rows a complete file has; 0 where there is none."""
-    return sum(1 for _ in _written(out))
+def rows_written(out: Path, file: str | None = None) -> int:
+    """How many rows a complete file has; 0 where there is none.
+
+    Args:
+        out: the file.
+        file: of which all its rows must be.
+
+    Raises:
+        UsageError: they are of another file, or not all of it from the beginning.
+        DataError: it holds no rows of scores.
+    """
+    count = 0
+    for count, row in enumerate(_written(out), 1):
+        try:
+            name, index = str(row["file"]), int(row["index"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{out}, row {count}: is no row of scores") from error
+        if file is not None and (name, index) != (cell(file), count - 1):
+            raise UsageError(
+                f"{out} has row {index} of {name} where row {count - 1} of {file} is expected; "
+                "--append goes on with the one file that --out was written of"
+            )
+    return count
 
 
 def _written(out: Path) -> Iterator[dict[str, Any]]:

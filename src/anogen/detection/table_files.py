@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from anogen.data.columns import Columns
+from anogen.data.columns import Columns, Encoded, refuse_mistakes
+from anogen.data.images import Images
 from anogen.data.tables import Table
 from anogen.detection.detector import Detector
 from anogen.detection.reasons import reasons
@@ -67,46 +67,23 @@ def score_tables(
     assert columns is not None
     with Progress("scoring", 0, "rows") as bar:
         for table in tables.tables:
-            first = 0
-            for rows, mistakes in columns.encode(table):
-                left_out = min(max(skip, 0), len(rows))
+            for encoded in columns.encode(table):
+                left_out = min(max(skip, 0), len(encoded.rows))
                 skip -= left_out
-                part = _Part(table.name, first + left_out, rows[left_out:], {
-                    place - left_out: text for place, text in mistakes.items() if place >= left_out
-                })  # fmt: skip
-                if part.mistakes and strict:
-                    place = min(part.mistakes)
-                    raise DataError(
-                        f"{table.name}, row {part.first + place + 1}, {part.mistakes[place]}"
-                    )
-                yield from _scored(detector, columns, part, threshold)
-                first += len(rows)
-                bar.advance(len(rows))
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some rows of a file, encoded.
-
-    Attributes:
-        file: its name.
-        first: the place of the first row in it.
-        rows: float64 `[n, features]`.
-        mistakes: place among these rows → why it cannot be scored.
-    """
-
-    file: str
-    first: int
-    rows: NDArray[np.float64]
-    mistakes: dict[int, str]
+                part = encoded.without(left_out)
+                if strict:
+                    refuse_mistakes(table, part)
+                if len(part.rows):
+                    yield from _scored(detector, columns, table.name, part, threshold)
+                bar.advance(len(encoded.rows))
+    if skip > 0:
+        raise DataError(f"{tables.tables[-1].name}: has {skip} rows less than were scored before")
 
 
 def _scored(
-    detector: Detector, columns: Columns, part: _Part, threshold: float
+    detector: Detector, columns: Columns, file: str, part: Encoded, threshold: float
 ) -> Iterator[TableRow]:
-    if not len(part.rows):
-        return
-    images = columns.images(part.rows, part.file)
+    images = columns.images(part.rows, file)
     with silence():
         scores = detector.score(images)
     p_values = detector.calibration.p_value(np.where(np.isnan(scores), np.inf, scores))
@@ -114,17 +91,60 @@ def _scored(
         place for place, score in enumerate(scores)
         if score > threshold and place not in part.mistakes
     ]  # fmt: skip
-    rows = np.array(flagged, np.int64)
-    own = reasons(detector, images[rows], columns, exact=part.rows[rows]) if flagged else []
+    cells = [part.cells(place) for place in flagged]
+    own = reasons(detector, images[np.array(flagged)], columns, cells=cells) if flagged else []
     told = dict(zip(flagged, own, strict=True))
     for place, (score, p_value) in enumerate(zip(scores, p_values, strict=True)):
         index = part.first + place
         if place in part.mistakes:
-            yield TableRow(part.file, index, error=part.mistakes[place])
+            yield TableRow(file, index, error=part.mistakes[place])
         elif not np.isfinite(score):
-            yield TableRow(part.file, index, error=f"the score is {score}; choose another one")
+            yield TableRow(file, index, error=f"the score is {score}; choose another one")
         else:
             yield TableRow(
-                part.file, index, float(score), float(p_value), int(score > threshold),
+                file, index, float(score), float(p_value), int(score > threshold),
                 reasons=". ".join(reason.text for reason in told.get(place, ())),
             )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """A row of a table that is far out.
+
+    Attributes:
+        index: its place in the table, from 0.
+        score: as the detector gives it.
+        p_value: conformal.
+        cells: name of a column → its value, as it stands in the table.
+        reasons: in words, the largest share first.
+    """
+
+    index: int
+    score: float
+    p_value: float
+    cells: dict[str, str]
+    reasons: list[str]
+
+
+def most_anomalous(detector: Detector, table: Table, count: int = 10) -> list[Anomaly]:
+    """The rows of a table that are furthest out, the furthest first, with their reasons."""
+    columns = detector.columns
+    assert columns is not None
+    furthest: list[tuple[float, int, dict[str, str], Images]] = []
+    for encoded in columns.encode(table):
+        images = columns.images(encoded.rows, table.name)
+        scores = detector.score(images)
+        scores[list(encoded.mistakes)] = -np.inf
+        for place in np.argsort(-scores, kind="stable")[:count].tolist():
+            furthest.append((
+                float(scores[place]), encoded.first + place, encoded.cells(place),
+                images[place : place + 1],
+            ))  # fmt: skip
+        furthest = sorted(furthest, key=lambda row: (-row[0], row[1]))[:count]
+    return [
+        Anomaly(
+            index, score, float(detector.calibration.p_value(np.array([score]))[0]), cells,
+            [each.text for each in reasons(detector, image, columns, cells=[cells])[0]],
+        )
+        for score, index, cells, image in furthest
+    ]  # fmt: skip

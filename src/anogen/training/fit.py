@@ -142,7 +142,8 @@ def fit(
                 keep_changes(folder, config)
                 loop.restore(folder)
             loop.go(folder, request)
-            _keep_sampler(folder, model, data, settings.fit_sampler)
+            pictures = data.columns is None  # nobody samples rows
+            _keep_sampler(folder, model, data, settings.fit_sampler and pictures)
     model.eval()
     return folder
 
