@@ -5,7 +5,8 @@ from pathlib import Path
 from anogen.cli.options import new_parser
 
 DESCRIPTION = """Write a run as a detector into one ONNX file: bytes of images, or rows as numbers,
-in; score, p-value and label out. It is calibrated as by anogen score, and checked against anogen's own scores.
+in; score, p-value and label out. It is calibrated as by anogen score, and checked against anogen's
+own scores.
 
   anogen export runs/vae --score squared_error --out detector.onnx
 
