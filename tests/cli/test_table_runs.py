@@ -70,10 +70,11 @@ def test_from_training_to_rows_with_reasons(anogen, payments, tmp_path):
     assert detected.code == 0
     assert json.loads(detected.out)["rows"][0]["auroc"] > 0.99
     kept = json.loads((run / "detection.json").read_text("utf-8"))["anomalies"]
-    assert {row["source"] for row in kept} == {"known anomalies"}
+    assert all(frame["is_fraud"][row["index"]] == 1 for row in kept)
+    assert all(row["cells"]["note"] == f"payment {row['index']} of somebody" for row in kept)
     page = (run / "report.html").read_text("utf-8")
     assert "The most anomalous rows" in page
-    assert "country has a new value" in page
+    assert "country XX (in no training row)" in page
     assert anogen("evaluate", run).code == 0
     assert anogen("report", run).code == 0
     scored = anogen("score", run, folder / "new.csv", "--out", tmp_path / "scored.csv")
@@ -100,6 +101,39 @@ def test_python_and_the_shell_agree(anogen, payments, run):
     expected = detector.score(frame[1000:])
     assert [float(row.split(",")[2]) for row in rows] == expected.tolist()
     assert np.array_equal(detector.score(folder / "new.parquet"), expected)
+
+
+def test_detect_encodes_another_table_as_the_run_s(anogen, payments, run, tmp_path):
+    _, frame = payments
+    usual = frame[1000:][frame["is_fraud"][1000:] == 0]
+    usual.to_csv(tmp_path / "usual.csv", index=False)
+    usual.assign(amount=usual["amount"] * 1000).to_csv(tmp_path / "huge.csv", index=False)
+    row = {}
+    for name in ("usual", "huge"):
+        told = anogen("detect", run.path, "--score", "fused", "--json", "--out",
+                      tmp_path / f"{name}.csv")  # fmt: skip
+        row[name] = json.loads(told.out)["rows"][0]
+    assert row["usual"]["auroc"] < 0.6
+    assert row["huge"]["auroc"] > 0.99
+
+
+def test_append_refuses_what_was_not_scored_before(anogen, payments, run, tmp_path):
+    folder, _ = payments
+    lines = (folder / "new.csv").read_text("utf-8").splitlines(keepends=True)
+    log, other, out = tmp_path / "log.csv", tmp_path / "other.csv", tmp_path / "out.csv"
+    for path in (log, other):
+        path.write_text("".join(lines[:60]), "utf-8")
+    first = anogen("score", run.path, log, "--out", out, "--append")
+    assert "59 rows were added" in first.err
+    before = out.read_bytes()
+    refused = anogen("score", run.path, other, "--out", out, "--append")
+    assert refused.code == 2
+    assert "goes on with the one file that --out was written of" in refused.err
+    log.write_text("".join(lines[:20]), "utf-8")
+    shorter = anogen("score", run.path, log, "--out", out, "--append")
+    assert shorter.code == 3
+    assert "has 40 rows less than were scored before" in shorter.err
+    assert out.read_bytes() == before
 
 
 def test_a_file_that_grows_is_scored_where_it_was_left(anogen, payments, run, tmp_path):

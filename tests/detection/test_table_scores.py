@@ -189,7 +189,7 @@ def test_reasons_are_in_the_columns_own_terms():
     assert first[0].text.startswith("amount ")
     assert float(first[0].value) == pytest.approx(1e6, rel=1e-2)
     assert "(training rows have at most" in first[0].text
-    assert second[0].text.startswith("country has a new value; ")
+    assert second[0].text.startswith("country XX (in no training row); ")
     assert detector.predict(new).tolist() == [-1, -1]
 
 

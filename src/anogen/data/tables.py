@@ -13,7 +13,7 @@ from anogen.data.pictures import check_regular
 from anogen.errors import DataError, MachineError, UsageError, first_line
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
-PART_BYTES = 16 << 20
+PART_BYTES = 4 << 20
 PART_ROWS = 50_000
 MOST_BYTES = 64 << 20
 """Of a row."""
@@ -117,7 +117,7 @@ class Table:
         return cls(name, _distinct(whole.column_names, name), whole)
 
     def parts(self) -> Iterator[Part]:
-        """All rows, first to last, some 16 MiB of text or 50,000 rows at a time.
+        """All rows, first to last, some 4 MiB of text or 50,000 rows at a time.
 
         Columns of a text file are text.
 
