@@ -244,7 +244,7 @@ class Run:
             return None
         try:
             return Columns.of_content(content)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             path = self.inside("columns.json")
             raise MachineError(f"{path}: damaged ({first_line(error)})") from error
 
@@ -412,7 +412,7 @@ class Run:
         columns = self.columns
         other = columns is not None and base != base_of(self.config["data"] or "")
         if columns is not None and other and Path(base).suffix.lower() in TABLE_SUFFIXES:
-            images = columns.images_of(Table.open(base, self.config.get("encoding")))
+            images = columns.images_of(Table.open(base, columns.encoding))
             return replace(images, name=Path(base).stem)
         plain = base in (*DATASETS, "auto") or Path(base).is_file()
         keys = ("limit",) if plain else ("limit", *PICTURE_OPTIONS)

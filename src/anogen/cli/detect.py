@@ -51,7 +51,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _detect(options: dict[str, Any]) -> dict[str, Any]:
-    from anogen.data.tables import Table
     from anogen.detection.detector import DEFINITIONS
     from anogen.detection.judge import judge
     from anogen.detection.pictures import detection_pictures
@@ -100,13 +99,13 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     old_rows, old_calls = (before.get(key, []) if same else [] for key in ("rows", "calls"))
     new, call = {(row["out_set"], row["score"]) for row in rows}, _call(options)
     anomalies: list[dict[str, Any]] = []
-    if data.columns is not None:
+    if data.table is not None and data.judged is not None:
         first = replace(judged[0].detector, columns=data.columns)
-        table = Table.open(run.config["data"], run.config.get("encoding"))
-        anomalies = [asdict(each) for each in most_anomalous(first, table)]
+        anomalies = [asdict(each) for each in most_anomalous(first, data.table, data.judged)]
     run.write_json("detection.json", {
         **of,
         "anomalies": anomalies,
+        "anomalies_score": judged[0].detector.name,
         "checkpoint": options["checkpoint"],
         "checkpoint_epoch": run.epoch_of(options["checkpoint"]),
         "calls": [*(old for old in old_calls if old != call), call],

@@ -10,7 +10,7 @@ from anogen.errors import UsageError
 from anogen.progress import say, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from anogen.detection.detector import Detector
     from anogen.detection.rows import ScoreRow
@@ -81,6 +81,8 @@ def _score(options: dict[str, Any]) -> None:
     out = None if options["out"] is None else Path(options["out"])
     if out is not None:
         check_format(out)
+        if out.exists() and any(out.samefile(file) for file in options["files"]):
+            raise UsageError(f"--out {out}: is one of the files to score")
     elif sys.stdout is None:
         raise MachineError("there is no standard output to write rows to; give --out")
     run = Run.open(options["run"])
@@ -94,7 +96,7 @@ def _score(options: dict[str, Any]) -> None:
             raise DataError(f"nothing could be scored; the last: {errors[-1]}")
         identity = sources.identity
     else:
-        tables = Tables.open(options["files"], options["encoding"] or run.config.get("encoding"))
+        tables = Tables.open(options["files"], options["encoding"] or columns.encoding)
         for table in tables.tables:
             columns.refuse_missing(table)
         identity = tables.identity
@@ -129,7 +131,7 @@ def _score(options: dict[str, Any]) -> None:
             raise UsageError("--append goes on with one file that has grown; name that one")
         with writing(out):
             before = rows_written(out, str(options["files"][0]))
-            show(str(append_rows(rows(before), out, kind)))
+            show(str(append_rows(_going_on(rows, before, out), out, kind)))
             say(f"{rows_written(out) - before:,} rows were added")
         return
     with writing(out):
@@ -141,6 +143,22 @@ def _score(options: dict[str, Any]) -> None:
             if not has_scores(out):
                 part_of(out).unlink(missing_ok=True)  # what failed must not count as done
             raise
+
+
+def _going_on(
+    rows: "Callable[[int], Iterator[ScoreRow]]", before: int, out: Path
+) -> "Iterator[ScoreRow]":
+    """The rows after those that are written, if the last of these would be the same again."""
+    from anogen.detection.rows import last_written
+
+    new = rows(max(0, before - 1))
+    again = next(new, None) if before else None
+    if before and (again is None or last_written(out) != asdict(again)):
+        raise UsageError(
+            f"{out}: its last row would be another one now; it was written by another detector or "
+            "with other options, or that row has changed. Choose another --out"
+        )
+    yield from new
 
 
 def _counted(

@@ -31,6 +31,7 @@ MOSTLY = 0.5
 """A column of text with a larger share of numbers, or dates, is one with mistakes in it."""
 SAMPLE = 100_000
 """So many rows, evenly spaced, tell medians and percentiles."""
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
 DATE = r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?$"
 TRUTH = {"true": "true", "1": "true", "yes": "true", "false": "false", "0": "false", "no": "false"}
 """How true and false may be written, in lower case."""
@@ -136,6 +137,7 @@ class Columns:
     Attributes:
         columns: in the order of the file.
         scaling: of all features.
+        encoding: of the text file that they were learnt from, where it had to be told.
 
     Examples:
         >>> import pandas
@@ -153,6 +155,7 @@ class Columns:
 
     columns: tuple[Column, ...]
     scaling: Scaling
+    encoding: str | None = None
 
     @classmethod
     def of(
@@ -189,7 +192,8 @@ class Columns:
         if all(column.kind == "ignored" for column in columns):
             told = "; ".join(f"{column.name}: {column.reason}" for column in columns[:5])
             raise DataError(f"{table.name}: no column is left to learn from ({told})")
-        plain = cls(columns, Scaling(np.zeros(0), np.ones(0)))
+        encoding = None if table.encoding in ("utf-8", "utf-16") else table.encoding
+        plain = cls(columns, Scaling(np.zeros(0), np.ones(0)), encoding)
         return replace(plain, scaling=plain._scaling(table, used))
 
     @property
@@ -221,9 +225,10 @@ class Columns:
             row += len(rows)
         rows = sampled.rows()
         scaling = Scaling.of(rows)
-        numbers = {name for column in self.columns if column.kind == "number"
-                   for name in column.features[:1]}  # fmt: skip
-        other = np.array([name not in numbers for name in self.features])
+        numbers = [
+            self.slices[column.name][0] for column in self.columns if column.kind == "number"
+        ]
+        other = ~np.isin(np.arange(len(self.features)), numbers)
         once = 1 / (len(rows) + 1)  # the rate of what never happened, as if it had once more
         centre, spread = scaling.centre.copy(), scaling.spread.copy()
         centre[other] = rows[:, other].mean(0)
@@ -303,6 +308,7 @@ class Columns:
         """All there is to it, for JSON; see `of_content`."""
         return {
             "columns": [asdict(column) for column in self.columns],
+            "encoding": self.encoding,
             "centre": self.scaling.centre.tolist(),
             "spread": self.scaling.spread.tolist(),
         }
@@ -314,16 +320,19 @@ class Columns:
         Raises:
             ValueError, KeyError, TypeError: it is something else.
         """
+        for column in content["columns"]:
+            _refuse_damaged(column)
         columns = tuple(
             replace(Column(**column), percentiles=tuple(column["percentiles"]))
             for column in content["columns"]
         )
         scaling = Scaling(np.array(content["centre"], float), np.array(content["spread"], float))
-        made = cls(columns, scaling)
+        made = cls(columns, scaling, content.get("encoding"))
         if not (
             all(column.kind in KINDS for column in columns)
             and scaling.centre.shape == scaling.spread.shape == (len(made.features),)
             and np.isfinite(scaling.centre).all()
+            and np.isfinite(scaling.spread).all()
             and (scaling.spread > 0).all()
         ):
             raise ValueError("the columns do not fit their scales")
@@ -336,6 +345,19 @@ def refuse_mistakes(table: Table, encoded: Encoded) -> None:
         place = min(encoded.mistakes)
         row = encoded.first + place + 1
         raise DataError(f"{table.name}, row {row}, {encoded.mistakes[place]}")
+
+
+def _refuse_damaged(column: Any) -> None:
+    """Raise a `ValueError` for what describes no column."""
+    ranks, levels = column["percentiles"], column["levels"]
+    whole = len(ranks) == 101 if column["kind"] == "number" else not ranks
+    if not (
+        isinstance(column["name"], str)
+        and whole
+        and all(isinstance(rank, int | float) and math.isfinite(rank) for rank in ranks)
+        and all(isinstance(count, int) and count > 0 for count in levels.values())
+    ):
+        raise ValueError("a column is not described as one")
 
 
 def _checked(kinds: Mapping[str, str], table: Table) -> Mapping[str, str]:
@@ -389,7 +411,7 @@ class _Study:
                 steps = np.diff(own, prepend=self.last)
                 self.increasing &= bool((steps > 0).all())
                 self.last = float(own[-1])
-            self._note(array, there & ~valid, row, enough=self.numbers or self.kind is not None)
+            self._note(array, there & ~valid, row)
             self.sample.add(numbers[chosen & valid][:, None])
         if self.typed in ("text", "date") and self.kind in (None, "date"):
             when = _dates(array)
@@ -397,7 +419,7 @@ class _Study:
             self.dates += int(valid.sum())
             seconds = when[valid].astype("datetime64[s]").astype(np.int64)
             self.times |= bool((seconds % DAY_S != 0).any())
-            self._note(array, there & ~valid, row, enough=self.dates or self.kind is not None)
+            self._note(array, there & ~valid, row)
         text = self.kind is None and self.typed in ("text", "truth") and not self.many
         if text or self.kind == "category":
             counts = pc.value_counts(_texts(array).filter(pa.array(chosen)))
@@ -405,9 +427,9 @@ class _Study:
                 self.levels[entry["values"]] += entry["counts"]
             self.many = len(self.levels) > MOST_LEVELS
 
-    def _note(self, array: Any, odd: NDArray[np.bool_], row: int, enough: int | bool) -> None:
+    def _note(self, array: Any, odd: NDArray[np.bool_], row: int) -> None:
         """Keep the first value that is not like the others."""
-        if self.odd is None and enough and odd.any():
+        if self.odd is None and odd.any():
             place = int(np.flatnonzero(odd)[0])
             self.odd = row + place + 1, str(array[place].as_py())
 
@@ -449,7 +471,7 @@ class _Study:
         for kind, count, what in counts:
             if count == self.values:
                 return kind
-            if count > MOSTLY * self.values and self.odd is not None:
+            if (count > MOSTLY * self.values or self.typed == kind) and self.odd is not None:
                 row, value = self.odd
                 raise DataError(
                     f"{table}, row {row}, column {self.name}: {value!r}, where most rows have "
@@ -475,7 +497,7 @@ class _Thinned:
 
     def add(self, rows: Values) -> None:
         first = -self._seen % self._step
-        self._kept.append(rows[first :: self._step])
+        self._kept.append(rows[first :: self._step].copy())
         self._seen += len(rows)
         while sum(map(len, self._kept)) > SAMPLE:
             self._kept = [np.concatenate(self._kept)[::2]]
@@ -539,7 +561,7 @@ def _numbers(array: Any) -> Values:
             pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64
         )
     trimmed = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
-    like = pc.match_substring_regex(trimmed, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?inf")
+    like = pc.match_substring_regex(trimmed, NUMBER)
     valid = pc.if_else(pc.fill_null(like, False), trimmed, None)
     return np.asarray(pc.cast(valid, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
@@ -664,7 +686,9 @@ def _text(value: Any) -> str:
     """A cell as text."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "missing"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.9g}"
     text = str(value).strip()
     return "missing" if text.lower() in MISSING else text

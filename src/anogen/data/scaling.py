@@ -1,14 +1,15 @@
 """Rows of numbers: their scale, and how they fit between 0 and 1 as pixels do."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from anogen.data.images import Images, images_from_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SQUASH = 3.0
 """A value this many standard deviations from its column's median lies half way to the end."""
@@ -59,20 +60,21 @@ class Scaling:
     def squashed(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Rows `[n, columns]` in [0, 1], as `squash` does it."""
         with np.errstate(over="ignore"):
-            t = (rows - self.centre) / (SQUASH * self.spread)
-        return squash(torch.from_numpy(t)).numpy()
+            t = ((rows - self.centre) / (SQUASH * self.spread)).clip(-WIDEST, WIDEST)
+        return 0.5 + 0.5 * t / (1 + np.abs(t))
 
     def images(self, rows: NDArray[np.float64]) -> Images:
         """Squashed rows as images of height 1, float32 `[n, 1, 1, columns]`."""
         return images_from_table(self.squashed(rows))
 
 
-def squash(t: Tensor) -> Tensor:
+def squash(t: "Tensor") -> "Tensor":
     """Thirds of standardised values squashed into [0, 1]: ½ + ½ t / (1 + |t|), float64.
 
     Float32 keeps by this how far out a value is, up to millions of standard deviations; of a
     hyperbolic tangent it would keep 25.
 
+    >>> import torch
     >>> squash(torch.tensor([0.0, 1.0]).double()).tolist()
     [0.5, 0.75]
     """
@@ -80,12 +82,13 @@ def squash(t: Tensor) -> Tensor:
     return 0.5 + 0.5 * t / (1 + t.abs())
 
 
-def standardised(x: Tensor) -> Tensor:
+def standardised(x: "Tensor") -> "Tensor":
     """Standardised values of squashed ones, float64 of the same shape; at most 1.3e7 from 0.
 
+    >>> import torch
     >>> standardised(torch.tensor([0.5, 0.75, 1.0]))
     tensor([0.0000e+00, 3.0000e+00, 1.2583e+07], dtype=torch.float64)
     """
-    limit = 1 - 2 * torch.finfo(torch.float32).eps
+    limit = 1 - 2 * float(np.finfo(np.float32).eps)
     y = (2 * x.double() - 1).clamp(-limit, limit)
     return SQUASH * y / (1 - y.abs())

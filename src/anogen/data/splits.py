@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from anogen.data.columns import Columns
 from anogen.data.duplicates import MOST_COMPARED, near_duplicates
 from anogen.data.images import Images, Selection
+from anogen.data.tables import Table
 from anogen.errors import DataError, UsageError, finite_number
 from anogen.progress import say
 
@@ -40,6 +41,8 @@ class Splits:
         may_have_duplicates: whether they are picture files that were not split by groups.
         columns: of a table, what its columns hold and how its rows became numbers.
         anomalies: rows of a table that its labels call anomalies; no part has them.
+        table: the table.
+        judged: int64, places in the table of the test rows and the anomalies.
     """
 
     train: Images
@@ -50,6 +53,8 @@ class Splits:
     may_have_duplicates: bool = False
     columns: Columns | None = None
     anomalies: Images | None = None
+    table: Table | None = None
+    judged: NDArray[np.int64] | None = None
 
     def __repr__(self) -> str:
         """The three parts, one line each."""

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anogen.data.columns import Columns, Kind
+from anogen.data.columns import MISSING, Columns, Kind
 from anogen.data.splits import Splits, split_rows
 from anogen.data.tables import Table, compute
+from anogen.durable import make_folder
 from anogen.errors import DataError, UsageError, unknown_name
 from anogen.folders import cache_dir
 from anogen.progress import Progress, say
@@ -76,13 +77,18 @@ def load_table(path: Path, options: TableOptions | None = None, **splitting: Any
             say(f"{path.name}: column {column.name} is left out: {column.reason}")
     images = columns.named(rows, path.stem)
     train, validation, test = (images[normal[part]] for part in parts)
+    judged = normal[parts[2]]
     anomalies = None
     if anomalous is not None:
         say(f"{path.name}: {int(anomalous.sum()):,} of {count:,} rows are labelled as anomalies; "
             "nothing is learnt from them")  # fmt: skip
         if anomalous.any():
+            judged = np.sort(np.concatenate([judged, np.flatnonzero(anomalous)]))
             anomalies = replace(images[np.flatnonzero(anomalous)], name=f"{path.stem} anomalies")
-    return Splits(train, validation, test, own_test=False, columns=columns, anomalies=anomalies)
+    return Splits(
+        train, validation, test, own_test=False, columns=columns, anomalies=anomalies, table=table,
+        judged=judged,
+    )  # fmt: skip
 
 
 def _count(table: Table) -> int:
@@ -104,7 +110,7 @@ def _labels(table: Table, options: TableOptions) -> NDArray[np.bool_] | None:
         column = pc.utf8_trim_whitespace(pc.cast(part.column(name), "string"))
         texts.append(np.asarray(column.to_numpy(), object))
     labels = np.concatenate(texts) if texts else np.array([], object)
-    missing = np.flatnonzero([label is None or label == "" for label in labels])
+    missing = np.flatnonzero([label is None or label.lower() in MISSING for label in labels])
     if len(missing):
         raise DataError(
             f"{table.name}, row {missing[0] + 1}: column {name} has no label; fill it, or leave "
@@ -148,5 +154,7 @@ def _encoded(table: Table, columns: Columns, count: int) -> NDArray[np.float32]:
 def _array(count: int, features: int) -> NDArray[np.float32]:
     if count * features * 4 <= IN_MEMORY_BYTES:
         return np.empty((count, features), np.float32)
-    with tempfile.NamedTemporaryFile(dir=cache_dir(), suffix=".rows") as file:
+    folder = cache_dir()
+    folder = None if folder is None else make_folder(folder)
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".rows") as file:
         return np.memmap(file.name, np.float32, "w+", shape=(count, features))  # stays when unnamed

@@ -133,6 +133,17 @@ class Table:
         elif self.path is not None:
             yield from self._text_parts(self.path)
 
+    def count(self) -> int:
+        """How many rows there are, about: of a text file its lines."""
+        if self.whole is not None:
+            return self.whole.num_rows
+        assert self.path is not None
+        with _reading(self.path):
+            if self.path.suffix.lower() == ".parquet":
+                return _parquet(self.path).metadata.num_rows
+            with self.path.open("rb") as file:
+                return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
     def _parquet_parts(self, path: Path) -> Iterator[Part]:
         import pyarrow as pa
 
@@ -142,15 +153,15 @@ class Table:
 
     def _text_parts(self, path: Path) -> Iterator[Part]:
         """Blocks of whole rows, each read by Arrow, whose reader of files leaves threads behind."""
-        lines = 0
+        first = 0
         for block in self._blocks(path):
-            part = self._rows(path, block, lines)
-            lines += part.num_rows + (0 if lines else 1)
+            part = self._rows(path, block, first)
+            first += part.num_rows
             if part.num_rows:
                 yield part
 
-    def _rows(self, path: Path, block: bytes, lines: int) -> Part:
-        """The rows of a block; of the first, which is told by `lines`, without its names."""
+    def _rows(self, path: Path, block: bytes, first: int) -> Part:
+        """The rows of a block, whose first is row `first` of the file, from 0."""
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
@@ -164,11 +175,11 @@ class Table:
             return arrow_csv.read_csv(
                 pa.BufferReader(block),
                 arrow_csv.ReadOptions(
-                    use_threads=False, block_size=len(block) + 1, skip_rows=0 if lines else 1,
-                    column_names=list(self.names),
+                    use_threads=False, block_size=len(block) + 1, column_names=list(self.names)
                 ),
                 arrow_csv.ParseOptions(
-                    delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=note
+                    delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=note,
+                    ignore_empty_lines=len(self.names) > 1,
                 ),
                 arrow_csv.ConvertOptions(
                     column_types=dict.fromkeys(self.names, pa.string()), strings_can_be_null=False
@@ -181,28 +192,34 @@ class Table:
                 raise DataError(f"{path}: {first_line(error)}") from error
             row = ragged[0]
             raise DataError(
-                f"{path}, row {lines + row.number - 1}: {row.actual_columns} cells, but the first "
+                f"{path}, row {first + row.number}: {row.actual_columns} cells, but the first "
                 f"line names {row.expected_columns} columns; a cell that contains the delimiter "
                 f"{self.delimiter!r} must stand in quotes"
             ) from error
 
     def _blocks(self, path: Path) -> Iterator[bytes]:
-        """The file as UTF-8, in blocks of whole rows: a line break within quotes ends no row."""
-        rest = ""
+        """The file without its names, in UTF-8, in blocks of whole rows.
+
+        A line break within quotes ends no row.
+        """
+        rest, named = "", False
         try:
             with path.open(encoding=self.encoding, newline="") as file:
                 while text := file.read(PART_BYTES):
                     text = (rest + text).removeprefix("\ufeff")
-                    end = _end_of_rows(text)
+                    if not named:
+                        start = _end_of_first(text)
+                        named, text = start > 0, text[start:]
+                    end = _end_of_rows(text) if named else 0
                     rest = text[end:]
                     if len(rest) > MOST_BYTES:
                         raise DataError(
                             f"{path}: a row of more than {MOST_BYTES >> 20} MiB; a quote is opened "
-                            "and never closed"
+                            "and never closed, or stands within a cell that is not in quotes"
                         )
                     if end:
                         yield text[:end].encode()
-            if rest.strip():
+            if named and rest.strip():
                 yield rest.encode()
         except UnicodeError as error:
             line = _undecodable_line(path, self.encoding)
@@ -216,6 +233,17 @@ class Table:
             raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
 
 
+def _end_of_first(text: str) -> int:
+    """Where the first row ends; 0 where it does not."""
+    end = text.find("\n") + 1
+    quotes = text.count('"', 0, end)
+    while end and quotes % 2:
+        after = text.find("\n", end) + 1
+        quotes += text.count('"', end, after)
+        end = after
+    return end
+
+
 def _end_of_rows(text: str) -> int:
     r"""Where the last row that is whole ends.
 
@@ -224,8 +252,11 @@ def _end_of_rows(text: str) -> int:
     'a,"b\nc"\n'
     """
     end = text.rfind("\n") + 1
-    while end and text.count('"', 0, end) % 2:
-        end = text.rfind("\n", 0, end - 1) + 1
+    quotes = text.count('"', 0, end)
+    while end and quotes % 2:
+        before = text.rfind("\n", 0, end - 1) + 1
+        quotes -= text.count('"', before, end)
+        end = before
     return end
 
 
@@ -274,7 +305,10 @@ def _header(start: bytes, encoding: str, path: Path) -> tuple[tuple[str, ...], s
     text = text.removeprefix("\ufeff")
     if not text.strip():
         raise DataError(f"{path}: the file is empty")
-    found = {mark: next(csv.reader(StringIO(text), delimiter=mark), []) for mark in DELIMITERS}
+    try:
+        found = {mark: next(csv.reader(StringIO(text), delimiter=mark), []) for mark in DELIMITERS}
+    except csv.Error as error:
+        raise DataError(f"{path}: the first line cannot be read ({first_line(error)})") from error
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     delimiter = max(DELIMITERS, key=lambda mark: (len(found[mark]), mark == usual))
     names = [name.strip() for name in found[delimiter]]

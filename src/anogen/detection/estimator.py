@@ -305,7 +305,7 @@ class Estimator(BaseEstimator):
     def _table(self, x: Any, *, new: bool) -> Images:
         """The rows of a table: of numbers alone, or with categories, dates and gaps."""
         typed = _is_typed(x) if new else self._columns is not None
-        if typed and (_is_frame(x) or isinstance(x, np.ndarray)):
+        if typed:
             return self._typed(x, new=new)
         _refuse_dates(x)
         rows: Any = x

@@ -168,7 +168,8 @@ class PyODDetector(Estimator):
     def _after_training(self, x: Any) -> None:
         self.threshold_ = self.detector_.calibration.threshold(self.contamination)
         own = out_of_fold(self.detector_.state)
-        whole = own is not None and len(own) == len(x)  # of very many rows only some are learnt
+        known = 0 if self._rows is None else len(self._rows)
+        whole = own is not None and len(own) == known  # of very many rows only some are learnt
         self.decision_scores_ = own.numpy() if own is not None and whole else self._surprise(x)
         self.labels_ = (self.decision_scores_ > self.threshold_).astype(np.int64)
         self._mu, self._sigma = self.decision_scores_.mean(), self.decision_scores_.std()

@@ -23,6 +23,8 @@ LEAST = 0.05
 """What adds less to a score, in its unit, is no reason,"""
 SHARE = 0.1
 """nor is what adds less than this share of what the first reason adds."""
+MOST_VALUES = 16_000_000
+"""Of changed rows that are held at once."""
 TYPICAL = 0.5
 """The median of a column, as rows are kept."""
 
@@ -79,6 +81,15 @@ def reasons(
         else {name: [index] for index, name in enumerate(columns)}
     )  # fmt: skip
     values = _values(rows)
+    step = max(1, MOST_VALUES // max(1, len(places) * values.shape[1]))
+    if len(values) > step:
+        told: list[list[Reason]] = []
+        for start in range(0, len(values), step):
+            some = slice(start, start + step)
+            told += reasons(
+                detector, rows[some], columns, most, None if cells is None else cells[some]
+            )
+        return told
     shares, usual = _shares(detector, values, list(places.values()))
     about = {column.name: column for column in columns.columns} if isinstance(
         columns, Columns
@@ -102,7 +113,7 @@ def reasons_of(
 ) -> list[list[Reason]]:
     """As `reasons`, of a `Table`, a frame or the path of one, with values as they stand there."""
     if isinstance(table, str | Path):
-        table = Table.open(table)
+        table = Table.open(table, columns.encoding)
     elif not isinstance(table, Table):
         table = Table.of(table)
     found: list[list[Reason]] = []
@@ -123,6 +134,8 @@ def _shares(
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """How far the score falls without each column, `[n, columns]`, and the rows that replace it."""
     compared = detector.state.get(COMPARED)
+    if compared is not None and (compared.ndim != 2 or compared.shape[1] != values.shape[1]):
+        compared = None
     usual = np.empty((len(values), len(places), values.shape[1]), np.float32)
     for index, own in enumerate(places):
         usual[:, index] = _most_similar(values, compared, own)
@@ -194,7 +207,10 @@ def _place(column: Column, value: str) -> str:
     if column.kind != "number" or value == "missing":
         return ""
     ranks = np.array(column.percentiles)
-    number = float(value)
+    try:
+        number = float(value)
+    except ValueError:  # true, in a column of numbers
+        return ""
     if number > ranks[-1]:
         return f"training rows have at most {ranks[-1]:g}"
     if number < ranks[0]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -11,8 +12,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from anogen.data.pictures import check_regular
 from anogen.durable import aside_of, locked, make_folder, replace_durably
-from anogen.errors import AnogenError, DataError, MachineError, UsageError
+from anogen.errors import AnogenError, DataError, MachineError, UsageError, first_line
 from anogen.printable import cell, printable
 
 FORMATS = (".csv", ".jsonl", ".parquet")
@@ -128,18 +130,41 @@ def rows_written(out: Path, file: str | None = None) -> int:
     return count
 
 
+def last_written(out: Path) -> dict[str, Any]:
+    """The last row of a complete file."""
+    (row,) = deque(_written(out), maxlen=1)
+    return row
+
+
+def _typed(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a CSV file with its values of the types that a row has."""
+    kinds = {"index": int, "score": float, "p_value": float, "label": int}
+    return {
+        name: value if name not in kinds else None if value == "" else kinds[name](value)
+        for name, value in row.items()
+    }
+
+
 def _written(out: Path) -> Iterator[dict[str, Any]]:
     """The rows of a complete file; none where there is no file."""
     if not out.exists():
         return
+    check_regular(out)
     if out.suffix == ".parquet":
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
 
+        try:
+            parquet.read_metadata(out)
+        except (ArrowException, OSError) as error:
+            raise DataError(f"{out}: not a readable parquet file ({first_line(error)})") from error
         for batch in parquet.ParquetFile(out).iter_batches():
             yield from batch.to_pylist()
         return
     with out.open(newline="", encoding="utf-8") as file:
-        yield from csv.DictReader(file) if out.suffix == ".csv" else map(json.loads, file)
+        if out.suffix == ".csv":
+            yield from map(_typed, csv.DictReader(file))
+        else:
+            yield from map(json.loads, file)
 
 
 def refuse_unwritable(out: Path) -> None:

@@ -50,7 +50,7 @@ def images_of(
     elif columns is not None and hasattr(given, "columns"):
         yield columns.images_of(Table.of(given))
     elif columns is not None and (paths := _paths(given)):
-        yield from (columns.images_of(Table.open(path)) for path in paths)
+        yield from (columns.images_of(Table.open(path, columns.encoding)) for path in paths)
     elif isinstance(given, np.ndarray | torch.Tensor):
         if isinstance(given, torch.Tensor):
             given = _array_of(given, function)

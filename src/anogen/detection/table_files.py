@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anogen.data.columns import Columns, Encoded, refuse_mistakes
 from anogen.data.images import Images
@@ -65,7 +66,8 @@ def score_tables(
     threshold = detector.calibration.threshold(false_positive_rate)
     columns = detector.columns
     assert columns is not None
-    with Progress("scoring", 0, "rows") as bar:
+    count = sum(table.count() for table in tables.tables)
+    with Progress("scoring", count, "rows") as bar:
         for table in tables.tables:
             for encoded in columns.encode(table):
                 left_out = min(max(skip, 0), len(encoded.rows))
@@ -126,15 +128,25 @@ class Anomaly:
     reasons: list[str]
 
 
-def most_anomalous(detector: Detector, table: Table, count: int = 10) -> list[Anomaly]:
-    """The rows of a table that are furthest out, the furthest first, with their reasons."""
+def most_anomalous(
+    detector: Detector, table: Table, among: NDArray[np.int64], count: int = 10
+) -> list[Anomaly]:
+    """The rows of a table that are furthest out, the furthest first, with their reasons.
+
+    Args:
+        detector: of a run of this table.
+        table: the table.
+        among: places of the rows to consider, ascending: none that was learnt from.
+        count: how many.
+    """
     columns = detector.columns
     assert columns is not None
     furthest: list[tuple[float, int, dict[str, str], Images]] = []
     for encoded in columns.encode(table):
         images = columns.images(encoded.rows, table.name)
         scores = detector.score(images)
-        scores[list(encoded.mistakes)] = -np.inf
+        places = np.arange(encoded.first, encoded.first + len(scores))
+        scores[~np.isin(places, among)] = -np.inf
         for place in np.argsort(-scores, kind="stable")[:count].tolist():
             furthest.append((
                 float(scores[place]), encoded.first + place, encoded.cells(place),

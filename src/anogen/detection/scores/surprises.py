@@ -21,6 +21,7 @@ FOLDS = (5, 10)
 FOLDED_ROWS = 20_000
 """Rows times folds, above the least number of folds."""
 TINY = 1e-12
+DIGITS, LARGE = 1e8, 1e6
 
 
 def fit_surprises(
@@ -83,7 +84,9 @@ def scored(names: Sequence[str], view: View, parts: Mapping[str, State]) -> Tens
     """Each score of a view, float64 `[b, scores]` on the processor."""
     scores = all_scores()
     columns = [scores[name](view, parts.get(name, {})).double().cpu() for name in names]
-    return torch.stack(columns, 1)
+    values = torch.stack(columns, 1)
+    # rounded, for among many equal rows the last bits would decide a rank
+    return torch.where(values.abs() < LARGE, (values * DIGITS).round() / DIGITS, values)
 
 
 def surprise(names: Sequence[str], view: View, state: State) -> Tensor:
