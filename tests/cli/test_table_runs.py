@@ -132,7 +132,7 @@ def test_append_refuses_what_was_not_scored_before(anogen, payments, run, tmp_pa
     log.write_text("".join(lines[:20]), "utf-8")
     shorter = anogen("score", run.path, log, "--out", out, "--append")
     assert shorter.code == 3
-    assert "has 40 rows less than were scored before" in shorter.err
+    assert "has fewer rows than were scored before" in shorter.err
     assert out.read_bytes() == before
 
 

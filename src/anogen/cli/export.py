@@ -4,7 +4,7 @@ from pathlib import Path
 
 from anogen.cli.options import new_parser
 
-DESCRIPTION = """Write a run as a detector into one ONNX file: bytes of images, or rows as numbers,
+DESCRIPTION = """Write a run as a detector into one ONNX file: bytes of images, or encoded rows,
 in; score, p-value and label out. It is calibrated as by anogen score, and checked against anogen's
 own scores.
 
@@ -43,8 +43,7 @@ def main(arguments: list[str]) -> int:
     detector = detector_of(run, options, "cpu")
     out = Path(options["out"] or run.path / f"{options['score']}.onnx")
     validation = run.load_data(options["data_dir"]).validation
-    scaling = None if run.columns is None else run.columns.scaling
-    difference = export_onnx(detector, out, validation, rate, scaling=scaling)
+    difference = export_onnx(detector, out, validation, rate)
     say(f"checked against our own scores: they differ by {difference:.1e} of the largest")
     show(str(out))
     return 0

@@ -20,7 +20,7 @@ COMMANDS = {
     "evaluate": "measure a run on test images, draw its pictures, write its page",
     "compare": "several runs in one table and one page",
     "detect": "calibrate a run as a detector and judge out-of-distribution sets",
-    "score": "files of images: one row each with score, p-value and label",
+    "score": "files of images or tables: one row each with score, p-value and label",
     "export": "a run as a detector in one ONNX file",
     "report": "a run's page, of all that was measured of it",
     "reproduce": "the whole paper: train, measure, detect, one page",

@@ -225,9 +225,8 @@ class Columns:
             row += len(rows)
         rows = sampled.rows()
         scaling = Scaling.of(rows)
-        numbers = [
-            self.slices[column.name][0] for column in self.columns if column.kind == "number"
-        ]
+        slices = self.slices
+        numbers = [slices[column.name][0] for column in self.columns if column.kind == "number"]
         other = ~np.isin(np.arange(len(self.features)), numbers)
         once = 1 / (len(rows) + 1)  # the rate of what never happened, as if it had once more
         centre, spread = scaling.centre.copy(), scaling.spread.copy()
@@ -298,8 +297,9 @@ class Columns:
     def shown(self, row: Values) -> dict[str, str]:
         """An encoded row as a person reads it: name of a column → its value."""
         cells: dict[str, str] = {}
+        slices = self.slices
         for column in self.columns:
-            places = self.slices.get(column.name)
+            places = slices.get(column.name)
             if places:
                 cells[column.name] = _cell(column, row[places])
         return cells

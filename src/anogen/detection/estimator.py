@@ -107,7 +107,7 @@ class Estimator(BaseEstimator):
         """Learn from new normal rows beside those of `fit`, without training anew.
 
         Neighbours, densities and the calibration are of all rows then, so that the promised rate
-        holds for what the new rows are like too. Scales and categories stay as `fit` found them.
+        holds for the mixture of old and new ones. Scales and categories stay as `fit` found them.
 
         Args:
             X: rows of a table, as for `predict`.

@@ -235,7 +235,7 @@ class PyODDetector(Estimator):
 
         Args:
             X: rows or images.
-            T: a label is rejected where its confidence is at most 1 − 2 exp(−T).
+            T: a label is rejected where its confidence is at most 1 − exp(−T).
             return_stats: give the expected rate of rejection, its upper bound and that of the cost
                 too; see `anogen.detection.rejection`.
             delta: with which probability the bound of the rate may fail.
@@ -246,8 +246,7 @@ class PyODDetector(Estimator):
         Source: Perini & Davis 2023.
         """
         labels, confidence = self.predict(X, return_confidence=True)
-        outlying = np.where(labels == 1, confidence, 1 - confidence)
-        rejected = np.where(2 * np.abs(outlying - 0.5) <= unsure(T), -2, labels)
+        rejected = np.where(2 * np.abs(confidence - 0.5) <= unsure(T), -2, labels)
         if not return_stats:
             return rejected
         costs = (c_fp, c_fn, self.contamination if c_r < 0 else c_r)

@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 
 def unsure(tolerance: float) -> float:
-    """The confidence up to which a label is rejected: 1 − 2 exp(−tolerance).
+    """How far from ½ a confidence may be, doubled, for its label to be rejected: 1 − 2 exp(−t).
 
     Source: Perini & Davis 2023, section 3.
 

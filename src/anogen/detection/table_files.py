@@ -79,7 +79,7 @@ def score_tables(
                     yield from _scored(detector, columns, table.name, part, threshold)
                 bar.advance(len(encoded.rows))
     if skip > 0:
-        raise DataError(f"{tables.tables[-1].name}: has {skip} rows less than were scored before")
+        raise DataError(f"{tables.tables[-1].name}: has fewer rows than were scored before")
 
 
 def _scored(
