@@ -32,6 +32,9 @@ RIDGE = 1e-3
 REFERENCES = 0.7
 """Share of the rows, the closest together, that are neighbours of others."""
 MIXTURE = "mixture"
+SPARE = 10
+"""So many more are looked at than are needed, for they may be equally near."""
+EQUALLY_NEAR = 1e-9
 SEARCHED = 250
 """Rows whose neighbours are looked for at once."""
 COMPONENTS = 10
@@ -127,16 +130,22 @@ def _neighbours(view: View, state: State) -> Tensor:
     return squares[:, -1].sqrt()
 
 
-def _others(points: Points, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def _others(
+    points: Points, rows: Tensor, count: int, reach: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Squared distances from the nearest training rows, ascending, and their places.
 
     One that is the row itself does not count, so that a training row has about the score that it
-    would have if it had not been one.
+    would have if it had not been one. Of equally near ones those of the smallest reach come first,
+    so that the score does not depend on how they were looked for.
 
     Returns:
         `[b, count]` each; fewer columns where there are fewer training rows.
     """
-    squares, places = points.nearest(rows, count + 1)
+    squares, places = points.nearest(rows, count + 1 + (0 if reach is None else SPARE))
+    if reach is not None:
+        order = (squares + EQUALLY_NEAR * reach.to(rows.device)[places]).argsort(1)
+        squares, places = squares.gather(1, order), places.gather(1, order)
     itself = squares[:, :1] <= IDENTICAL * (1 + rows.square().sum(1, keepdim=True))
     last = squares.shape[1] - 1
     order = torch.arange(min(count, max(last, 1)), device=rows.device) + itself.long()
@@ -161,7 +170,8 @@ def _local_density(fit_scale: Callable[[Tensor], State], scale: Scale) -> Score:
 
     def score(view: View, state: State) -> Tensor:
         rows = scale(view.once(_rows), state)
-        squares, places = _others(view.points(state, "rows"), rows, NEIGHBOURS)
+        points, reach = view.points(state, "rows"), state["reach"]
+        squares, places = _others(points, rows, NEIGHBOURS, reach)
         reach = state["reach"].to(rows.device)[places]
         return (squares.sqrt().mean(1) + NEAREST).log() - 0.5 * reach.log().mean(1)
 
