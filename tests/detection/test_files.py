@@ -138,7 +138,7 @@ def test_the_command(anogen, noise_file, tmp_path):
         ([noise_file, "--score", "sqared_error"], 2, "did you mean 'squared_error'"),
         ([noise_file, "--fpr", 0.0001], 2, "cannot support"),
         ([tmp_path / "bad.png", "--strict", "--fpr", 0.1], 3, "bad.png"),
-        ([tmp_path / "bad.png", "--fpr", 0.1], 3, "no image could be scored"),
+        ([tmp_path / "bad.png", "--fpr", 0.1], 3, "nothing could be scored"),
         ([tmp_path / "nothing.npy", "--strict", "--fpr", 0.1], 3, "nothing.npy"),
         ([], 2, "files"),
     ):
@@ -165,7 +165,7 @@ def test_what_failed_fails_again(anogen, tmp_path, noise_file):
     for _ in range(2):
         outcome = anogen(*call, "--out", out)
         assert outcome.code == 3
-        assert "no image could be scored" in outcome.err
+        assert "nothing could be scored" in outcome.err
         assert not out.exists()
         assert not part_of(out).exists()
 
