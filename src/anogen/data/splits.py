@@ -198,7 +198,7 @@ def split_rows(
     if not 0 < held_out < 0.5:
         raise UsageError(f"held_out must lie between 0 and 0.5, found {held_out}")
     if count < 10:
-        raise DataError(f"{name}: {count} images are too few to split; give 10 or more")
+        raise DataError(f"{name}: {count} are too few to split; give 10 or more")
     share = min(max(1, round(held_out * count)), (count - 1) // 2)
     needed = images_for(false_positive_rate)
     enough = MOST_CALIBRATING * count >= needed
