@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anogen.data.columns import ONE_HOT, Columns
+from anogen.data.column import ONE_HOT
+from anogen.data.columns import Columns
 from anogen.data.tables import Table
 from anogen.errors import DataError, UsageError
 
@@ -180,6 +181,19 @@ def test_encodings_are_told_and_never_guessed(tmp_path):
         assert dict(levels) == expected
     with pytest.raises(DataError, match=r"latin-1\.csv, line 2: not in utf-8; name .*encoding"):
         Columns.of(Table.open(tmp_path / "latin-1.csv"))
+
+
+def test_the_odd_value_is_named_wherever_it_stands(tmp_path, monkeypatch):
+    monkeypatch.setattr("anogen.data.tables.PART_BYTES", 8)
+    path = tmp_path / "mixed.csv"
+    for values, message in (
+        (["x", *"12345678"], "row 1, column a: 'x'"),
+        ([*"12345678", "x"], "row 9, column a: 'x'"),
+        ([*["2024-01-02"] * 8, "x"], "row 9, column a: 'x', where most rows have dates"),
+    ):
+        path.write_text("\n".join(["a", *values]) + "\n", "utf-8")
+        with pytest.raises(DataError, match=message):
+            Columns.of(Table.open(path))
 
 
 def test_rows_are_whole_wherever_a_block_ends(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from anogen.data.arrays import read_idx_images
-from anogen.data.columns import Kind
+from anogen.data.column import Kind
 from anogen.data.corruptions import corrupt
 from anogen.data.download import download, md5_of
 from anogen.data.files import is_folder, load_path

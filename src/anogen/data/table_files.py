@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anogen.data.columns import MISSING, Columns, Kind
+from anogen.data.cells import MISSING
+from anogen.data.column import Kind
+from anogen.data.columns import Columns
 from anogen.data.splits import Splits, split_rows
 from anogen.data.tables import Table, compute
 from anogen.durable import make_folder

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anogen.data.columns import Column, Columns, refuse_mistakes
+from anogen.data.column import Column
+from anogen.data.columns import Columns, refuse_mistakes
 from anogen.data.images import Images
 from anogen.data.scaling import standardised
 from anogen.data.tables import Table
