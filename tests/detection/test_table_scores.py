@@ -123,6 +123,16 @@ def test_the_promised_rate_is_kept_without_rows_held_out():
     assert 0.05 < np.mean(rates) < 0.13
 
 
+def test_the_rate_is_kept_where_rows_are_repeated():
+    rates = []
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        few = correlated(150, seed)
+        detector = OutlierDetector(false_positive_rate=0.1).fit(few[random.integers(0, 150, 300)])
+        rates.append((detector.predict(correlated(1000, 100 + seed)) < 0).mean())
+    assert np.mean(rates) < 0.16
+
+
 @pytest.mark.parametrize("share", [0.1, 0.2])
 def test_robust_is_not_led_astray_by_outliers_among_the_training_rows(share):
     random = np.random.default_rng(0)
