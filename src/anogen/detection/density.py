@@ -90,8 +90,8 @@ class Density:
         mean, scale = scores.mean(0), scores.std(0)
         scale = np.where(scale > 0, scale, 1.0)
         least = rows_each or 10 * scores.shape[1]
-        count = max(1, min(components, len(scores) // least))
         z = (scores - mean) / scale
+        count = max(1, min(components, len(scores) // least, len(np.unique(z, axis=0))))
         starts = range(seed, seed + (fits if count > 1 else 1))
         with threadpool_limits(1):  # several threads are slower here, and round otherwise
             mixtures: list[Any] = [
