@@ -24,6 +24,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,18 @@ def tables(folder: Path) -> Iterator[tuple[str, Rows, NDArray[np.bool_]]]:
                    table["y"].ravel() == 1)  # fmt: skip
 
 
-def normal(folder: Path, most: int = NORMAL, seeds: int = 3) -> Question:
+def each(
+    folder: Path, seeds: int, answer: Callable[[Rows, NDArray[np.bool_], int], Any], least: int = 0
+) -> Question:
+    """A question of every table whose half of normal rows is large enough, and every seed."""
     for name, rows, out in tables(folder):
-        for seed in range(seeds):
-            yield f"{name}, {seed}", lambda given=(rows, out, seed): _normal(*given, most)
+        if (~out).sum() // 2 > least:
+            for seed in range(seeds):
+                yield f"{name}, {seed}", lambda given=(rows, out, seed): answer(*given)
+
+
+def normal(folder: Path) -> Question:
+    return each(folder, 3, partial(_normal, most=NORMAL))
 
 
 def _normal(rows: Rows, out: NDArray[np.bool_], seed: int, most: int) -> dict[str, Any]:
@@ -161,10 +170,7 @@ def _normal(rows: Rows, out: NDArray[np.bool_], seed: int, most: int) -> dict[st
 
 
 def large(folder: Path) -> Question:
-    for name, rows, out in tables(folder):
-        if (~out).sum() // 2 > NORMAL:
-            for seed in range(1):
-                yield f"{name}, {seed}", lambda given=(rows, out, seed): _normal(*given, LARGE)
+    return each(folder, 1, partial(_normal, most=LARGE), least=NORMAL)
 
 
 def _compared(
@@ -217,9 +223,7 @@ def _drawn(
 
 
 def published(folder: Path) -> Question:
-    for name, rows, out in tables(folder):
-        for seed in range(3):
-            yield f"{name}, {seed}", lambda given=(rows, out, seed): _published(*given)
+    yield from each(folder, 3, _published)
     yield "methods", lambda: _published_means(folder, "semi")
 
 
@@ -236,9 +240,7 @@ def _published(rows: Rows, out: NDArray[np.bool_], seed: int) -> dict[str, float
 
 
 def unsupervised(folder: Path) -> Question:
-    for name, rows, out in tables(folder):
-        for seed in range(3):
-            yield f"{name}, {seed}", lambda given=(rows, out, seed): _unsupervised(*given)
+    yield from each(folder, 3, _unsupervised)
     yield "methods", lambda: _published_means(folder, "unsup")
 
 

@@ -71,13 +71,17 @@ def _show_path(path: str, options: dict[str, Any], as_json: bool) -> int:
         **{part: len(images) for part, images in parts.items()},
     }
     if data.columns is not None:
-        about |= {column.name: column.shown() for column in data.columns.columns}
+        about["columns"] = {column.name: column.shown() for column in data.columns.columns}
     if data.anomalies is not None:
         about["anomalies"] = len(data.anomalies)
     if data.train.captions is not None:
         about["captions"] = sum(map(len, data.train.captions))
         about["a caption"] = next((text for texts in data.train.captions for text in texts), "")
-    show(json.dumps(about) if as_json else "\n".join(f"{k:<11} {v}" for k, v in about.items()))
+    columns = {} if as_json else about.pop("columns", {})
+    lines = [f"{name:<11} {value}" for name, value in about.items()]
+    lines += ["columns:"] * bool(columns)
+    lines += [f"  {name:<14} {value}" for name, value in columns.items()]
+    show(json.dumps(about) if as_json else "\n".join(lines))
     data.warn()
     return 0
 

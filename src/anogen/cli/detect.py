@@ -74,13 +74,13 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
         names = [name for name in names if name != "all"] + cheap
     data = run.load_data(options["data_dir"])
     sets = [run.load_other(name, options["data_dir"]) for name in options["out"]]
+    if len({images.name for images in sets}) < len(sets):
+        sets = [replace(images, name=name)
+                for images, name in zip(sets, options["out"], strict=True)]  # fmt: skip
     if not sets:
         if data.anomalies is None:
             raise UsageError("--out is missing: the name or path of an out-of-distribution set")
-        sets, options["out"] = [data.anomalies], []
-    if len({images.name for images in sets}) < len(sets) == len(options["out"]):
-        sets = [replace(images, name=name)
-                for images, name in zip(sets, options["out"], strict=True)]  # fmt: skip
+        sets = [data.anomalies]
     judged = judge(model, data, sets, scores=list(dict.fromkeys(names)),
                      false_positive_rate=options["fpr"], device=options["device"],
                      companions=companions)  # fmt: skip

@@ -15,6 +15,7 @@ from anogen.data.recognise import Study, Thinned
 from anogen.data.scaling import Scaling
 from anogen.data.tables import Part, Table
 from anogen.errors import DataError, unknown_name
+from anogen.progress import say
 
 
 @dataclass(frozen=True)
@@ -210,11 +211,13 @@ class Columns:
 
     def images(self, rows: Values, name: str = "table") -> Images:
         """Encoded rows as images of height 1, for models: float32 `[n, 1, 1, features]`."""
-        return self.named(self.scaling.squashed(rows).astype(np.float32), name)
+        return Images(self.scaling.squashed(rows).astype(np.float32)[:, None, None], name)
 
-    def named(self, squashed: NDArray[np.float32], name: str) -> Images:
-        """Rows that are squashed already, `[n, features]`, likewise."""
-        return Images(squashed[:, None, None], name)
+    def say_left_out(self, name: str = "the table", besides: str | None = None) -> None:
+        """Say which columns are not learnt from, but for one that was asked to be."""
+        for column in self.columns:
+            if column.kind == "ignored" and column.name != besides:
+                say(f"{name}: column {column.name} is left out: {column.reason}")
 
     def shown(self, row: Values) -> dict[str, str]:
         """An encoded row as a person reads it: name of a column → its value."""

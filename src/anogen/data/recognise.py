@@ -37,7 +37,7 @@ class Study:
     def __init__(self, name: str, kind: str | None) -> None:
         self.name, self.kind = name, kind
         self.rows = self.learnt = self.missing = self.values = 0
-        self.typed: str = ""
+        self.typed = self.other = ""
         self.numbers = self.dates = 0
         self.odd: dict[str, tuple[int, str]] = {}
         self.whole, self.increasing, self.last = True, True, -math.inf
@@ -54,6 +54,7 @@ class Study:
 
         array = plain_array(array)
         self.typed = type_of(array.type)
+        self.other = f"of the type {array.type}" if self.typed == "other" else ""
         there = ~missing_in(array)
         count = int(there.sum())
         chosen = there if used is None else there & used
@@ -118,7 +119,7 @@ class Study:
                 self._refuse_odd(table, kind, "a date such as 2024-01-31 13:45:00")
             return Column(self.name, "date", "", missing, times=self.times)
         if kind == "ignored":
-            return Column(self.name, "ignored", "free text, nearly every value is another")
+            return Column(self.name, "ignored", self.other or "free text, of many different values")
         levels = sorted(self.levels.items(), key=lambda level: (-level[1], level[0]))
         if not levels:
             return Column(self.name, "ignored", "has no values in the training rows")

@@ -1,5 +1,6 @@
 """A table in a file as training, validation and test rows, its labels kept apart."""
 
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from anogen.data.cells import MISSING
 from anogen.data.column import Kind
 from anogen.data.columns import Columns
+from anogen.data.images import Images
 from anogen.data.splits import Splits, split_rows
 from anogen.data.tables import Table, compute
 from anogen.durable import make_folder
@@ -74,10 +76,8 @@ def load_table(path: Path, options: TableOptions | None = None, **splitting: Any
     used[normal[parts[0]]] = True
     columns = Columns.of(table, kinds, used)
     rows = _encoded(table, columns, count)
-    for column in columns.columns:
-        if column.kind == "ignored" and column.name != options.label_column:
-            say(f"{path.name}: column {column.name} is left out: {column.reason}")
-    images = columns.named(rows, path.stem)
+    columns.say_left_out(path.name, besides=options.label_column)
+    images = Images(rows[:, None, None], path.stem)
     train, validation, test = (images[normal[part]] for part in parts)
     judged = normal[parts[2]]
     anomalies = None
@@ -135,28 +135,32 @@ def _labels(table: Table, options: TableOptions) -> NDArray[np.bool_] | None:
 
 
 def _plain(label: str) -> str:
-    """A label in lower case; a whole number without its fraction."""
-    return label.lower().removesuffix(".0")
+    """A label in lower case; a number without needless digits."""
+    try:
+        return f"{float(label):g}"
+    except ValueError:
+        return label.lower()
 
 
 def _encoded(table: Table, columns: Columns, count: int) -> NDArray[np.float32]:
-    """All rows as models take them: float32 `[n, features]`, in a file where they are many."""
-    features = len(columns.features)
-    rows = _array(count, features)
-    start = 0
-    with Progress(f"reading {table.name}", count, "rows") as bar:
-        for encoded in columns.encode(table):  # without mistakes, or `Columns.of` had raised
-            part = columns.scaling.squashed(encoded.rows)
-            rows[start : start + len(part)] = part
-            start += len(part)
-            bar.advance(len(part))
-    return rows
-
-
-def _array(count: int, features: int) -> NDArray[np.float32]:
-    if count * features * 4 <= IN_MEMORY_BYTES:
-        return np.empty((count, features), np.float32)
+    """All rows as models take them, float32 `[n, features]`; of many, mapped from a file."""
+    shape = count, len(columns.features)
+    if math.prod(shape) * 4 <= IN_MEMORY_BYTES:
+        return _filled(np.empty(shape, np.float32), table, columns)
     folder = cache_dir()
     folder = None if folder is None else make_folder(folder)
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".rows") as file:
-        return np.memmap(file.name, np.float32, "w+", shape=(count, features))  # stays when unnamed
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".rows") as file:  # mapped beyond its name
+        mapped = np.memmap(file.name, np.float32, "w+", shape=shape)
+        _filled(mapped, table, columns)
+        mapped.flush()
+        return np.memmap(file.name, np.float32, "r", shape=shape)
+
+
+def _filled(rows: NDArray[np.float32], table: Table, columns: Columns) -> NDArray[np.float32]:
+    """An array with all rows of a table in it, squashed."""
+    with Progress(f"reading {table.name}", len(rows), "rows") as bar:
+        for encoded in columns.encode(table):  # without mistakes, or `Columns.of` had raised
+            part = columns.scaling.squashed(encoded.rows)
+            rows[encoded.first : encoded.first + len(part)] = part
+            bar.advance(len(part))
+    return rows

@@ -312,6 +312,8 @@ def _header(start: bytes, encoding: str, path: Path) -> tuple[tuple[str, ...], s
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     delimiter = max(DELIMITERS, key=lambda mark: (len(found[mark]), mark == usual))
     names = [name.strip() for name in found[delimiter]]
+    if not any(names):
+        raise DataError(f"{path}: the first line is blank; let it name the columns")
     if all(_is_number(name) for name in names):
         raise DataError(
             f"{path}: the first line has numbers only, so it does not name the columns; add a line "

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 """Of a detector's folder, and of what its scores have learnt."""
-DEFINITIONS = 2
+DEFINITIONS = 3
 """Of the scores: raised whenever the definition of one of them changes, so that what
 was measured with the old ones is measured again."""
 

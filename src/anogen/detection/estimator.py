@@ -13,10 +13,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from anogen.data.columns import Columns
+from anogen.data.frames import is_frame, is_typed, named, refuse_dates, refuse_gaps
 from anogen.data.images import Images, images_from_array, is_table, refuse_masked
 from anogen.data.scaling import Scaling
 from anogen.data.splits import Splits, joined
-from anogen.data.tables import Table, need_pyarrow
+from anogen.data.tables import Table
 from anogen.detection.calibration import allowed, refuse_nan
 from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.export import export_onnx
@@ -146,7 +147,7 @@ class Estimator(BaseEstimator):
         if columns is None:
             given = getattr(self, "feature_names_in_", None)
             columns = [f"x{i}" for i in range(self.n_features_in_)] if given is None else given
-        if self._columns is not None and _is_frame(X):
+        if self._columns is not None and is_frame(X):
             return reasons_of(self.detector_, self._columns, X, most)
         return reasons(self.detector_, self._images(X, new=False), columns, most)
 
@@ -304,10 +305,12 @@ class Estimator(BaseEstimator):
 
     def _table(self, x: Any, *, new: bool) -> Images:
         """The rows of a table: of numbers alone, or with categories, dates and gaps."""
-        typed = _is_typed(x) if new else self._columns is not None
+        typed = is_typed(x) if new else self._columns is not None
         if typed:
             return self._typed(x, new=new)
-        _refuse_dates(x)
+        refuse_dates(x)
+        if not new:
+            refuse_gaps(x)
         rows: Any = x
         least = 2 if new else 1
         checked: Any = validate_data(
@@ -326,59 +329,15 @@ class Estimator(BaseEstimator):
         """Rows by their typed columns; see `anogen.data.columns`."""
         rows: Any = x
         validate_data(self, rows, reset=new, skip_check_array=True)
-        if not _is_frame(x):
-            x = _named(validate_data(self, rows, reset=new, dtype=np.float64,
+        if not is_frame(x):
+            x = named(validate_data(self, rows, reset=new, dtype=np.float64,
                                      ensure_all_finite="allow-nan"))  # fmt: skip
         table = Table.of(x, "the table")
         if new:
             self._columns = Columns.of(table)
+            self._columns.say_left_out()
         assert self._columns is not None
         return self._columns.images_of(table)
-
-
-def _is_frame(x: Any) -> bool:
-    return hasattr(x, "columns") and hasattr(x, "dtypes")
-
-
-def _is_typed(x: Any) -> bool:
-    """Whether a table has more than finite numbers in it."""
-    if not _is_frame(x):
-        return isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.ndim == 2 and bool(
-            np.isnan(x).any()
-        )  # fmt: skip
-    kinds = [getattr(kind, "kind", "") or _POLARS.get(str(kind).partition("(")[0], "O")
-             for kind in x.dtypes]  # fmt: skip
-    if any(kind not in "iufb" for kind in kinds):
-        return True
-    gaps = x.isna() if hasattr(x, "isna") else x.select(x.columns).null_count()
-    return bool(np.asarray(gaps).any())
-
-
-_POLARS = {
-    "Int8": "i", "Int16": "i", "Int32": "i", "Int64": "i", "UInt8": "u", "UInt16": "u",
-    "UInt32": "u", "UInt64": "u", "Float32": "f", "Float64": "f", "Boolean": "b",
-}  # fmt: skip
-"""Types of polars by the letters of NumPy's kinds."""
-
-
-def _named(rows: Any) -> Any:
-    """Columns of an array as a table, with the names that scikit-learn gives them."""
-    need_pyarrow("missing values")
-    import pyarrow as pa
-
-    return pa.table({f"x{index}": column for index, column in enumerate(rows.T)})
-
-
-def _refuse_dates(x: Any) -> None:
-    """Raise a `UsageError` for a column of dates, which are numbers in a unit that nobody sees."""
-    given: Any = x
-    kinds: list[Any] = (
-        list(given.dtypes) if hasattr(given, "dtypes") else [getattr(x, "dtype", None)]
-    )
-    if any(getattr(kind, "kind", "") in ("M", "m") for kind in kinds):
-        raise UsageError(
-            "the table has dates or times; give numbers instead, such as seconds since a day"
-        )
 
 
 def _is_fitted_name(name: str) -> bool:

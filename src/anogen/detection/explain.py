@@ -12,7 +12,7 @@ from anogen.detection.detector import Detector
 from anogen.detection.scores import FUSED, SCORES
 from anogen.detection.scores.fused import density_of, measured, statistics
 from anogen.detection.scores.pixels import image_distances
-from anogen.detection.scores.surprises import OUT_OF_FOLD, TINY, surprises
+from anogen.detection.scores.surprises import OUT_OF_FOLD, TINY, surprises, usual_of
 from anogen.detection.sources import Given, images_of
 from anogen.detection.view import exactly, views
 from anogen.models.base import Reconstructs
@@ -123,13 +123,11 @@ def _breakdown(
     Of a table, whose statistics' surprises are added up: what each adds.
     """
     if OUT_OF_FOLD in detector.state:
-        usual = detector.state[OUT_OF_FOLD]
-        added = surprises(torch.from_numpy(values), usual.T.sort(1).values.contiguous()).numpy()
-        deviations = (values - usual.mean(0).numpy()) / (usual.std(0).numpy() + TINY)
-        columns = dict(enumerate(names))
-        return (
-            {name: added[:, index] for index, name in columns.items()},
-            {name: deviations[:, index] for index, name in columns.items()},
+        usual = usual_of(detector.state)
+        added = surprises(torch.from_numpy(values), usual).T.numpy()
+        mean, scale = usual.mean(1).numpy(), usual.std(1).numpy() + TINY
+        return dict(zip(names, added, strict=True)), dict(
+            zip(names, ((values - mean) / scale).T, strict=True)
         )
     density = density_of(detector.state)
     whole = density.surprise(values)

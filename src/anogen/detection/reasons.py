@@ -39,7 +39,7 @@ class Reason:
         share: how much lower the score is where this column has the value that it has in the most
             similar training row; in the score's unit.
         value: of the row, as text.
-        usual: in the most similar training row.
+        usual: what replaced it: the value in the most similar training row, or the median.
         text: all of it in words.
     """
 
@@ -60,8 +60,9 @@ def reasons(
     """The columns to which the rows owe most of their scores, the largest share first.
 
     For each column the row is scored again with the value that the training row has which is most
-    similar in all other columns; of a detector that keeps no training rows with the column's
-    median. So the column that is named first is the one whose removal lowers the score most.
+    similar in all other columns, of up to 1,000 of them; of a detector that keeps none of them with
+    the column's median. So the column that is named first is the one whose removal lowers the score
+    most.
 
     Args:
         detector: fitted on these columns.
@@ -96,6 +97,7 @@ def reasons(
         columns, Columns
     ) else {}  # fmt: skip
     names = list(places)
+    where = "in the most similar training row" if COMPARED in detector.state else "is the median"
     found: list[list[Reason]] = []
     for row, own in enumerate(shares):
         least = max(LEAST, SHARE * float(own.max()))
@@ -103,7 +105,7 @@ def reasons(
             _reason(names[index], about.get(names[index]), float(own[index]),
                     _cell(columns, values[row], names[index], places) if cells is None
                     else cells[row][names[index]],
-                    _cell(columns, usual[row, index], names[index], places))
+                    _cell(columns, usual[row, index], names[index], places), where)
             for index in np.argsort(-own, kind="stable")[:most] if own[index] > least
         ])  # fmt: skip
     return found
@@ -191,12 +193,14 @@ def _cell(
     return f"{float(z[0]):.3g} spreads from the median"
 
 
-def _reason(name: str, column: Column | None, share: float, value: str, usual: str) -> Reason:
+def _reason(
+    name: str, column: Column | None, share: float, value: str, usual: str, where: str
+) -> Reason:
     text = f"{name} is missing" if value == "missing" else f"{name} {value}"
     place = "" if column is None else _place(column, value)
     text += f" ({place})" if place else ""
     if usual != value:
-        text += f"; {usual} in the most similar training row"
+        text += f"; {usual} {where}"
     return Reason(name, share, value, usual, text)
 
 

@@ -23,6 +23,7 @@ FOLDED_ROWS = 20_000
 """Rows times folds, above the least number of folds."""
 TINY = 1e-12
 DIGITS, LARGE = 1e8, 1e6
+"""Scores below the second number are rounded to a share of one over the first."""
 
 
 def fit_surprises(
@@ -42,9 +43,9 @@ def fit_surprises(
     for fold in range(folds):
         held_out = fold_of == fold
         others = images[np.flatnonzero(~held_out | (folds == 1))]
-        state = learnt(names, model, others, device)
+        parts = parts_of(learnt(names, model, others, device))
         apart[torch.from_numpy(held_out)] = collect(
-            lambda view, state=state: scored(names, view, parts_of(state)),
+            lambda view, parts=parts: scored(names, view, parts),
             model, images[np.flatnonzero(held_out)], device,
         )  # fmt: skip
     compared = torch.from_numpy(np.array(images.evenly(MOST_COMPARED).pixels[:]))
@@ -106,7 +107,7 @@ def surprise(names: Sequence[str], view: View, state: State) -> Tensor:
     Source: Fisher 1925, for p-values.
     """
     values = scored(names, view, view.of_state(parts_of, state))
-    return surprises(values, view.of_state(_usual, state)).sum(1)
+    return surprises(values, view.of_state(usual_of, state)).sum(1)
 
 
 def surprises(values: Tensor, usual: Tensor) -> Tensor:
@@ -136,10 +137,10 @@ def out_of_fold(state: State) -> Tensor | None:
     """The scores of training rows, each without having been learnt from: `[n]`; or None."""
     if OUT_OF_FOLD not in state:
         return None
-    return surprises(state[OUT_OF_FOLD], _usual(state)).sum(1)
+    return surprises(state[OUT_OF_FOLD], usual_of(state)).sum(1)
 
 
-def _usual(state: State) -> Tensor:
+def usual_of(state: State) -> Tensor:
     """What is usual of each score, ascending: float64 `[scores, n]`."""
     return state[OUT_OF_FOLD].T.sort(1).values.contiguous()
 
