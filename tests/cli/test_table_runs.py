@@ -117,6 +117,26 @@ def test_detect_encodes_another_table_as_the_run_s(anogen, payments, run, tmp_pa
     assert row["huge"]["auroc"] > 0.99
 
 
+def test_append_leaves_out_a_line_that_is_being_written(anogen, payments, run, tmp_path):
+    folder, _ = payments
+    lines = (folder / "new.csv").read_text("utf-8").splitlines(keepends=True)
+    log, out, whole = tmp_path / "log.csv", tmp_path / "out.csv", tmp_path / "whole.csv"
+    for text in ("".join(lines[:40])[:-6], "".join(lines)[:-3], "".join(lines)):
+        log.write_text(text, "utf-8")
+        assert anogen("score", run.path, log, "--out", out, "--append").code == 0
+    assert anogen("score", run.path, log, "--out", whole).code == 0
+    assert out.read_bytes() == whole.read_bytes()
+    other = anogen("score", run.path, log, "--out", out, "--append", "--score", "row_mixture")
+    assert other.code == 2
+    assert "written by another detector" in other.err
+    mixture = tmp_path / "mixture.csv"  # whose scores are negative
+    for _ in range(2):
+        again = anogen("score", run.path, log, "--out", mixture, "--append", "--score",
+                       "row_mixture")  # fmt: skip
+        assert again.code == 0
+    assert "'-" not in mixture.read_text("utf-8")
+
+
 def test_append_refuses_what_was_not_scored_before(anogen, payments, run, tmp_path):
     folder, _ = payments
     lines = (folder / "new.csv").read_text("utf-8").splitlines(keepends=True)

@@ -210,6 +210,12 @@ def test_rows_are_whole_wherever_a_block_ends(tmp_path, monkeypatch):
     path.write_text("a,b\n" + rows + "1,2,3\n", "utf-8")
     with pytest.raises(DataError, match="row 201: 3 cells"):
         list(Table.open(path).parts())
+    path.write_text("a,b\n" + '1,5" pipe\n2,"x"\n' * 50, "utf-8")
+    inches = [row["b"] for part in Table.open(path).parts() for row in part.to_pylist()]
+    assert inches == ['5" pipe', "x"] * 50
+    path.write_text('"a\nb",c\n1,2\n', "utf-8")
+    (part,) = Table.open(path).parts()
+    assert part.to_pylist() == [{"a\nb": "1", "c": "2"}]
     monkeypatch.setattr("anogen.data.tables.MOST_BYTES", 500)
     path.write_text('a,b\n1,"' + "2\n" * 600, "utf-8")
     with pytest.raises(DataError, match="never closed"):

@@ -96,7 +96,8 @@ def _score(options: dict[str, Any]) -> None:
             raise DataError(f"nothing could be scored; the last: {errors[-1]}")
         identity = sources.identity
     else:
-        tables = Tables.open(options["files"], options["encoding"] or columns.encoding)
+        tables = Tables.open(options["files"], options["encoding"] or columns.encoding,
+                             growing=options["append"])  # fmt: skip
         for table in tables.tables:
             columns.refuse_missing(table)
         identity = tables.identity

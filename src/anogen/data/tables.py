@@ -38,6 +38,7 @@ class Table:
         path: of the file, where there is one.
         encoding: of a text file.
         delimiter: between the cells of a text file.
+        growing: whether a last line without its end is still being written, and no row yet.
 
     Examples:
         >>> import numpy as np, pandas
@@ -52,6 +53,7 @@ class Table:
     path: Path | None = None
     encoding: str = "utf-8"
     delimiter: str = ","
+    growing: bool = False
 
     @classmethod
     def open(cls, path: str | Path, encoding: str | None = None) -> "Table":
@@ -208,18 +210,18 @@ class Table:
                 while text := file.read(PART_BYTES):
                     text = (rest + text).removeprefix("\ufeff")
                     if not named:
-                        start = _end_of_first(text)
+                        start = next(_ends_of_rows(text, self.delimiter), 0)
                         named, text = start > 0, text[start:]
-                    end = _end_of_rows(text) if named else 0
+                    end = max(_ends_of_rows(text, self.delimiter), default=0) if named else 0
                     rest = text[end:]
                     if len(rest) > MOST_BYTES:
                         raise DataError(
                             f"{path}: a row of more than {MOST_BYTES >> 20} MiB; a quote is opened "
-                            "and never closed, or stands within a cell that is not in quotes"
+                            "and never closed"
                         )
                     if end:
                         yield text[:end].encode()
-            if named and rest.strip():
+            if named and rest.strip() and not self.growing:
                 yield rest.encode()
         except UnicodeError as error:
             line = _undecodable_line(path, self.encoding)
@@ -233,31 +235,32 @@ class Table:
             raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
 
 
-def _end_of_first(text: str) -> int:
-    """Where the first row ends; 0 where it does not."""
-    end = text.find("\n") + 1
-    quotes = text.count('"', 0, end)
-    while end and quotes % 2:
-        after = text.find("\n", end) + 1
-        quotes += text.count('"', end, after)
-        end = after
-    return end
+def _ends_of_rows(text: str, delimiter: str) -> Iterator[int]:
+    r"""Where rows end, of those that are whole: every line break that is not within quotes.
 
+    A quote opens a cell only at its beginning; elsewhere, as in `5" pipe`, it is a character. Of
+    breaks with no quoted cell between them only the first and the last are given.
 
-def _end_of_rows(text: str) -> int:
-    r"""Where the last row that is whole ends.
-
-    >>> text = 'a,"b\nc"\nd,"e\n'
-    >>> text[: _end_of_rows(text)]
-    'a,"b\nc"\n'
+    >>> text = 'a,"b\nc"\nd,5" e\nf,"g\n'
+    >>> [text[:end] for end in _ends_of_rows(text, ",")][-1]
+    'a,"b\nc"\nd,5" e\n'
     """
-    end = text.rfind("\n") + 1
-    quotes = text.count('"', 0, end)
-    while end and quotes % 2:
-        before = text.rfind("\n", 0, end - 1) + 1
-        quotes -= text.count('"', before, end)
-        end = before
-    return end
+    quoted = re.compile(rf'(?:\A|(?<=[{re.escape(delimiter)}\n\r]))"(?:[^"]|"")*("|\Z)')
+    place = 0
+    for cell in quoted.finditer(text) if '"' in text else ():
+        yield from _breaks(text, place, cell.start())
+        if not cell[1]:  # not closed yet
+            return
+        place = cell.end()
+    yield from _breaks(text, place, len(text))
+
+
+def _breaks(text: str, start: int, end: int) -> Iterator[int]:
+    """The ends of the first and of the last line that end between two places."""
+    first, last = text.find("\n", start, end), text.rfind("\n", start, end)
+    if first >= 0:
+        yield first + 1
+        yield last + 1
 
 
 def need_pyarrow(name: str) -> None:

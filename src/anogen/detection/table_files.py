@@ -1,7 +1,7 @@
 """Scores of tables in files: one row for each row, with reasons, to be resumed where it stopped."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +28,11 @@ class Tables:
     tables: list[Table]
 
     @classmethod
-    def open(cls, paths: Sequence[str | Path], encoding: str | None = None) -> "Tables":
+    def open(
+        cls, paths: Sequence[str | Path], encoding: str | None = None, growing: bool = False
+    ) -> "Tables":
         """CSV, TSV and parquet files, in the order given; for the errors see `Table.open`."""
-        return cls([Table.open(path, encoding) for path in paths])
+        return cls([replace(Table.open(path, encoding), growing=growing) for path in paths])
 
     @property
     def identity(self) -> list[list[str | int]]:
