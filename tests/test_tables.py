@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from anogen import CORRUPTIONS, DATASETS, MODELS, SCORES, VAE
-from anogen.data.catalog import Bundled
 from anogen.data.corruptions import Corruption
+from anogen.data.datasets import Bundled
 from anogen.data.layouts import LAYOUTS, Found, Layout, Listing
 from anogen.detection.view import Score
 from anogen.evaluation.measures import MEASURES, Measure
@@ -17,7 +17,7 @@ from anogen.experiments.systems import SYSTEMS, System
 ROOT = Path(__file__).parent.parent
 TABLES = {
     "MODELS": "models/__init__.py", "MEASURES": "evaluation/measures.py",
-    "DATASETS": "data/catalog.py", "LAYOUTS": "data/layouts.py",
+    "DATASETS": "data/datasets.py", "LAYOUTS": "data/layouts.py",
     "CORRUPTIONS": "data/corruptions.py", "SYSTEMS": "experiments/systems.py",
 }  # fmt: skip
 

@@ -29,8 +29,9 @@ from torch import Tensor
 
 from anogen.checkpoint import hash_of_tensors, load_checkpoint, previous_of
 from anogen.configuration import load_yaml
-from anogen.data.catalog import DATASETS, base_of, load_data
+from anogen.data.catalog import base_of, load_data
 from anogen.data.columns import Columns
+from anogen.data.datasets import DATASETS
 from anogen.data.images import Images
 from anogen.data.pictures import Pictures
 from anogen.data.splits import FALSE_POSITIVE_RATE, Splits

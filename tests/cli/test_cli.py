@@ -231,7 +231,7 @@ def test_data_lists_everything_as_text_and_json(anogen):
 
 
 def test_a_damaged_data_set_is_named(anogen, tmp_path):
-    from anogen.data.catalog import MNIST
+    from anogen.data.datasets import MNIST
 
     (tmp_path / "mnist").mkdir()
     for name in MNIST.md5:

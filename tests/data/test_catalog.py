@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from anogen import load_data
-from anogen.data import catalog
+from anogen.data import catalog, datasets
 from anogen.errors import DataError, UsageError
 
 from .test_idx import idx_bytes
@@ -43,8 +43,8 @@ def mirror(tmp_path, monkeypatch):
     thread.start()
     address = f"http://127.0.0.1:{server.server_port}/"
     md5 = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
-    source = replace(catalog.MNIST, mirrors=("http://127.0.0.1:9/", address), md5=md5)
-    monkeypatch.setitem(catalog.DATASETS, "mnist", source)
+    source = replace(datasets.MNIST, mirrors=("http://127.0.0.1:9/", address), md5=md5)
+    monkeypatch.setitem(datasets.DATASETS, "mnist", source)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv(catalog.DATA_DIR_VARIABLE, raising=False)
     yield served

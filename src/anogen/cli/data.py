@@ -35,7 +35,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse(arguments)
     name, data_dir, as_json = options.pop("name"), options["data_dir"], options.pop("json")
     fetching = options.pop("fetch")
-    from anogen.data.catalog import DATASETS, Published, fetch
+    from anogen.data.catalog import fetch
+    from anogen.data.datasets import DATASETS, Published
 
     given = {key for key, value in options.items() if value != parser.get_default(key)}
     if name is not None and (name not in DATASETS or given - {"data_dir"}):
@@ -87,7 +88,8 @@ def _show_path(path: str, options: dict[str, Any], as_json: bool) -> int:
 
 
 def _describe(name: str, data_dir: str | None) -> dict[str, Any]:
-    from anogen.data.catalog import DATASETS, Published, damaged_files, find
+    from anogen.data.catalog import damaged_files, find
+    from anogen.data.datasets import DATASETS, Published
 
     source = DATASETS[name]
     row: dict[str, Any] = {"name": name, "title": source.title, "damaged": []}

@@ -70,7 +70,8 @@ def _show_cost(parser: Parser, arguments: list[str], names: list[str]) -> int:
 
 def examine(data_dir: str | None = None) -> dict[str, Any]:
     """Versions, device, data, folders and hazards, as JSON knows them."""
-    from anogen.data.catalog import DATASETS, Published, find
+    from anogen.data.catalog import find
+    from anogen.data.datasets import DATASETS, Published
     from anogen.folders import cache_dir
 
     versions = {name: _version(name) for name in PACKAGES}

@@ -1,21 +1,17 @@
-"""Every data set by name, where it lies, and how to get it; a path serves as a name."""
+"""Data by name or path: found, fetched, split."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from anogen.data.arrays import read_idx_images
 from anogen.data.column import Kind
 from anogen.data.corruptions import corrupt
+from anogen.data.datasets import DATASETS, Bundled, Published
 from anogen.data.download import download, md5_of
 from anogen.data.files import is_folder, load_path
-from anogen.data.images import Images, Pixels
 from anogen.data.pictures import Background, Pictures, Resize
-from anogen.data.shapes import draw_shapes
 from anogen.data.splits import FALSE_POSITIVE_RATE, Splits, images_for, split
 from anogen.data.table_files import TableOptions, load_table
 from anogen.errors import DataError, MachineError, UsageError, unknown_name, whole_number
@@ -26,110 +22,6 @@ DATA_DIR_VARIABLE = "ANOGEN_DATA_DIR"
 MAX_NAME = 5000
 HELD_OUT = 1 / 12
 """Of training images, for validation, where there are test images."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """A published data set in files: four gzipped IDX files, or one table.
-
-    Attributes:
-        title: one line for the list.
-        mirrors: addresses of folders that hold the files, tried in order.
-        md5: file name → canonical MD5 sum.
-        classes: the names of the labels of images, in order.
-        label_column: of a table, the column that says which rows are anomalies.
-    """
-
-    title: str
-    mirrors: tuple[str, ...]
-    md5: dict[str, str]
-    classes: tuple[str, ...] = ()
-    label_column: str | None = None
-
-
-@dataclass(frozen=True)
-class Bundled:
-    """A data set that needs no files.
-
-    Attributes:
-        title: one line for the list.
-        load: gives the images to train on, and test images, if they are others.
-    """
-
-    title: str
-    load: Callable[[], tuple[Images, Images | None]]
-
-
-def _digits() -> tuple[Images, None]:
-    from sklearn.datasets import load_digits
-
-    values, labels = load_digits(return_X_y=True)
-    pixels = np.rint(np.asarray(values) * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
-    enlarged = _enlarged(pixels, 28)[:, None]
-    labels = np.asarray(labels, np.int64)
-    return Images(enlarged, "digits", labels, tuple("0123456789")), None
-
-
-def _enlarged(pixels: Pixels, size: int) -> Pixels:
-    """uint8 `[n, h, w]` brought to `[n, size, size]`, bicubic."""
-    from PIL import Image
-
-    scaled = (Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC)
-              for picture in pixels)  # fmt: skip
-    return np.stack([np.asarray(picture) for picture in scaled])
-
-
-def _shapes() -> tuple[Images, Images]:
-    return draw_shapes(20_000, seed=0)[0], draw_shapes(5_000, seed=1)[0]
-
-
-MNIST = Published(
-    "handwritten digits, 60,000 + 10,000 of 28×28 (Deng 2012)",
-    (
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    ),
-    {
-        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-    },
-    tuple("0123456789"),
-)
-FASHION_MNIST = Published(
-    "clothing, 60,000 + 10,000 of 28×28 (Xiao et al. 2017)",
-    (
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-    ),
-    {
-        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-    },
-    ("T-shirt/top", "trouser", "pullover", "dress", "coat",
-     "sandal", "shirt", "sneaker", "bag", "ankle boot"),
-)  # fmt: skip
-CREDIT_CARD = Published(
-    "card payments of two days, 284,807 rows, 492 of them frauds (Dal Pozzolo et al. 2015)",
-    (
-        "https://storage.googleapis.com/download.tensorflow.org/data/",
-        "https://zenodo.org/records/7395559/files/",
-    ),
-    {"creditcard.csv": "e90efcb83d69faf99fcab8b0255024de"},
-    label_column="Class",
-)
-
-DATASETS: dict[str, Published | Bundled] = {
-    "mnist": MNIST,
-    "fashion-mnist": FASHION_MNIST,
-    "digits": Bundled("handwritten digits of scikit-learn, 8×8 scaled to 28×28", _digits),
-    "creditcard": CREDIT_CARD,
-    "shapes": Bundled("coloured shapes of known factors, 20,000 + 5,000 of 32×32", _shapes),
-}
-"""Every data set that has a name. `auto` stands for MNIST where it can be had, else digits."""
 
 
 def load_data(
