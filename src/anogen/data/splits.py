@@ -97,6 +97,11 @@ class Splits:
         """The name of the data set."""
         return self.train.name
 
+    @property
+    def things(self) -> str:
+        """What a message calls the data: `images`, or `rows` of a table."""
+        return "images" if self.columns is None else "rows"
+
     def warn(self) -> None:
         """Say what will make results worse, or look better, than they are; before training.
 
@@ -112,7 +117,7 @@ class Splits:
         needed, there = images_for(rate), len(self.validation)
         if there < needed:
             say(
-                f"warning: {self.name}: {there} validation images; a detector needs {needed} for a "
+                f"warning: {self.name}: {there} validation {self.things}; a detector needs {needed} for a "
                 f"false-positive rate of {rate:g}. {needed - there} are missing, and with what is "
                 f"there the rate cannot be set below {rounded_up(1 / (there + 1))}"
             )

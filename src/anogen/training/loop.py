@@ -245,7 +245,7 @@ class Loop:
         left = (self.settings.epochs - row["epoch"]) * row["elapsed_s"] / row["epoch"]
         say(
             f"epoch {row['epoch']}/{self.settings.epochs}  validation: {terms}  "
-            f"({row['images_per_s']:,.0f} images/s, {left:.0f} s left)"
+            f"({row['images_per_s']:,.0f} {self.data.things}/s, {left:.0f} s left)"
         )
 
     def _warn(self, running: dict[str, float], samples: Pixels) -> None:
