@@ -73,7 +73,7 @@ def render(template: str) -> str:
         shown=shown, source=source, ratios=ratios, minutes_per_seed=minutes_per_seed,
         table_rows=table_rows, table_mean=table_mean, mean_flagged=mean_flagged,
         shown_range=shown_range, of_kind=of_kind, members_of=members_of,
-        share_within=share_within, best_of=best_of, generated_rows=generated_rows,
+        share_within=share_within, share_above=share_above, best_of=best_of, generated_rows=generated_rows,
     )  # fmt: skip
 
 
@@ -210,6 +210,11 @@ def mean_flagged(runs: TableRuns) -> float:
 def share_within(runs: TableRuns) -> float:
     """Share of the runs whose false alarms lie in the stated interval."""
     return statistics.mean(run["low"] <= run["flagged"] <= run["high"] for run in runs.values())
+
+
+def share_above(runs: TableRuns) -> float:
+    """Share of the runs with more false alarms than the stated interval allows."""
+    return statistics.mean(run["flagged"] > run["high"] for run in runs.values())
 
 
 def best_of(methods: dict[str, float], count: int) -> list[tuple[str, float]]:

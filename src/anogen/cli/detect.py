@@ -145,6 +145,6 @@ def _text(result: dict[str, Any]) -> str:
         decisions.append([*start, *(f"{row[name]:.3f}" for name in TABLE_2), *kept])
     return (
         f"{table(measures)}\n\nTable 2 of the paper, at a false-positive rate of "
-        f"{result['fpr']:g} set on held-out ones of the source (0 = in, 1 = out):\n{table(decisions)}\n\n"
+        f"{result['fpr']:g} set on held-out data (0 = in, 1 = out):\n{table(decisions)}\n\n"
         f"report: {result['run']}/report.html, numbers: {result['run']}/detection.json"
     )

@@ -117,9 +117,9 @@ class Splits:
         needed, there = images_for(rate), len(self.validation)
         if there < needed:
             say(
-                f"warning: {self.name}: {there} validation {self.things}; a detector needs {needed} for a "
-                f"false-positive rate of {rate:g}. {needed - there} are missing, and with what is "
-                f"there the rate cannot be set below {rounded_up(1 / (there + 1))}"
+                f"warning: {self.name}: {there} validation {self.things}; a detector needs "
+                f"{needed} for a false-positive rate of {rate:g}. {needed - there} are missing, "
+                f"and with what is there the rate cannot be set below {rounded_up(1 / (there + 1))}"
             )
 
 
