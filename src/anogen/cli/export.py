@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse(arguments)
 
     from anogen.cli.score import detector_of
+    from anogen.detection.calibration import promised
     from anogen.detection.export import export_onnx
     from anogen.detection.scores import FUSED
     from anogen.progress import say, show
@@ -39,8 +40,8 @@ def main(arguments: list[str]) -> int:
     run = Run.open(options["run"])
     if options["score"] is None:
         options["score"] = "squared_error" if run.columns is None else FUSED
-    rate = run.false_positive_rate if options["fpr"] is None else options["fpr"]
     detector = detector_of(run, options, "cpu")
+    rate = promised(options["fpr"], run.false_positive_rate, len(detector.calibration.scores))
     out = Path(options["out"] or run.path / f"{options['score']}.onnx")
     validation = run.load_data(options["data_dir"]).validation
     difference = export_onnx(detector, out, validation, rate)

@@ -37,7 +37,8 @@ def main(arguments: list[str]) -> int:
                         "files; of a run of a table .csv, .tsv, .parquet")  # fmt: skip
     parser.add_argument("--out", help="a file ending in .csv, .jsonl or .parquet; default: CSV on "
                         "standard output")  # fmt: skip
-    parser.add_argument("--score", default="fused", help="a score's name")
+    parser.add_argument("--score", help="a score's name; default: fused or, of pictures of "
+                        "48x48 or more, local_gaussian_learnt")  # fmt: skip
     parser.add_argument("--companion", action="append", default=[], help="another run, with which "
                         "scores such as likelihood_ratio and waic compare")  # fmt: skip
     parser.add_argument("--fpr", type=float, help="share of in-distribution images that may be "
@@ -58,6 +59,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _score(options: dict[str, Any]) -> None:
+    from anogen.detection.calibration import promised
     from anogen.detection.files import score_files
     from anogen.detection.rows import (
         ScoreRow,
@@ -105,7 +107,7 @@ def _score(options: dict[str, Any]) -> None:
     if options["image_size"] is not None:
         pictures = replace(detector.pictures, image_size=options["image_size"])
         detector = replace(detector, pictures=pictures)
-    rate = run.false_positive_rate if options["fpr"] is None else options["fpr"]
+    rate = promised(options["fpr"], run.false_positive_rate, len(detector.calibration.scores))
     detector.calibration.threshold(rate)  # refused before anything is written
 
     kind = ScoreRow if tables is None else TableRow
@@ -121,7 +123,7 @@ def _score(options: dict[str, Any]) -> None:
         write_csv((asdict(row) for row in _counted(rows())), sys.stdout, kind)
         return
     job = {
-        "run": str(run.path.resolve()), "score": options["score"],
+        "run": str(run.path.resolve()), "score": detector.name,
         "false_positive_rate": rate, **detector.pictures.settings,
         "files": identity, "strict": options["strict"],
         "weights": detector.weights_sha256, "calibration": detector.calibration.sha256,

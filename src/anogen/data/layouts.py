@@ -84,7 +84,7 @@ def lay_out(folder: Path) -> Found:
 
 
 def _mvtec(folder: Path) -> Found | None:
-    inside = {part: _sub_folders(folder / part) for part in ("train", "test")}
+    inside = {part: sub_folders(folder / part) for part in ("train", "test")}
     if inside["train"] != [GOOD] or GOOD not in inside["test"]:
         return None
     defects = [name for name in inside["test"] if name != GOOD]
@@ -150,7 +150,7 @@ def _metadata(folder: Path) -> Found | None:
 
 
 def _plain(folder: Path) -> Found:
-    like = [name for name in _sub_folders(folder) if name.lower() in PARTS]
+    like = [name for name in sub_folders(folder) if name.lower() in PARTS]
     if like:
         say(
             f"warning: {folder}: {', '.join(like)} would be splits, but there is no train beside a "
@@ -178,7 +178,7 @@ def _has_metadata(folder: Path) -> bool:
     return any((folder / name).is_file() for name in METADATA)
 
 
-def _sub_folders(folder: Path) -> list[str]:
+def sub_folders(folder: Path) -> list[str]:
     """The names of the folders in a folder, without hidden ones; none where there is no folder."""
     if not folder.is_dir():
         return []

@@ -128,7 +128,7 @@ class Pictures:
             picture = self._to_8_bit(picture, path, reversed_grey)
             grey = self._channels(picture) == 1
             image = self._opaque(picture).convert("L" if grey else "RGB")
-            array = np.asarray(image if self.image_size is None else self._resized(image))
+            array = np.asarray(image if self.image_size is None else self.resized(image))
         return array[:, :, None] if array.ndim == 2 else array
 
     def shape_of(self, path: Path) -> tuple[int, int, int]:
@@ -154,7 +154,8 @@ class Pictures:
             return self.channels
         return 1 if picture.mode in GREY or picture.mode.startswith("I") else 3
 
-    def _resized(self, image: "Image.Image") -> "Image.Image":
+    def resized(self, image: "Image.Image") -> "Image.Image":
+        """A picture brought to `image_size`, which must be set."""
         from PIL import ImageOps
 
         assert self.image_size is not None

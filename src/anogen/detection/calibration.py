@@ -9,6 +9,7 @@ from scipy.stats import beta
 
 from anogen.data.splits import rounded_up
 from anogen.errors import DataError, UsageError, finite_number
+from anogen.progress import say
 
 Values = NDArray[np.float64]
 
@@ -138,6 +139,25 @@ def allowed(rate: float, n: int) -> int:
             f"{rounded_up(1 / (n + 1))}); use more images, so that more can be held out"
         )
     return count
+
+
+def promised(asked: float | None, usual: float, n: int) -> float:
+    """The false-positive rate to promise: the one asked for, else the usual one or what n support.
+
+    Args:
+        asked: for a rate that is refused where it cannot be kept, or None.
+        usual: where nobody has asked.
+        n: number of calibration images.
+
+    >>> promised(None, 0.01, 99), promised(None, 0.01, 20), promised(0.02, 0.01, 20)
+    (0.01, 0.048, 0.02)
+    """
+    if asked is not None or n * usual + usual + 1e-9 >= 1:
+        return usual if asked is None else asked
+    least = rounded_up(1 / (n + 1))
+    say(f"{n} calibration examples support no less than {least} of false alarms, instead of "
+        f"{usual:g}; more data would")  # fmt: skip
+    return float(least)
 
 
 def discoveries(p_values: Values, rate: float) -> NDArray[np.bool_]:

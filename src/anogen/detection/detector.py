@@ -26,6 +26,7 @@ from anogen.detection.scores import (
     fit_scores,
     score_images,
     score_prepared,
+    usual_score,
 )
 from anogen.detection.scores.fused import statistics
 from anogen.detection.scores.surprises import out_of_fold
@@ -58,7 +59,8 @@ class Detector:
     """Detects out-of-distribution images, at a false-positive rate that you choose.
 
     The score is one of `SCORES`; `fused` is the density of all cheap ones that the model can give,
-    learnt on training images. Calibration is on validation images, which training has not seen.
+    learnt on training images; those that begin with `local` or `patch` look at places, for small
+    defects. Calibration is on validation images, which training has not seen.
     Nothing out of distribution is needed, and none is used.
 
     Attributes:
@@ -99,7 +101,7 @@ class Detector:
         cls,
         model: GenerativeModel,
         data: Splits,
-        score: str = FUSED,
+        score: str | None = None,
         device: str = "auto",
         companions: Sequence[GenerativeModel] = (),
     ) -> "Detector":
@@ -110,7 +112,7 @@ class Detector:
             data: in-distribution images; `test` is not touched. Where `validation` is `train`
                 itself, the fused scores of tables are calibrated by cross-fitting, all others on
                 what they have learnt from.
-            score: a name in `SCORES`.
+            score: a name in `SCORES`; default: `usual_score`.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             companions: other models, for scores that compare: for `likelihood_ratio` one that was
                 trained on the same data with noise, for `waic` others of an ensemble.
@@ -119,7 +121,8 @@ class Detector:
             UsageError: an unknown score, one that the model cannot give (the message has those that
                 it can), or images of another shape than the model's.
         """
-        return cls.fit_all(model, data, [score], device, companions)[0]
+        refuse_no_model(model, "Detector.fit")
+        return cls.fit_all(model, data, [score or usual_score(model.shape)], device, companions)[0]
 
     @classmethod
     def fit_all(
@@ -208,23 +211,27 @@ class Detector:
         return reasons_of(self, self.columns, rows, most)
 
     def map(self, images: Given) -> NDArray[np.float64]:
-        """What each pixel adds to the score, summed over channels: float64 `[n, h, w]`.
+        """What each pixel adds to the score, or how unusual its place is: float64 `[n, h, w]`.
+
+        Summed over channels. Of a score that looks at places, the score is the mean of the largest
+        hundredth of its cells, so that the map says where.
 
         Args:
             images: as for `score`.
 
         Raises:
-            UsageError: the score is no sum over pixels.
+            UsageError: the score has no map.
         """
-        function = SCORES[self.name].map
-        if function is None:
+        score = SCORES[self.name]
+        if score.map is None:
             having = ", ".join(name for name, score in SCORES.items() if score.map)
-            raise UsageError(f"the score {self.name} is no sum over pixels; choose {having}")
+            raise UsageError(f"the score {self.name} has no map; choose {having}")
         maps: list[NDArray[np.float64]] = []
         with torch.no_grad(), exactly():
             for part in images_of(images, self.model.shape, self.pictures, "Detector.map"):
                 for view, count in views(self.prepared, part):
-                    maps.append(function(view)[:count].double().sum(1).cpu().numpy())
+                    seen = score.map_of(view, self.state)[:count]
+                    maps.append(seen.double().sum(1).cpu().numpy())
         return np.concatenate(maps)
 
     def _score(self, images: Images) -> NDArray[np.float64]:
@@ -346,7 +353,7 @@ class Detector:
     def of_run(
         cls,
         run: Run,
-        score: str = FUSED,
+        score: str | None = None,
         *,
         model: GenerativeModel | None = None,
         data: Splits | None = None,
@@ -363,7 +370,7 @@ class Detector:
 
         Args:
             run: a trained one.
-            score: a name in `SCORES`.
+            score: a name in `SCORES`; default: `usual_score`.
             model: the run's, where it is loaded already.
             data: the run's, for the calibration, where it came from arrays in memory.
             checkpoint: `best` or `last`; default: the best one where there is one.
@@ -376,9 +383,11 @@ class Detector:
             UsageError: the model cannot give the score.
             DataError: it must be calibrated and the run's data is not there.
         """
-        refuse_unknown(score)
-        folder = run.detector(score)
+        if score is not None:
+            refuse_unknown(score)
         model = run.load_model(checkpoint, allow_code=allow_code) if model is None else model
+        score = score or usual_score(model.shape)
+        folder = run.detector(score)
         if folder.exists() and not companions:
             try:
                 kept = cls.load(folder, model, device, allow_code=allow_code)

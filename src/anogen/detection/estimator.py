@@ -22,7 +22,7 @@ from anogen.detection.calibration import allowed, refuse_nan
 from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.export import export_onnx
 from anogen.detection.reasons import Reason, reasons, reasons_of
-from anogen.detection.scores import FUSED, ROBUST, SCORES
+from anogen.detection.scores import FUSED, ROBUST, SCORES, usual_score
 from anogen.device import memory_advice, own_randomness
 from anogen.errors import (
     DivergenceError,
@@ -195,7 +195,7 @@ class Estimator(BaseEstimator):
         images = self._images(x, new=True)
         random = check_random_state(self.random_state)
         kind = self.model if isinstance(self.model, type) else find_model(str(self.model))
-        score = self._score_for(kind, is_table(images.shape))
+        score = self._score_for(kind, images.shape)
         data = self._split(images, score, rate, held_out_share, random)
         seed = int(random.randint(2**31 - 1))
         with own_randomness(), tempfile.TemporaryDirectory() as folder, silence():
@@ -232,12 +232,12 @@ class Estimator(BaseEstimator):
             raise UsageError(f"held_out must lie in (0, 1), found {held_out}")
         return rate, held_out
 
-    def _score_for(self, kind: type[GenerativeModel], table: bool) -> str:
+    def _score_for(self, kind: type[GenerativeModel], shape: tuple[int, int, int]) -> str:
         """The score that was asked for, or the default of images or of tables."""
         if self.score_name is not None:
             return self.score_name
-        if not table:
-            return FUSED
+        if not is_table(shape):
+            return usual_score(shape) if self.model == "VAE" else FUSED
         if self.model != "VAE":  # somebody wants this very model, and the default needs none
             raise UsageError(
                 f"{kind.__name__} has no default score on a table: the default there, "

@@ -79,12 +79,14 @@ def explain(
     images = next(iter(given))[:MOST_IMAGES]
     maps, rebuilt, values = [], [], []
     reconstructs = isinstance(detector.model, Reconstructs)
-    make_map = SCORES[detector.name].map or SCORES["squared_error"].map
+    score = SCORES[detector.name]
+    mapped = score if score.map else SCORES["squared_error"]
     seen = views(detector.prepared, images)
     with exactly():
         for view, count in seen:
-            if reconstructs and make_map:
-                maps.append(make_map(view)[:count].double().cpu())
+            if reconstructs or score.map:
+                maps.append(mapped.map_of(view, detector.state)[:count].double().cpu())
+            if reconstructs:
                 rebuilt.append(view.rebuilt[:count].float().cpu())
             if detector.name == FUSED:
                 values.append(measured(view, detector.state)[:count])
@@ -96,7 +98,7 @@ def explain(
     return Explanation(
         detector.score(images),
         torch.cat(maps).numpy() if maps else None,
-        SCORES[detector.name].map is not None,
+        score.map is not None and score.sums,
         torch.cat(rebuilt).numpy() if rebuilt else None,
         shares, deviations, nearest.numpy(), distances.numpy(),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from anogen.data.splits import Splits
 from anogen.detection.calibration import allowed
 from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.metrics import intervals, precision_recall, separation
-from anogen.detection.scores import FUSED, score_images
+from anogen.detection.scores import score_images, usual_score
 from anogen.errors import UsageError
 from anogen.models.base import GenerativeModel
 
@@ -64,7 +64,7 @@ def judge(
     data: Splits,
     out_sets: Sequence[Images],
     *,
-    scores: Sequence[str] = (FUSED, "squared_error"),
+    scores: Sequence[str] | None = None,
     false_positive_rate: float = 0.01,
     device: str = "auto",
     companions: Sequence[GenerativeModel] = (),
@@ -75,7 +75,7 @@ def judge(
         model: trained on `data.train`.
         data: in-distribution.
         out_sets: of the model's shape.
-        scores: names; those that the model cannot give are refused.
+        scores: names; those that the model cannot give are refused; default: the usual one.
         false_positive_rate: by which thresholds are set, from validation images alone.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         companions: other models, for scores that compare with them.
@@ -88,6 +88,7 @@ def judge(
     names = [images.name for images in out_sets]
     if len(set(names)) < len(names):
         raise UsageError(f"two sets have one name, of {', '.join(names)}; name them apart")
+    scores = [usual_score(model.shape)] if scores is None else scores
     for name in scores:
         refuse_unfit(model, name, companions)
     allowed(false_positive_rate, len(data.validation))

@@ -8,7 +8,7 @@ from pathlib import Path
 from anogen.data.pictures import Pictures
 from anogen.data.splits import Splits, expect
 from anogen.detection.detector import Detector
-from anogen.detection.scores import FUSED, available
+from anogen.detection.scores import available, usual_score
 from anogen.models.base import GenerativeModel
 from anogen.run import Run
 
@@ -126,5 +126,5 @@ class Trained:
 
     @property
     def detector(self) -> Detector:
-        """The usual detector, with the fused score."""
-        return self.detectors[FUSED]
+        """The usual detector; see `anogen.detection.scores.usual_score`."""
+        return self.detectors[usual_score(self.model.shape)]

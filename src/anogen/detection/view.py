@@ -30,15 +30,15 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def readable(part: str) -> type[type]:
-    """A metaclass whose `isinstance` asks whether `model.<part>` is an `anogen.nets` encoder.
+def readable(part: str, kind: Any = Encoder) -> type[type]:
+    """A metaclass whose `isinstance` asks whether `model.<part>` is a net of a kind.
 
     A protocol could only ask whether there is something of that name.
     """
 
     class Readable(type):
         def __instancecheck__(cls, model: object) -> bool:
-            return isinstance(getattr(model, part, None), Encoder)
+            return isinstance(getattr(model, part, None), kind)
 
     return Readable
 
@@ -153,7 +153,11 @@ class Score:
         companions: least number of other models that it compares with.
         only: `pictures` or `tables`, where it means nothing for the other; None: for both.
         fused: of what the fused score takes it as one of its statistics.
-        map: a view → `[b, c, h, w]` of which the score is the sum; None: it has no map.
+        map: a view, and the state where `fit` is given → `[b, c, h, w]`, how much each pixel adds
+            or how unusual its place is; None: it has no map.
+        sums: whether the score is the sum of its map; else it is the mean of the largest values.
+        package: carries what it is fitted with, and need not be installed.
+        trains: whether it is fitted by training a net, which takes minutes.
     """
 
     function: Plain | Fitted
@@ -165,13 +169,22 @@ class Score:
     companions: int = 0
     only: Literal["pictures", "tables"] | None = None
     fused: Literal["pictures", "tables"] | None = None
-    map: Plain | None = None
+    map: Plain | Fitted | None = None
+    sums: bool = True
+    package: str | None = None
+    trains: bool = False
 
     def __call__(self, view: View, state: State | None) -> Tensor:
         """The scores of a view, `[b]`."""
         if self.fit is None:
             return view.once(cast(Plain, self.function))
         return cast(Fitted, self.function)(view, state or {})
+
+    def map_of(self, view: View, state: State | None) -> Tensor:
+        """The map of a view, `[b, c, h, w]`, of a score that has one."""
+        if self.fit is None:
+            return cast(Plain, self.map)(view)
+        return cast(Fitted, self.map)(view, state or {})
 
     def fits(self, model: GenerativeModel) -> bool:
         """Whether the model has what the score needs."""

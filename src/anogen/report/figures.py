@@ -57,6 +57,45 @@ def mosaic(images: Pixels, scale: int = 2, labels: Sequence[str] = ()) -> Figure
     return figure
 
 
+def overlays(
+    images: Pixels,
+    maps: NDArray[np.float64],
+    masks: NDArray[np.bool_] | None,
+    threshold: float,
+    titles: Sequence[str],
+    columns: int = 6,
+) -> Figure:
+    """Pictures, and below each its map over it, with a line around what exceeds a threshold.
+
+    Args:
+        images: uint8 `[n, c, h, w]`.
+        maps: `[n, h, w]`; shown from the threshold's half to twice the threshold.
+        masks: bool `[n, h, w]`, outlined on the pictures, or None.
+        threshold: of the line.
+        titles: one for each picture.
+        columns: pictures side by side.
+    """
+    wide, rows = min(columns, len(images)), -(-len(images) // columns)
+    tall = images.shape[2] / images.shape[3]
+    figure = Figure((1.55 * wide, rows * (3.1 * tall + 0.28)), DOTS_PER_INCH, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, hspace=0.01, wspace=0.01)  # pyright: ignore
+    grid: Any = figure.subplots(2 * rows, wide, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for index, (image, values, title) in enumerate(zip(images, maps, titles, strict=True)):
+        above, below = grid[2 * (index // wide) : 2 * (index // wide) + 2, index % wide]
+        plain_picture = image.transpose(1, 2, 0).repeat(3 // len(image), 2)
+        for axes in (above, below):
+            axes.imshow(plain_picture, interpolation="bilinear")
+        above.set_title(plain(title), fontsize=6, pad=2)
+        if masks is not None and masks[index].any():
+            above.contour(masks[index], [0.5], colors=COLOURS[2], linewidths=0.9)
+        below.imshow(values, cmap="inferno", vmin=threshold / 2, vmax=2 * threshold, alpha=0.55)
+        if values.max() > threshold > values.min():
+            below.contour(values, [threshold], colors="white", linewidths=0.9)
+    return figure
+
+
 def curves(rows: Sequence[dict[str, Any]], lines: dict[str, str], title: str, label: str) -> Figure:
     """Values of `metrics.jsonl` against epochs; `lines` maps a column to its name."""
     figure = Figure((6, 3.6), DOTS_PER_INCH, layout="constrained")

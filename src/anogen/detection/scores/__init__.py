@@ -1,6 +1,7 @@
 """Scores of single images by name: one number each, higher meaning further out of distribution."""
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -8,11 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anogen.data.batches import evaluation_batch, in_order
-from anogen.data.images import Images
+from anogen.data.images import Images, is_table
 from anogen.detection.scores.adversarial import ADVERSARIAL_SCORES
 from anogen.detection.scores.fused import FUSED, FUSED_SCORES, ROBUST
 from anogen.detection.scores.latent import LATENT
 from anogen.detection.scores.likelihood import LIKELIHOOD
+from anogen.detection.scores.local import LOCAL
 from anogen.detection.scores.pixels import PIXELS
 from anogen.detection.scores.reconstruction import RECONSTRUCTION
 from anogen.detection.scores.tables import TABLES
@@ -25,12 +27,15 @@ SIZES = (4, 16, 64)
 """Of views, smaller than a whole one, that are tried for few images."""
 FEW = 64
 """So many images may be looked at in a small view."""
+LARGE = 48
+"""Height and width of pictures that are looked at place by place, at least."""
+LEARNT = "local_gaussian_learnt"
 CHEAP = 10
 """A score of so many passes is worth trying small views, and calibrating beside another one."""
 
 SCORES: dict[str, Score] = {
     FUSED: FUSED_SCORES[FUSED], **RECONSTRUCTION, **LIKELIHOOD, **LATENT, **ADVERSARIAL_SCORES,
-    **PIXELS, **TABLES, ROBUST: FUSED_SCORES[ROBUST],
+    **PIXELS, **LOCAL, **TABLES, ROBUST: FUSED_SCORES[ROBUST],
 }  # fmt: skip
 """Every score by name."""
 
@@ -45,8 +50,22 @@ def available(model: GenerativeModel, companions: Sequence[GenerativeModel] = ()
     return [
         name
         for name, score in SCORES.items()
-        if score.fits(model) and score.companions <= len(companions)
+        if score.fits(model)
+        and score.companions <= len(companions)
+        and (score.package is None or find_spec(score.package))
     ]
+
+
+def usual_score(shape: tuple[int, int, int]) -> str:
+    """The score that is used where none is named, for images of a shape or for tables.
+
+    On pictures of 48×48 or more, a defect in one place counts for itself (chosen on synthetic
+    defects, benchmarks/parts.py); else all statistics count together.
+
+    >>> usual_score((1, 28, 28)), usual_score((3, 128, 128))
+    ('fused', 'local_gaussian_learnt')
+    """
+    return FUSED if is_table(shape) or min(shape[1:]) < LARGE else LEARNT
 
 
 def fit_scores(
