@@ -23,6 +23,14 @@ def digits() -> Splits:
     return Splits(whole.train[:300], whole.validation[:60], whole.test[:60], whole.source)
 
 
+@pytest.fixture(autouse=True)
+def learning_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores that train a net of their own do so for a few steps, and few patches are kept."""
+    monkeypatch.setattr("anogen.detection.features.learnt.STEPS", 8)
+    monkeypatch.setattr("anogen.detection.scores.local.PATCHES", 5_000)
+    monkeypatch.setattr("anogen.detection.scores.local.MEMORY", 300)
+
+
 @pytest.fixture
 def noise() -> Splits:
     """Random grey images of 16×16: the fastest thing to train on."""

@@ -73,7 +73,7 @@ SOURCES: dict[str, Source] = {
     ),
     "pretrained": Source(
         lambda view, weights: efficientnet_maps(view.x, weights),
-        weights=lambda images, device: pretrained_weights(), package=PACKAGE,
+        weights=lambda _images, _device: pretrained_weights(), package=PACKAGE,
         says="EfficientNet-Lite0; Tan and Le 2019",
     ),
 }  # fmt: skip
