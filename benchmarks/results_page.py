@@ -73,7 +73,8 @@ def render(template: str) -> str:
         shown=shown, source=source, ratios=ratios, minutes_per_seed=minutes_per_seed,
         table_rows=table_rows, table_mean=table_mean, mean_flagged=mean_flagged,
         shown_range=shown_range, of_kind=of_kind, members_of=members_of,
-        share_within=share_within, share_above=share_above, best_of=best_of, generated_rows=generated_rows,
+        share_within=share_within, share_above=share_above, best_of=best_of,
+        generated_rows=generated_rows,
     )  # fmt: skip
 
 

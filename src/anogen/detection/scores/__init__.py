@@ -23,7 +23,7 @@ from anogen.device import memory_advice
 from anogen.models.base import GenerativeModel
 from anogen.progress import Progress
 
-SIZES = (4, 16, 64)
+SIZES = (1, 4, 16, 64)
 """Of views, smaller than a whole one, that are tried for few images."""
 FEW = 64
 """So many images may be looked at in a small view."""

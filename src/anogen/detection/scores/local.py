@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anogen.data.images import Images
-from anogen.detection.features import SOURCES, Source, joined
+from anogen.detection.features import SOURCES, joined
 from anogen.detection.view import Prepared, Score, State, View, exactly, views
 from anogen.models.base import GenerativeModel
 
@@ -23,6 +23,8 @@ MEMORY = 2_000
 """Patches that are remembered."""
 DIRECTIONS = 64
 """Random ones, along which patches are compared while the memory is chosen."""
+TOGETHER = 8
+"""Images whose distances are measured at once."""
 NET = "net."
 
 Cells = Callable[[View, State], Tensor]
@@ -45,18 +47,19 @@ def _net(state: State) -> State:
     return {key.removeprefix(NET): value for key, value in state.items() if key.startswith(NET)}
 
 
-def _seen(source: Source, view: View, state: State) -> Tensor:
+def _seen(source: str, view: View, state: State) -> Tensor:
     """The features of a view on their grid: float32 `[b, d, h, w]`."""
-    return joined(source.maps(view, view.of_state(_net, state)))
+    return joined(SOURCES[source].maps(view, view.of_state(_net, state)))
 
 
-def _weights(source: Source, images: Images, device: torch.device) -> State:
-    own = source.weights(images, device) if source.weights else {}
+def _weights(source: str, images: Images, device: torch.device) -> State:
+    make = SOURCES[source].weights
+    own = make(images, device) if make else {}
     return {NET + key: value for key, value in own.items()}
 
 
 def _fit_gaussians(
-    source: Source, model: GenerativeModel, images: Images, device: torch.device
+    source: str, model: GenerativeModel, images: Images, device: torch.device
 ) -> State:
     """The mean and the covariance of the features in each cell, from one pass over the images."""
     weights = _weights(source, images, device)
@@ -97,18 +100,18 @@ def _whole_factors(state: State) -> Tensor:
     return whole
 
 
-def _gaussian_cells(source: Source, view: View, state: State) -> Tensor:
+def _gaussian_cells(source: str, view: View, state: State) -> Tensor:
     """The Mahalanobis distance of each cell's features."""
     seen = _seen(source, view, state)
     factors = view.of_state(_whole_factors, state).to(seen.device)
-    away = (seen - state["mean"].to(seen.device)).flatten(2)  # images, features, cells
-    rotated = factors @ away.permute(2, 1, 0)  # cells, features, images
-    return rotated.square().sum(1).sqrt().T.reshape(len(seen), *seen.shape[2:])
+    away = (seen - state["mean"].to(seen.device)).flatten(2).permute(2, 1, 0)
+    missing = -len(seen) % TOGETHER  # so that as many are multiplied each time, and rounded alike
+    parts = F.pad(away, (0, missing)).split(TOGETHER, 2)
+    lengths = [(factors @ part.contiguous()).square().sum(1).sqrt() for part in parts]
+    return torch.cat(lengths, 1)[:, : len(seen)].T.reshape(len(seen), *seen.shape[2:])
 
 
-def _fit_memory(
-    source: Source, model: GenerativeModel, images: Images, device: torch.device
-) -> State:
+def _fit_memory(source: str, model: GenerativeModel, images: Images, device: torch.device) -> State:
     """Patches of known images, thinned so that each is near to one that is kept.
 
     Source: Roth et al. 2022 (PatchCore); the greedy choice of centres, Gonzalez 1985.
@@ -144,7 +147,7 @@ def spread_out(points: Tensor, count: int, generator: torch.Generator) -> Tensor
     return torch.tensor(chosen)
 
 
-def _neighbour_cells(source: Source, view: View, state: State) -> Tensor:
+def _neighbour_cells(source: str, view: View, state: State) -> Tensor:
     """The distance of each cell's features from the nearest patch that is remembered."""
     seen = _seen(source, view, state)
     patches = view.points(state, "patches")
@@ -170,10 +173,10 @@ def _local() -> dict[str, Score]:
     }  # fmt: skip
     for kind, (cells, fit, unit, said) in kinds.items():
         for name, source in SOURCES.items():
-            own = partial(cells, source)
+            own = partial(cells, name)
             scores[f"{kind}_{name}"] = Score(
                 partial(_score, own), source.needs, unit, f"{said}, on {source.says}", passes=1,
-                fit=partial(fit, source), only="pictures", map=partial(_map, own), sums=False,
+                fit=partial(fit, name), only="pictures", map=partial(_map, own), sums=False,
                 package=source.package, trains=source.trains,
             )  # fmt: skip
     return scores
