@@ -50,7 +50,8 @@ EPOCHS = 30
 SIMPLE = ("nearest_pixels", "principal_error")
 OF_MODEL = ("fused", "local_gaussian_encoder")
 PLACES = ("local_gaussian_pixels", "local_gaussian_pretrained", "local_gaussian_learnt",
-          "patch_neighbours_pixels", "patch_neighbours_pretrained", "patch_neighbours_learnt")  # fmt: skip
+          "patch_neighbours_pixels", "patch_neighbours_pretrained",
+          "patch_neighbours_learnt")  # fmt: skip
 LEARNT = "local_gaussian_learnt"
 FEW = ("local_gaussian_pixels", LEARNT, "local_gaussian_pretrained")
 

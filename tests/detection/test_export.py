@@ -35,7 +35,8 @@ def test_the_graph_gives_what_the_detector_gives(trained, digits, tmp_path, scor
 EXPORTED = {
     "VAE": ["absolute_error", "cross_entropy", "cosine_distance", "kl", "importance_weighted",
             "typicality", "latent_norm", "latent_neighbours", "nonzero_pixels", "sharpness",
-            "nearest_pixels", "one_class_svm", "isolation_forest"],
+            "nearest_pixels", "one_class_svm", "isolation_forest", "local_gaussian_pixels",
+            "local_gaussian_learnt", "patch_neighbours_pixels"],
     "NCPVAE": ["contrast"],
     "VAEGAN": ["unreal", "discriminator_error"],
     "StyleGAN": ["unreal"],

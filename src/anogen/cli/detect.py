@@ -146,7 +146,7 @@ def _sets(
 ) -> "tuple[list[Images], dict[str, NDArray[np.bool_]]]":
     """The sets from elsewhere, and the masks of those that have any."""
     from anogen.data.catalog import base_of
-    from anogen.data.masks import kinds_of_defects
+    from anogen.data.masks import kinds_of_defects, read_plain
     from anogen.detection.parts import ALL, masks_for, together
 
     names: list[str] = options["out"]
@@ -163,7 +163,12 @@ def _sets(
     sets: list[Images] = []
     for name in names:
         masked = found.get(name)
-        sets.append(masked.images if masked else run.load_other(name, options["data_dir"]))
+        if masked is not None:
+            sets.append(masked.images)
+        elif Path(name).resolve() in kinds:
+            sets.append(read_plain(Path(name), run.pictures)[0])
+        else:
+            sets.append(run.load_other(name, options["data_dir"]))
     if len({images.name for images in sets}) < len(sets):
         sets = [replace(images, name=name) for images, name in zip(sets, names, strict=True)]
     masks = {

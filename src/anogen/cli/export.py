@@ -19,8 +19,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--format", choices=["onnx"], default="onnx", help="of the file")
     parser.add_argument("--out", help="a name ending in .onnx; default: in the run's folder")
-    parser.add_argument("--score", help="a score's name; default: squared_error, or of a table "
-                        "fused")  # fmt: skip
+    parser.add_argument("--score", help="a score's name; default: squared_error, of pictures of "
+                        "48x48 or more local_gaussian_learnt, of a table fused")  # fmt: skip
     parser.add_argument("--companion", action="append", default=[], help="another run, with which "
                         "scores such as likelihood_ratio compare")  # fmt: skip
     parser.add_argument("--fpr", type=float, help="share of in-distribution images or rows that "
@@ -33,13 +33,14 @@ def main(arguments: list[str]) -> int:
     from anogen.cli.score import detector_of
     from anogen.detection.calibration import promised
     from anogen.detection.export import export_onnx
-    from anogen.detection.scores import FUSED
+    from anogen.detection.scores import FUSED, usual_score
     from anogen.progress import say, show
     from anogen.run import Run
 
     run = Run.open(options["run"])
     if options["score"] is None:
-        options["score"] = "squared_error" if run.columns is None else FUSED
+        usual = usual_score(tuple(run.environment["data"]["shape"]))
+        options["score"] = "squared_error" if usual == FUSED and run.columns is None else usual
     detector = detector_of(run, options, "cpu")
     rate = promised(options["fpr"], run.false_positive_rate, len(detector.calibration.scores))
     out = Path(options["out"] or run.path / f"{options['score']}.onnx")

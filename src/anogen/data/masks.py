@@ -52,6 +52,18 @@ def masks_beside(folder: Path) -> Path | None:
     return masks if folder.parent.name == "test" and masks.is_dir() else None
 
 
+def read_plain(folder: Path, pictures: Pictures) -> tuple[Images, list[Path]]:
+    """All pictures of a folder, however few, and their files.
+
+    Raises:
+        DataError: there is none, or one cannot be read.
+    """
+    files = walk(folder).files
+    if not files:
+        raise DataError(f"{folder}: {NO_PICTURE}")
+    return Images(decoded(files, pictures, folder.name), folder.name), files
+
+
 def read_masked(folder: Path, masks: Path, pictures: Pictures) -> Masked:
     """The pictures of a folder with their masks.
 
@@ -67,9 +79,7 @@ def read_masked(folder: Path, masks: Path, pictures: Pictures) -> Masked:
         DataError: a picture without a mask, a mask without a picture, or of another size than its
             picture's.
     """
-    files = walk(folder).files
-    if not files:
-        raise DataError(f"{folder}: {NO_PICTURE}")
+    images, files = read_plain(folder, pictures)
     known = {_key(path, masks): path for path in walk(masks).files}
     keys = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
     for key, path in zip(keys, files, strict=True):
@@ -78,7 +88,6 @@ def read_masked(folder: Path, masks: Path, pictures: Pictures) -> Masked:
     unused = [path for key, path in known.items() if key not in set(keys)]
     if unused:
         raise DataError(f"{unused[0]}: a mask without a picture in {folder}")
-    images = Images(decoded(files, pictures, folder.name), folder.name)
     read = [_mask(known[key], path, pictures) for key, path in zip(keys, files, strict=True)]
     return Masked(images, np.stack(read), files)
 

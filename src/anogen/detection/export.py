@@ -166,7 +166,10 @@ def _exported(graph: _Graph, given: Tensor, name: str) -> bytes:
         ) from error
 
 
-_EXPORTABLE = "squared_error, negative_elbo, feature_error or, of a table, row_neighbours"
+_EXPORTABLE = (
+    "squared_error, negative_elbo, feature_error, local_gaussian_pixels or, of a table, "
+    "row_neighbours"
+)
 
 
 def _difference(

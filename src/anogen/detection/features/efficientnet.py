@@ -104,6 +104,8 @@ def efficientnet_maps(x: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
     Source: Tan and Le 2019, with the simplifications of EfficientNet-Lite: ReLU6, no squeeze and
         excitation.
     """
+    if torch.compiler.is_exporting():  # a graph takes any number at once
+        return _stages(x, weights)
     parts = [_stages(part, weights) for part in x.split(1)]
     return [torch.cat(maps) for maps in zip(*parts, strict=True)]
 

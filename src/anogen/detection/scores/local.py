@@ -105,6 +105,9 @@ def _gaussian_cells(source: str, view: View, state: State) -> Tensor:
     seen = _seen(source, view, state)
     factors = view.of_state(_whole_factors, state).to(seen.device)
     away = (seen - state["mean"].to(seen.device)).flatten(2).permute(2, 1, 0)
+    if torch.compiler.is_exporting():  # a graph takes any number at once
+        lengths = (factors @ away).square().sum(1).sqrt()
+        return lengths.T.reshape(-1, *seen.shape[2:])
     missing = -len(seen) % TOGETHER  # so that as many are multiplied each time, and rounded alike
     parts = F.pad(away, (0, missing)).split(TOGETHER, 2)
     lengths = [(factors @ part.contiguous()).square().sum(1).sqrt() for part in parts]
@@ -152,7 +155,7 @@ def _neighbour_cells(source: str, view: View, state: State) -> Tensor:
     seen = _seen(source, view, state)
     patches = view.points(state, "patches")
     rows = (seen.flatten(2).mT / state["scale"].to(seen.device)).flatten(0, 1).double()
-    return patches.nearest(rows, 1)[0].sqrt().reshape(len(seen), *seen.shape[2:])
+    return patches.nearest(rows, 1)[0].sqrt().reshape(-1, *seen.shape[2:])
 
 
 def _score(cells: Cells, view: View, state: State) -> Tensor:
