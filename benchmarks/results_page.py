@@ -43,6 +43,7 @@ def pages() -> dict[Path, str]:
         guides / "own-score.md": filled(guides / "own-score.md", "own_score.md.j2"),
         ROOT / "CONTRIBUTING.md": filled(ROOT / "CONTRIBUTING.md", "mutants_results.md.j2"),
         guides / "tables.md": filled(guides / "tables.md", "tables_results.md.j2"),
+        guides / "parts.md": filled(guides / "parts.md", "parts_results.md.j2"),
     }
 
 
@@ -74,6 +75,7 @@ def render(template: str) -> str:
         table_rows=table_rows, table_mean=table_mean, mean_flagged=mean_flagged,
         shown_range=shown_range, of_kind=of_kind, members_of=members_of,
         share_within=share_within, share_above=share_above, best_of=best_of,
+        part_rows=part_rows, few_shown=few_shown,
         generated_rows=generated_rows,
     )  # fmt: skip
 
@@ -221,6 +223,40 @@ def share_above(runs: TableRuns) -> float:
 def best_of(methods: dict[str, float], count: int) -> list[tuple[str, float]]:
     """The methods with the largest values."""
     return sorted(methods.items(), key=lambda pair: -pair[1])[:count]
+
+
+def part_rows(parts: dict[str, Any]) -> list[dict[str, str]]:
+    """A row for each score on pictures of parts, the best first; over seeds where there are any."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for key, run in parts["tiles"].items():
+        runs.setdefault(key.rpartition(", ")[0], []).append(run)
+    for key in ("fused", "local_gaussian_encoder"):
+        trained = parts["model"]["VAE"]
+        runs[key] = [trained[key] | {"fit_s": trained["train_s"]}]
+
+    def shown(values: list[float], digits: int) -> str:
+        mean = f"{statistics.mean(values):.{digits}f}"
+        few = len(values) == 1
+        return mean if few else f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+    rows: list[dict[str, str]] = []
+    for name, each in sorted(
+        runs.items(), key=lambda pair: -statistics.mean(run["auroc"] for run in pair[1])
+    ):
+        digits = {"auroc": 3, "found": 2, "pixel_auroc": 3, "aupro": 3, "fit_s": 0, "ms_one": 0}
+        row = {"name": f"`{name}`"}
+        for key, places in digits.items():
+            values = [run[key] for run in each if key in run]
+            row[key] = shown(values, places) if values else "–"
+        kinds = [statistics.mean(run["kinds"][kind] for run in each) for kind in each[0]["kinds"]]
+        rows.append(row | {"kinds": ", ".join(f"{value:.2f}" for value in kinds)})
+    return rows
+
+
+def few_shown(parts: dict[str, Any], name: str, count: int) -> str:
+    """The AUROC of a score fitted to few pictures, if it was measured."""
+    run = parts["few"].get(f"{name}, {count}")
+    return "–" if run is None else f"{run['auroc']:.3f}"
 
 
 def generated_rows(runs: dict[str, dict[str, float]]) -> list[dict[str, Any]]:

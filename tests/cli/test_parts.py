@@ -61,7 +61,7 @@ def test_every_kind_of_defect_is_judged_with_its_masks(anogen, run):
     page = (run / "report.html").read_text()
     assert "Where the defects are" in page
     figures = {path.name for path in (run / "figures").glob("places_*.png")}
-    assert figures == {"places_bright.png", "places_dark.png", "places_good.png"}
+    assert figures == {f"places_{name}.png" for name in ("bright", "dark", "good", "training")}
     assert "all defects" in anogen("detect", run, "--score", "local_gaussian_pixels").out
 
 

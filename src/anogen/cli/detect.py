@@ -135,7 +135,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
         old_pictures = kept_pictures(run.figures, "detection") if same else []
         pictures = detection_pictures(judged, data.test, sets)
         if places is not None:
-            pictures += place_pictures(places, first, data.test, sets, masks)
+            pictures += place_pictures(places, first, data.test, sets, masks, data.train)
         keep_pictures(pictures, run.figures, "detection", old_pictures)
         write_page(run)
     return result

@@ -23,6 +23,8 @@ from anogen.report.gallery import Picture
 
 ALL = "all defects"
 """What all kinds of defects together are called."""
+MOST_TRAINING = 2000
+"""Training pictures among which the most unusual are looked for."""
 SHOWN = 12
 """Pictures of each kind that are drawn."""
 
@@ -111,10 +113,17 @@ class Places:
 
 
 def place_pictures(
-    places: Places, detections: Sequence[Detection], good: Images, sets: Sequence[Images],
+    places: Places,
+    detections: Sequence[Detection],
+    good: Images,
+    sets: Sequence[Images],
     masks: dict[str, Masks],
-) -> list[Picture]:  # fmt: skip
+    training: Images,
+) -> list[Picture]:
     """The missed defects first, a picture for each kind; then the worst good pictures.
+
+    Last the most unusual training pictures, among which there may be defects: a picture that was
+    learnt from is less unusual than a new one like it, but keeps its place among the others.
 
     Args:
         places: what the detector sees.
@@ -122,6 +131,7 @@ def place_pictures(
         good: test pictures.
         sets: of defects.
         masks: name of a set → its masks, where there are any.
+        training: pictures that the detector learnt from.
     """
     drawn: list[Picture] = []
     limit = detections[0].detector.calibration.threshold(detections[0].false_positive_rate)
@@ -151,5 +161,15 @@ def place_pictures(
         "places_good", "The most suspicious good pictures",
         f"Test pictures without a defect, the most suspicious first (threshold {limit:.2f}).",
         sheet(good, places.good, detections[0].inside, rows, None),
+    ))  # fmt: skip
+    detector, some = detections[0].detector, training.evenly(MOST_TRAINING)
+    scores = detector.score(some)
+    chosen = some[np.argsort(-scores)[:SHOWN]]
+    scores = np.sort(scores)[::-1][:SHOWN]
+    drawn.append(Picture(
+        "places_training", "The most unusual training pictures",
+        "Pictures that were learnt from, the most unusual first. One with a defect teaches that "
+        "the defect is good: take it out, and train again.",
+        sheet(chosen, detector.map(chosen), scores, np.arange(len(chosen)), None),
     ))  # fmt: skip
     return drawn
