@@ -75,7 +75,7 @@ def render(template: str) -> str:
         table_rows=table_rows, table_mean=table_mean, mean_flagged=mean_flagged,
         shown_range=shown_range, of_kind=of_kind, members_of=members_of,
         share_within=share_within, share_above=share_above, best_of=best_of,
-        part_rows=part_rows, few_shown=few_shown,
+        part_rows=part_rows, few_shown=few_shown, seeds_of=seeds_of,
         generated_rows=generated_rows,
     )  # fmt: skip
 
@@ -230,9 +230,9 @@ def part_rows(parts: dict[str, Any]) -> list[dict[str, str]]:
     runs: dict[str, list[dict[str, Any]]] = {}
     for key, run in parts["tiles"].items():
         runs.setdefault(key.rpartition(", ")[0], []).append(run)
-    for key in ("fused", "local_gaussian_encoder"):
-        trained = parts["model"]["VAE"]
-        runs[key] = [trained[key] | {"fit_s": trained["train_s"]}]
+    for trained in parts["model"].values():
+        for key in ("fused", "local_gaussian_encoder"):
+            runs[key] = [trained[key] | {"fit_s": trained["train_s"]}]
 
     def shown(values: list[float], digits: int) -> str:
         mean = f"{statistics.mean(values):.{digits}f}"
@@ -251,6 +251,11 @@ def part_rows(parts: dict[str, Any]) -> list[dict[str, str]]:
         kinds = [statistics.mean(run["kinds"][kind] for run in each) for kind in each[0]["kinds"]]
         rows.append(row | {"kinds": ", ".join(f"{value:.2f}" for value in kinds)})
     return rows
+
+
+def seeds_of(parts: dict[str, Any], name: str) -> int:
+    """How many seeds a score was measured with on pictures of parts."""
+    return sum(key.startswith(f"{name},") for key in parts["tiles"])
 
 
 def few_shown(parts: dict[str, Any], name: str, count: int) -> str:
