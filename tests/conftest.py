@@ -25,8 +25,9 @@ def digits() -> Splits:
 
 @pytest.fixture(autouse=True)
 def learning_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores that train a net of their own do so for a few steps, and few patches are kept."""
+    """Scores that train a net of their own train a small one briefly, and few patches are kept."""
     monkeypatch.setattr("anogen.detection.features.learnt.STEPS", 8)
+    monkeypatch.setattr("anogen.nets.segmenter.WIDTH", 4)
     monkeypatch.setattr("anogen.detection.scores.local.PATCHES", 5_000)
     monkeypatch.setattr("anogen.detection.scores.local.MEMORY", 300)
 

@@ -69,7 +69,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     from anogen.detection.calibration import promised
     from anogen.detection.detector import DEFINITIONS
     from anogen.detection.judge import judge
-    from anogen.detection.parts import Places, place_pictures
+    from anogen.detection.parts import ALL, Places, place_pictures
     from anogen.detection.pictures import detection_pictures
     from anogen.detection.scores import SCORES, available, usual_score
     from anogen.detection.table_files import most_anomalous
@@ -133,7 +133,9 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     })  # fmt: skip
     with stage("drawing figures"):
         old_pictures = kept_pictures(run.figures, "detection") if same else []
-        pictures = detection_pictures(judged, data.test, sets)
+        kinds = [images for images in sets if images.name != ALL]
+        of_kinds = [each for each in judged if each.out_set != ALL]
+        pictures = detection_pictures(of_kinds, data.test, kinds)
         if places is not None:
             pictures += place_pictures(places, first, data.test, sets, masks, data.train)
         keep_pictures(pictures, run.figures, "detection", old_pictures)
