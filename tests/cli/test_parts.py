@@ -101,3 +101,25 @@ def test_a_rate_that_is_asked_for_is_not_changed(anogen, run):
     done = anogen("detect", run, "--score", "local_gaussian_pixels", "--fpr", 0.01)
     assert done.code == 2
     assert "cannot support a false-positive rate of 0.01" in done.err
+
+
+def test_pictures_in_colour_that_are_not_square(anogen, tmp_path):
+    generator = np.random.default_rng(0)
+    for folder, count in (("train/good", 40), ("test/good", 10), ("test/hole", 3)):
+        for index in range(count):
+            picture = generator.normal(128, 20, (48, 64, 3)).clip(0, 255)
+            if folder == "test/hole":
+                picture[10:20, 10:20] = 0
+            save(tmp_path / "parts" / folder / f"{index}.png", picture)
+    run = tmp_path / "run"
+    call = ("--run", run, "--epochs", 1, "--model.width", 4)
+    assert anogen("train", "--data", tmp_path / "parts", *call).code == 0
+    done = anogen("detect", run, "--score", "local_gaussian_pixels", "--json")
+    assert done.code == 0, done.err
+    (row,) = json.loads(done.out)["rows"]
+    assert row["auroc"] > 0.95
+    assert "aupro" not in row
+    assert (run / "figures" / "places_hole.png").exists()
+    refused = anogen("detect", run, "--out", "digits", "--masks", tmp_path)
+    assert refused.code == 2
+    assert "--masks belongs to a folder of pictures" in refused.err

@@ -162,6 +162,8 @@ def _sets(
     found = {
         name: masks_for(Path(name), given, run.pictures) for name in names if Path(name).is_dir()
     }
+    if given is not None and not found:
+        raise UsageError("--masks belongs to a folder of pictures: give it as --out")
     sets: list[Images] = []
     for name in names:
         masked = found.get(name)

@@ -63,7 +63,7 @@ def detection_pictures(
             drawn.append(Picture(
                 f"explanations_{images.name}", f"Explanations, {title}",
                 f"Images of {inside.name} and of {images.name}, what the model makes of them, and "
-                "what every pixel adds to the error (white: most).",
+                "what every pixel adds to the error, or how much it stands out (white: most).",
                 _explained(against[0], inside, images),
             ))  # fmt: skip
     return drawn
@@ -111,10 +111,12 @@ def _explained(detection: Detection, inside: Images, outside: Images) -> Figure:
     for part, one, each in zip(parts, explanations, maps, strict=True):
         rebuilt = np.rint(255 * (one.rebuilt if one.rebuilt is not None else 0)).astype(np.uint8)
         share = np.rint(255 * each / brightest).astype(np.uint8)
-        rows += [part.pixels[:], np.broadcast_to(rebuilt, share.shape), share]
+        rows += [np.broadcast_to(shown, part.pixels.shape)
+                 for shown in (part.pixels[:], rebuilt, share)]  # fmt: skip
     width = min(len(row) for row in rows)
+    last = "adds to the error" if SCORES[detection.detector.name].sums else "stands out"
     labels = [f"{kind}: {what}" for kind in ("in", "out")
-              for what in ("image", "rebuilt", "adds to the error")]  # fmt: skip
+              for what in ("image", "rebuilt", last)]  # fmt: skip
     return figures.mosaic(np.stack([row[:width] for row in rows]), labels=labels)
 
 
