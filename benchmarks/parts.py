@@ -5,11 +5,12 @@
 Questions, each kept as it is answered; what is there already is left:
 
 - `synthetic`: AUROC on defects drawn into a quarter of the good training tiles, fitted on the
-  others. What is the default, and every setting, was chosen by these numbers alone.
+  others.
 - `tiles`: fitted on the good training pictures, tested on `test/good` and on all kinds of defects,
-  with masks; thresholds from held-out good training pictures; tiles, not pictures, are held out.
+  with masks; thresholds from held-out good training pictures; tiles, not pictures, are held out;
+  seconds to fit, and milliseconds from one array to a verdict.
+- `model`: the same for scores of a trained VAE.
 - `few`: the same with 20, 50 and 200 good pictures.
-- `speed`: seconds to fit, and milliseconds from one array to a verdict.
 
 The net that learns from drawn defects has seeds of its own; other scores have nothing random.
 """

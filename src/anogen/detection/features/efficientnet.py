@@ -35,8 +35,7 @@ STAGES = (
 )  # fmt: skip
 """Of Tan and Le 2019, table 1, without what Lite leaves out and without the last, widest stage."""
 LOOKED_AT = (2, 4, 5)
-"""Stages whose ends are looked at: 40, 112 and 192 channels at strides 8, 16 and 32. Chosen on
-synthetic defects (benchmarks/parts.py)."""
+"""Stages whose ends are looked at: 40, 112 and 192 channels at strides 8, 16 and 32."""
 
 
 @cache

@@ -59,8 +59,8 @@ def available(model: GenerativeModel, companions: Sequence[GenerativeModel] = ()
 def usual_score(shape: tuple[int, int, int]) -> str:
     """The score that is used where none is named, for images of a shape or for tables.
 
-    On pictures of 48×48 or more, a defect in one place counts for itself (chosen on synthetic
-    defects, benchmarks/parts.py); else all statistics count together.
+    On pictures of 48×48 or more, a defect in one place counts for itself (benchmarks/parts.py);
+    else all statistics count together.
 
     >>> usual_score((1, 28, 28)), usual_score((3, 128, 128))
     ('fused', 'local_gaussian_learnt')
