@@ -104,6 +104,15 @@ def test_a_gaussian_is_the_plain_one(model, parts):
     assert ours == pytest.approx(largest(torch.from_numpy(cells)).numpy(), rel=2e-3)
 
 
+def test_the_largest_hundredth_decides_however_good_the_rest_is():
+    from anogen.detection.scores.local import largest
+
+    cells = torch.zeros(2, 20, 20)
+    cells[0, 3, 4:8] = torch.tensor([4.0, 8.0, 12.0, 16.0])
+    assert largest(cells).tolist() == [10.0, 0.0]
+    assert largest(torch.tensor([[[1.0, 7.0]]])).tolist() == [7.0]
+
+
 def test_what_is_remembered_is_spread_out():
     points = torch.cat([torch.zeros(50, 3), torch.ones(1, 3), -torch.ones(1, 3)])
     points += 0.01 * torch.randn(points.shape, generator=torch.Generator().manual_seed(0))
