@@ -12,7 +12,7 @@ from anogen.data.cells import Values, shown_cell
 from anogen.data.column import ENCODERS, KINDS, Column, refuse_damaged, shown_features
 from anogen.data.images import Images
 from anogen.data.recognise import Study, Thinned
-from anogen.data.scaling import Scaling
+from anogen.data.scaling import Scaling, standardised
 from anogen.data.tables import Part, Table
 from anogen.errors import DataError, unknown_name
 from anogen.progress import say
@@ -212,6 +212,13 @@ class Columns:
     def images(self, rows: Values, name: str = "table") -> Images:
         """Encoded rows as images of height 1, for models: float32 `[n, 1, 1, features]`."""
         return Images(self.scaling.squashed(rows).astype(np.float32)[:, None, None], name)
+
+    def unscaled(self, values: NDArray[np.float32]) -> Values:
+        """The encoded rows of what `images` made of them: float64 `[..., features]`."""
+        import torch
+
+        z = standardised(torch.from_numpy(np.ascontiguousarray(values))).numpy()
+        return self.scaling.centre + z * self.scaling.spread
 
     def say_left_out(self, name: str = "the table", besides: str | None = None) -> None:
         """Say which columns are not learnt from, but for one that was asked to be."""

@@ -127,11 +127,6 @@ def reasons_of(
     return found
 
 
-def _unsquashed(columns: Columns, values: NDArray[np.float32]) -> NDArray[np.float64]:
-    z = standardised(torch.from_numpy(np.ascontiguousarray(values))).numpy()
-    return columns.scaling.centre + z * columns.scaling.spread
-
-
 def _shares(
     detector: Detector, values: NDArray[np.float32], places: list[list[int]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -188,7 +183,7 @@ def _cell(
 ) -> str:
     """The value of one column of a row, as text."""
     if isinstance(columns, Columns):
-        return columns.shown(_unsquashed(columns, values))[name]
+        return columns.shown(columns.unscaled(values))[name]
     z = standardised(torch.from_numpy(values[places[name]]))
     return f"{float(z[0]):.3g} spreads from the median"
 
