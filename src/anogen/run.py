@@ -10,6 +10,8 @@
 - `detector/`: a folder for each score with which it was calibrated
 - `evaluation.json`: what `anogen evaluate` measured
 - `detection.json`: what `anogen detect` measured
+- `approved.npy`: examples that `anogen refresh` was given
+- `service.sqlite`: what `anogen serve` has scored, verdicts, and the watch
 - `report.html`: the page
 
 A run may come from anybody: whatever it holds is data. See SECURITY.md.
@@ -303,6 +305,13 @@ class Run:
     def detector(self, score: str) -> Path:
         """The folder of the detector with a score, whether it is there or not."""
         return self.inside("detector", score)
+
+    def forget_detectors(self, but: str) -> None:
+        """Remove all detectors but the one with a score: they are made again when needed."""
+        folder = self.inside("detector")
+        for each in folder.iterdir() if folder.is_dir() else ():
+            if each.name != but:
+                shutil.rmtree(self.inside("detector", each.name), ignore_errors=True)
 
     def checkpoint(self, which: str) -> Path:
         """The folder of a checkpoint: `last`, `best` or `last.previous`."""

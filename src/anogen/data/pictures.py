@@ -4,6 +4,7 @@ import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -113,15 +114,19 @@ class Pictures:
         """What decides the pixels, by name."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
+    def read(self, path: Path, content: bytes | None = None) -> NDArray[np.uint8]:
         """One picture as uint8 `[h, w, c]`, refused from its header where it is too large.
+
+        Args:
+            path: of the file.
+            content: of the file, where it is at hand; then the path is its name in messages only.
 
         Raises:
             DataError: it is damaged, too large, moving, or of another format.
         """
         from PIL import ImageOps
 
-        with self._opened(path) as picture:
+        with self._opened(path, content) as picture:
             reversed_grey = picture.format == "TIFF" and _tag(picture, PHOTOMETRIC) == 0
             if picture.format != "PNG" or "exif" in picture.info:  # before its pixels
                 picture = ImageOps.exif_transpose(picture)
@@ -167,16 +172,17 @@ class Pictures:
         return image.resize(size)
 
     @contextmanager
-    def _opened(self, path: Path) -> "Generator[Image.Image]":
+    def _opened(self, path: Path, content: bytes | None = None) -> "Generator[Image.Image]":
         """The picture, its header read and found good; damage that shows in the block is told."""
         from PIL import Image, UnidentifiedImageError
 
-        check_regular(path)
+        if content is None:
+            check_regular(path)
         try:
             # a file object, because what Pillow maps from a path it does not always turn rightly
             with (
                 _own_limit,
-                path.open("rb") as file,
+                path.open("rb") if content is None else BytesIO(content) as file,
                 Image.open(file, formats=tuple(FORMATS)) as picture,
             ):
                 self._refuse(picture, path)

@@ -17,7 +17,9 @@ from anogen.data.images import Images
 from anogen.data.pictures import Pictures
 from anogen.data.splits import Splits, expect
 from anogen.detection.calibration import Calibration, discoveries, refuse_nan
+from anogen.detection.drift import example_statistics
 from anogen.detection.fitting import fitted_images, unfitted_images, warn_of_difference
+from anogen.detection.refresh import with_approved
 from anogen.detection.scores import (
     CHEAP,
     FUSED,
@@ -49,6 +51,9 @@ DEFINITIONS = 3
 """Of the scores: raised whenever the definition of one of them changes, so that what
 was measured with the old ones is measured again."""
 
+MOST_SEEN = 2000
+"""Calibration examples whose statistics are kept."""
+
 
 class StaleDetectorError(MachineError):
     """A saved detector does not belong to this model, or to this version of anogen."""
@@ -73,6 +78,8 @@ class Detector:
         source: the folder from which it was loaded.
         pictures: how picture files are read that are given by their paths.
         columns: of a table, how its rows become numbers.
+        baseline: statistics of calibration examples, name → float64 `[n]`, with which a watch
+            compares those of new ones; see `anogen.detection.drift`.
 
     Examples:
         >>> import anogen, torch
@@ -95,6 +102,9 @@ class Detector:
     source: Path | None = None
     pictures: Pictures = field(default_factory=Pictures)
     columns: Columns | None = None
+    baseline: Mapping[str, NDArray[np.float64]] = field(
+        default_factory=dict[str, NDArray[np.float64]], repr=False
+    )
 
     @classmethod
     def fit(
@@ -155,9 +165,10 @@ class Detector:
             if unseen is not None:
                 training_scores = scored(unseen, scores[:1])[:, 0]
                 warn_of_difference(training_scores, held_out[0], data.validation.name)
+        baseline = example_statistics(data.validation.evenly(MOST_SEEN), data.columns)
         return [
             cls(model.eval(), score, states.get(score, {}), Calibration.of(values), target,
-                tuple(companions))
+                tuple(companions), baseline=baseline)
             for score, values in zip(scores, held_out, strict=True)
         ]  # fmt: skip
 
@@ -266,6 +277,10 @@ class Detector:
         tensors: dict[str, Mapping[str, Tensor]] = {
             "calibration": {"scores": torch.from_numpy(self.calibration.scores)}
         }
+        if self.baseline:
+            tensors["baseline"] = {
+                name: torch.from_numpy(values) for name, values in self.baseline.items()
+            }
         if self.state:
             tensors["state"] = self.state
         for index, companion in enumerate(self.companions):
@@ -346,8 +361,10 @@ class Detector:
         if scores.ndim != 1:
             raise ValueError(f"calibration scores of shape {scores.shape}")
         calibration = Calibration.of(scores)
-        learnt = tensors.get("state", {})
-        return cls(model.eval(), state["score"], learnt, calibration, device, companions)
+        learnt, seen = tensors.get("state", {}), tensors.get("baseline", {})
+        baseline = {name: values.double().numpy() for name, values in seen.items()}
+        return cls(model.eval(), state["score"], learnt, calibration, device, companions,
+                   baseline=baseline)  # fmt: skip
 
     @classmethod
     def of_run(
@@ -362,6 +379,7 @@ class Detector:
         data_dir: str | Path | None = None,
         device: str = "auto",
         allow_code: bool = False,
+        again: bool = False,
     ) -> "Detector":
         """A run's own detector from its folder; made and kept there where there is none that fits.
 
@@ -378,6 +396,7 @@ class Detector:
             data_dir: where data sets lie, for the calibration.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             allow_code: as in `Run.load_model`.
+            again: make it even where there is one; others that the run keeps are removed.
 
         Raises:
             UsageError: the model cannot give the score.
@@ -388,7 +407,7 @@ class Detector:
         model = run.load_model(checkpoint, allow_code=allow_code) if model is None else model
         score = score or usual_score(model.shape)
         folder = run.detector(score)
-        if folder.exists() and not companions:
+        if folder.exists() and not companions and not again:
             try:
                 kept = cls.load(folder, model, device, allow_code=allow_code)
                 kept = replace(kept, pictures=run.pictures, columns=run.columns)
@@ -408,8 +427,11 @@ class Detector:
         else:
             expect(data, Splits, "Detector.of_run")
             run.check_data(data)
+        data = with_approved(run, data)
         fitted = cls.fit_all(model, data, list(dict.fromkeys(names)), device, companions)
         try:
+            if again:
+                run.forget_detectors(fitted[0].name)
             for detector in fitted:
                 detector.save(run.detector(detector.name))
         except MachineError as error:

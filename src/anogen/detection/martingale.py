@@ -17,6 +17,9 @@ MANTISSA_BITS = 14
 """Of a score that count for its rank, so that a stream of any length takes bounded memory."""
 TOGETHER = 512
 """Scores that are ranked at once."""
+MOST_GAIN = 10
+"""So much, and one, is the most by which a single example can multiply the capital: a few that are
+far out, as every stream has them, are no change."""
 ASLEEP = 0.5
 """Share of the capital that is put on no change at first, and of what changes its bet."""
 
@@ -108,9 +111,9 @@ def chance(places: NDArray[np.int64]) -> Values:
 def _bets() -> tuple[Values, Values, Values, Values]:
     """Of every bet: its stake, the end of the p-values it is on, their share, and its slope."""
     asleep = [(0.0, 0, 1.0, 0.0)]
-    far_out = [(stake, 0, share, 0.0) for share in (0.001, 0.003, 0.01, 0.03, 0.1)
-               for stake in (0.03, 0.1, 0.3)]  # fmt: skip
-    too_usual = [(stake, 1, share, 0.0) for share in (0.01, 0.1) for stake in (0.1, 0.3)]
+    far_out = [(stake, 0, share, 0.0) for share in (0.01, 0.03, 0.1)
+               for stake in (0.03, 0.1, 0.3) if stake / share <= MOST_GAIN]  # fmt: skip
+    too_usual = [(stake, 1, share, 0.0) for share in (0.01, 0.1) for stake in (0.03, 0.1)]
     shifted = [(0.0, 0, 1.0, slope) for slope in (-0.9, -0.4, 0.4, 0.9)]
     stakes, ends, shares, slopes = np.array(asleep + far_out + too_usual + shifted).T
     return stakes, ends, shares, slopes

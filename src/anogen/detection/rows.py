@@ -130,6 +130,25 @@ def rows_written(out: Path, file: str | None = None) -> int:
     return count
 
 
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file that `anogen score` has written: names and values of a `ScoreRow`.
+
+    Raises:
+        DataError: there is no such file, or it holds no rows of scores.
+    """
+    check_regular(path)
+    if path.suffix not in FORMATS:
+        raise DataError(f"{path}: scores are in a file ending in {', '.join(FORMATS)}")
+    number = 0
+    try:
+        for row in _written(path):
+            number += 1
+            _ = row["file"], row["index"], row["score"], row["p_value"]
+            yield row
+    except (KeyError, TypeError, ValueError, UnicodeError) as error:
+        raise DataError(f"{path}, row {number}: is no row of scores") from error
+
+
 def last_written(out: Path) -> dict[str, Any]:
     """The last row of a complete file."""
     (row,) = deque(_written(out), maxlen=1)

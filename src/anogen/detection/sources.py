@@ -220,7 +220,7 @@ def _picture(path: Path, shape: Shape, pictures: Pictures) -> Item:
         pixels = pictures.read(path).transpose(2, 0, 1)
         square = shape[1] == shape[2]
         hint = f"; --image_size {shape[1]} brings pictures to its size" if square else ""
-        return Item(str(path), 0, _fitting(pixels, shape, str(path), hint))
+        return Item(str(path), 0, fitting(pixels, shape, str(path), hint))
     except DataError as error:
         return Item(str(path), 0, None, str(error))
 
@@ -230,7 +230,7 @@ def _slice(path: Path, array: NDArray[Any], start: int, stop: int, shape: Shape)
     try:
         pixels = images_from_array(array[start:stop], str(path), first=start).pixels[:]
         for index, image in enumerate(pixels, start):
-            yield Item(str(path), index, _fitting(image, shape, str(path)))
+            yield Item(str(path), index, fitting(image, shape, str(path)))
     except DataError as error:
         if stop - start == 1:
             yield Item(str(path), start, None, str(error))
@@ -239,9 +239,14 @@ def _slice(path: Path, array: NDArray[Any], start: int, stop: int, shape: Shape)
                 yield from _slice(path, array, index, index + 1, shape)
 
 
-def _fitting(
+def fitting(
     pixels: NDArray[np.uint8], shape: Shape, name: str, hint: str = ""
 ) -> NDArray[np.uint8]:
+    """One image, if it has the model's shape.
+
+    Raises:
+        DataError: it has not; the message ends with the hint.
+    """
     if pixels.shape == shape:
         return pixels
     raise DataError(

@@ -227,7 +227,7 @@ class Watch:
         share = 6 / (math.pi * number) ** 2
         alarms: list[Alarm] = []
         before, now = self.calibration.scores, self.recent
-        test = ks_2samp(before, now, method="auto" if len(before) < 10_000 else "asymp")
+        test: Any = ks_2samp(before, now, method="auto" if len(before) < 10_000 else "asymp")
         p = float(test.pvalue)
         if p <= COMPARING * self.level * share:
             verb = "higher" if np.median(now) > np.median(before) else "lower"

@@ -113,6 +113,37 @@ def curves(rows: Sequence[dict[str, Any]], lines: dict[str, str], title: str, la
     return figure
 
 
+def over_time(
+    at: Sequence[float],
+    marks: Sequence[float],
+    above: tuple[str, Sequence[float], float, str],
+    below: tuple[str, Sequence[float], float, str],
+    axis: str,
+) -> Figure:
+    """Two quantities one above the other over the same axis, each with a level.
+
+    Args:
+        at: where the points are.
+        marks: places that both have a line at.
+        above: what the upper one is called, its values, its level, and what that is called.
+        below: likewise.
+        axis: what the common axis is called.
+    """
+    figure = Figure((7.5, 4.6), DOTS_PER_INCH, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for axes, (label, values, level, name) in ((upper, above), (lower, below)):
+        axes.plot(at, values, color=COLOURS[0], lw=1.6, marker="o" if len(at) < 3 else None)
+        axes.axhline(level, color=COLOURS[4], ls="--", lw=1.2, label=plain(name))
+        for mark in marks:
+            axes.axvline(mark, color=COLOURS[4], lw=0.8, alpha=0.5)
+        axes.set_ylabel(plain(label), fontsize=8)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="upper left")
+    lower.set(xlabel=axis)
+    lower.set_ylim(bottom=0)
+    return figure
+
+
 def scatter(
     points: NDArray[Any],
     labels: NDArray[Any] | None,

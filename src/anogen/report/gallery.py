@@ -39,7 +39,7 @@ class Picture:
     @property
     def uri(self) -> str:
         """The picture as PNG within an address, so that a page needs no other file."""
-        return _uri(figures.to_png(self.figure))
+        return data_uri(figures.to_png(self.figure))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Kept:
         content = b"" if path.is_symlink() else read_regular(path)
         if not content.startswith(PNG):
             raise MachineError(f"{path}: not a PNG picture of this folder; remove it")
-        return _uri(content)
+        return data_uri(content)
 
 
 def keep_pictures(
@@ -124,5 +124,6 @@ def kept_pictures(folder: Path, name: str) -> list[Kept]:
     return [picture for picture in kept if (folder / picture.file).is_file()]
 
 
-def _uri(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
+    """A PNG file as an address, so that a page has its pictures within."""
     return "data:image/png;base64," + base64.b64encode(png).decode()

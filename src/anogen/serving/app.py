@@ -1,0 +1,226 @@
+"""The service as an ASGI application: which path is answered by what."""
+
+import csv
+import io
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from anogen import __version__
+from anogen.errors import AnogenError
+from anogen.printable import cell
+from anogen.serving.answers import HTTPError, error_answer, json_answer
+from anogen.serving.drawing import sample_request
+from anogen.serving.gate import Gate, Keys
+from anogen.serving.inference import infer, metadata_of
+from anogen.serving.openapi import description
+from anogen.serving.reading import json_of, parts_of
+from anogen.serving.scoring import score_request
+from anogen.serving.service import Service
+from anogen.serving.store import VERDICTS, Store
+from anogen.serving.watching import watched
+
+PAGE = {
+    "index.html": "text/html", "page.js": "text/javascript", "page.css": "text/css",
+}  # fmt: skip
+MOST_NOTE = 2000
+"""Characters of an operator's note."""
+MOST_SHOWN = 200
+"""Verdicts that are listed."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(service: Service, keys: Keys | None = None, local: bool = False) -> Gate:
+    """The application of a service.
+
+    Args:
+        service: that has not started; it starts and stops with the application.
+        keys: that open it; None: it needs none.
+        local: whether only names of this machine may stand in the Host header.
+    """
+
+    @asynccontextmanager
+    async def running(_: Starlette) -> AsyncGenerator[None]:
+        service.start()
+        yield
+        await service.read(lambda: None)  # what is being read is done first
+        service.stop()
+
+    handlers: Mapping[Any, Any] = {
+        HTTPException: _plain, HTTPError: _failed, AnogenError: _failed, Exception: _failed,
+    }  # fmt: skip
+    app = Starlette(routes=_routes(service), lifespan=running, exception_handlers=handlers)
+    return Gate(app, service.settings, keys or Keys(), service.metrics, local)
+
+
+def _routes(service: Service) -> list[Route]:
+    def answering(function: Callable[[Request], Any]) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            return json_answer(await service.read(function, request))
+
+        return endpoint
+
+    async def score(request: Request) -> Response:
+        return json_answer(await score_request(service, request))
+
+    async def sample(request: Request) -> Response:
+        return await sample_request(service, request)
+
+    def named(request: Request) -> str:
+        name = str(request.path_params["name"])
+        served = service.find(name)
+        version = request.path_params.get("version")
+        if version not in (None, served.version):
+            raise HTTPError(404, f"{name} has the version {served.version} only")
+        return name
+
+    async def inference(request: Request) -> Response:
+        return await infer(service, service.find(named(request)), request)
+
+    async def live(_: Request) -> Response:
+        return json_answer({"live": True})
+
+    async def ready(_: Request) -> Response:
+        return json_answer({"ready": service.ready}, 200 if service.ready else 503)
+
+    async def model_ready(request: Request) -> Response:
+        return json_answer({"name": named(request), "ready": service.ready},
+                           200 if service.ready else 503)  # fmt: skip
+
+    async def metrics(_: Request) -> Response:
+        store = service.store
+
+        def text() -> str:
+            lost = 0 if store is None else store.lost
+            watches = [] if store is None else watched(store)
+            return service.metrics.text(service.batcher.waiting, lost, watches)
+
+        return Response(await service.read(text), media_type="text/plain; version=0.0.4")
+
+    async def feedback(request: Request) -> Response:
+        return await _feedback(service, request)
+
+    async def feedback_csv(request: Request) -> Response:
+        return Response(await service.read(_feedback_csv, _store(service), request),
+                        media_type="text/csv")  # fmt: skip
+
+    def models(_: Request) -> Any:
+        return {"models": [served.card for served in service.runs.values()]}
+
+    def metadata(request: Request) -> Any:
+        return metadata_of(service.find(named(request)))
+
+    def about(_: Request) -> Any:
+        return {"name": "anogen", "version": __version__, "extensions": ["binary_tensor_data"]}
+
+    def watch(_: Request) -> Any:
+        return {"watches": watched(_store(service))}
+
+    def judged(request: Request) -> Any:
+        store = _store(service)
+        name = service.find(request.query_params.get("model")).name
+        last = store.verdicts(name)[-MOST_SHOWN:]
+        return {"model": name, "counts": store.precision(name),
+                "verdicts": [asdict(each) for each in reversed(last)]}  # fmt: skip
+
+    post = ["POST"]
+    v2 = "/v2/models/{name}"
+    return [
+        Route("/v1/score", score, methods=post),
+        Route("/v1/sample", sample, methods=post),
+        Route("/v1/models", answering(models)),
+        Route("/v1/models/{name}", answering(lambda r: service.find(named(r)).card)),
+        Route("/v1/watch", answering(watch)),
+        Route("/v1/feedback", feedback, methods=post),
+        Route("/v1/feedback", answering(judged), methods=["GET"]),
+        Route("/v1/feedback.csv", feedback_csv),
+        Route("/v2", answering(about)),
+        Route("/v2/health/live", live),
+        Route("/v2/health/ready", ready),
+        Route(v2, answering(metadata)),
+        Route(v2 + "/ready", model_ready),
+        Route(v2 + "/infer", inference, methods=post),
+        Route(v2 + "/versions/{version}", answering(metadata)),
+        Route(v2 + "/versions/{version}/ready", model_ready),
+        Route(v2 + "/versions/{version}/infer", inference, methods=post),
+        Route("/metrics", metrics),
+        Route("/openapi.json", answering(lambda _: description())),
+        Route("/", _file("index.html")),
+        *(Route(f"/page/{name}", _file(name)) for name in PAGE if name != "index.html"),
+    ]
+
+
+def _file(name: str) -> Endpoint:
+    content = files("anogen.serving").joinpath("page", name).read_bytes()
+
+    async def endpoint(_: Request) -> Response:
+        return Response(content, media_type=PAGE[name])
+
+    return endpoint
+
+
+def _store(service: Service) -> Store:
+    if service.store is None:
+        raise HTTPError(404, "nothing is kept by this service; start it with --store")
+    return service.store
+
+
+async def _feedback(service: Service, request: Request) -> Response:
+    """An operator's verdict on an item: `id`, `verdict`, a `note`, in a form also the picture."""
+    store = _store(service)
+    picture = None
+    kind = request.headers.get("content-type", "")
+    if kind.startswith("application/json"):
+        given = json_of(await request.body())
+    elif kind.startswith("multipart/form-data"):
+        given = dict(request.query_params)
+        (part, *more) = await parts_of(request, 1)
+        if more:
+            raise HTTPError(400, "one picture goes with a verdict")
+        picture = part.content
+    else:
+        raise HTTPError(415, "a verdict is sent as application/json, or as a form with a picture")
+    if not isinstance(given, dict) or not isinstance(given.get("id"), str):
+        raise HTTPError(400, 'expected {"id": ..., "verdict": "good" or "bad"}')
+    if given.get("verdict") not in VERDICTS:
+        raise HTTPError(400, f"a verdict is one of {', '.join(VERDICTS)}")
+    note = given.get("note", "")
+    if not isinstance(note, str) or len(note) > MOST_NOTE:
+        raise HTTPError(400, f"a note is text of at most {MOST_NOTE} characters")
+    kept = await service.read(store.judge, given["id"][:100], given["verdict"], note, picture)
+    if kept is None:
+        raise HTTPError(404, "there is no item of that id; it may have been scored too long ago")
+    return json_answer({"kept": asdict(kept), "counts": await service.read(
+        store.precision, kept.model)})  # fmt: skip
+
+
+def _feedback_csv(store: Store, request: Request) -> str:
+    text = io.StringIO()
+    names = ["item", "time", "verdict", "note", "model", "score", "p_value", "label"]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    for judged in store.verdicts(request.query_params.get("model")):
+        row = asdict(judged)
+        writer.writerow({k: cell(v) if isinstance(v, str) else v for k, v in row.items()})
+    return text.getvalue()
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    return error_answer(error)
+
+
+async def _plain(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    told = {404: "there is nothing at this address; see /openapi.json",
+            405: "this address takes another method; see /openapi.json"}  # fmt: skip
+    message = told.get(error.status_code, str(error.detail))
+    return json_answer({"error": message}, error.status_code, dict(error.headers or {}))

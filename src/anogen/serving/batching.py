@@ -1,0 +1,180 @@
+"""One thread that computes: requests that wait together are scored together, without a change.
+
+What a detector gives for an image does not depend on its company (`anogen.detection.view`), so that
+batches may be made of whatever is waiting.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from anogen.progress import silence
+from anogen.serving.answers import HTTPError
+
+BATCH = 256
+"""Items that are computed at once, unless one request alone has more."""
+
+
+@dataclass(eq=False)
+class Job:
+    """Work that waits.
+
+    Attributes:
+        key: jobs of one key are done together.
+        work: payloads of such jobs → as many results.
+        payload: of this one.
+        items: how many pictures or rows it has.
+        size: bytes of the payload.
+        until: of the monotonic clock, when nobody waits for it any more.
+        loop: to which the result goes.
+        future: that gets it.
+    """
+
+    key: Hashable
+    work: Callable[[Sequence[Any]], Sequence[Any]]
+    payload: Any
+    items: int
+    size: int
+    until: float
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Any]"
+
+
+@dataclass
+class Batcher:
+    """The queue and the thread.
+
+    Attributes:
+        most: items that may wait or be in work; a request that comes on top is refused.
+        most_bytes: of their pixels.
+        waiting: items that do.
+        held: bytes of their pixels.
+        batches: how many batches were computed, and of how many items.
+    """
+
+    most: int
+    most_bytes: int
+    waiting: int = 0
+    held: int = 0
+    batches: tuple[int, int] = (0, 0)
+    _jobs: "deque[Job]" = field(default_factory=deque["Job"], repr=False)
+    _changed: threading.Condition = field(default_factory=threading.Condition, repr=False)
+    _rate: float = 1000.0
+    _stopped: bool = False
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Let the thread run."""
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what waits, and end the thread."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    async def do(
+        self,
+        key: Hashable,
+        work: Callable[[Sequence[Any]], Sequence[Any]],
+        payload: Any,
+        items: int,
+        until: float,
+        size: int = 0,
+    ) -> Any:
+        """The result of `work` for a payload, when it is its turn.
+
+        Raises:
+            HTTPError: 429, too much is waiting; 504, it was not done in time.
+        """
+        loop = asyncio.get_running_loop()
+        job = Job(key, work, payload, items, size, until, loop, loop.create_future())
+        with self._changed:
+            full = self.waiting + items > self.most or self.held + size > self.most_bytes
+            if self.waiting and full:
+                seconds = max(1, round(self.waiting / max(self._rate, 1e-3)))
+                raise HTTPError(
+                    429, f"{self.waiting} items are waiting already; try again in {seconds} s",
+                    {"Retry-After": str(seconds)},
+                )  # fmt: skip
+            self.waiting += items
+            self.held += size
+            self._jobs.append(job)
+            self._changed.notify()
+        try:
+            async with asyncio.timeout_at(loop.time() + until - time.monotonic()):
+                return await job.future
+        except TimeoutError as error:
+            raise HTTPError(504, "not done before the deadline; send less at a time") from error
+
+    def _run(self) -> None:
+        with silence():
+            while batch := self._next():
+                start = time.monotonic()
+                self._compute([job for job in batch if not job.future.done()])
+                items = sum(job.items for job in batch)
+                seconds = max(time.monotonic() - start, 1e-6)
+                self._rate += 0.1 * (items / seconds - self._rate)
+                count, before = self.batches
+                self.batches = count + 1, before + items
+                with self._changed:
+                    self.waiting -= items
+                    self.held -= sum(job.size for job in batch)
+
+    def _next(self) -> list[Job]:
+        """The first job and those of its key that wait behind it; none at the end."""
+        with self._changed:
+            while not self._jobs and not self._stopped:
+                self._changed.wait()
+            if not self._jobs:
+                return []
+            first = self._jobs.popleft()
+            batch, items = [first], first.items
+            rest: deque[Job] = deque()
+            while self._jobs:
+                job = self._jobs.popleft()
+                if job.key == first.key and items + job.items <= BATCH:
+                    batch.append(job)
+                    items += job.items
+                else:
+                    rest.append(job)
+            self._jobs = rest
+            return batch
+
+    def _compute(self, batch: list[Job]) -> None:
+        now = time.monotonic()
+        batch = [job for job in batch if job.until > now]
+        if not batch:
+            return
+        try:
+            results = batch[0].work([job.payload for job in batch])
+        except Exception as error:
+            if len(batch) > 1:  # one of them is to blame, the others are to be served
+                for job in batch:
+                    self._compute([job])
+            else:
+                _give(batch[0], error=error)
+            return
+        for job, result in zip(batch, results, strict=True):
+            _give(job, result)
+
+
+def _give(job: Job, result: Any = None, error: Exception | None = None) -> None:
+    def settle() -> None:
+        if job.future.done():
+            return
+        if error is None:
+            job.future.set_result(result)
+        else:
+            job.future.set_exception(error)
+
+    with suppress(RuntimeError):  # the loop is closed, nobody waits
+        job.loop.call_soon_threadsafe(settle)

@@ -1,0 +1,205 @@
+"""A client of the service that needs nothing beside this package."""
+
+import http.client
+import io
+import json
+import mimetypes
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anogen.errors import AnogenError, DataError, MachineError, UsageError, first_line
+
+KINDS: dict[int, type[AnogenError]] = {
+    400: UsageError, 401: UsageError, 404: UsageError, 413: UsageError, 415: UsageError,
+    422: DataError,
+}  # fmt: skip
+"""What a status is in Python; others are a `MachineError`."""
+Given = Any
+"""An array of images, paths of pictures, or rows: mappings, or a frame."""
+
+
+class Client:
+    """Scores and pictures from a service; may be used by several threads.
+
+    Args:
+        url: of the service.
+        key: that opens it, where it needs one.
+        model: name of the run; needed where there are several.
+        timeout: seconds for one answer.
+
+    Examples:
+        >>> client = Client("http://127.0.0.1:9")
+        >>> client.ready
+        False
+    """
+
+    def __init__(
+        self, url: str = "http://127.0.0.1:8000", key: str | None = None,
+        model: str | None = None, timeout: float = 60.0,
+    ) -> None:  # fmt: skip
+        address = urlsplit(url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise UsageError(f"a service's address is like http://127.0.0.1:8000, found {url!r}")
+        self._secure, self._host, self._port = (
+            address.scheme == "https",
+            address.hostname,
+            address.port,
+        )
+        self._path, self._timeout = address.path.rstrip("/"), timeout
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._model = model
+        self._local = threading.local()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the service takes requests."""
+        try:
+            return bool(self._ask("GET", "/v2/health/ready")["ready"])
+        except AnogenError:
+            return False
+
+    @property
+    def models(self) -> list[dict[str, Any]]:
+        """What is served: names, shapes, what is promised."""
+        return self._ask("GET", "/v1/models")["models"]
+
+    def score(self, given: Given) -> NDArray[np.float64]:
+        """As `Detector.score` of the served run, bit for bit: float64 `[n]`.
+
+        Raises:
+            DataError: one of the items cannot be read.
+        """
+        results = self.results(given)
+        bad = next((each for each in results if "error" in each), None)
+        if bad is not None:
+            raise DataError(f"{bad['name'] or 'item'} {bad['index']}: {bad['error']}")
+        return np.array([each["score"] for each in results])
+
+    def results(self, given: Given, **query: Any) -> list[dict[str, Any]]:
+        """Name, score, p-value and label of each item, or its error.
+
+        Args:
+            given: an array `[n, h, w]`, `[n, c, h, w]` or `[n, h, w, c]`; paths of pictures; rows
+                of a table as mappings, or a frame of pandas or polars.
+            query: what the service takes: `fpr`, `explain`, `nearest`, `stream`, `deadline_s`.
+        """
+        content, kind = _body(given)
+        return self._ask("POST", "/v1/score", query, content, kind)["results"]
+
+    def sample(self, count: int = 16, seed: int = 0, **more: Any) -> NDArray[np.uint8]:
+        """New pictures, uint8 `[count, c, h, w]`; `more` is `label` or `latents`."""
+        asked = {"count": count, "seed": seed, **more}
+        if "latents" in asked:
+            asked["latents"] = np.asarray(asked["latents"]).tolist()
+            del asked["count"]
+        content = self._raw("POST", "/v1/sample", {}, json.dumps(asked).encode(),
+                            "application/json", "application/x-npy")  # fmt: skip
+        return np.load(io.BytesIO(content), allow_pickle=False)
+
+    def judge(self, item: str, verdict: str, note: str = "") -> dict[str, Any]:
+        """Keep an operator's verdict, `good` or `bad`, on an item by its id."""
+        content = json.dumps({"id": item, "verdict": verdict, "note": note}).encode()
+        return self._ask("POST", "/v1/feedback", {}, content, "application/json")
+
+    @property
+    def watches(self) -> list[dict[str, Any]]:
+        """Whether the stream is still what it was; see `anogen.detection.watch`."""
+        return self._ask("GET", "/v1/watch")["watches"]
+
+    def _ask(
+        self, method: str, path: str, query: Mapping[str, Any] | None = None,
+        content: bytes | None = None, kind: str = "",
+    ) -> Any:  # fmt: skip
+        return json.loads(self._raw(method, path, query or {}, content, kind))
+
+    def _raw(
+        self, method: str, path: str, query: Mapping[str, Any], content: bytes | None, kind: str,
+        accept: str = "application/json",
+    ) -> bytes:  # fmt: skip
+        if path in ("/v1/score", "/v1/sample") and self._model is not None:
+            query = {"model": self._model, **query}
+        told = {name: int(value) if isinstance(value, bool) else value
+                for name, value in query.items()}  # fmt: skip
+        where = self._path + path + (f"?{urlencode(told)}" if told else "")
+        headers = {**self._headers, "Accept": accept, **({"Content-Type": kind} if kind else {})}
+        status, answer = self._answer(method, where, content, headers)
+        if status < 300:
+            return answer
+        try:
+            message = json.loads(answer)["error"]
+        except (ValueError, KeyError, TypeError):
+            message = f"the service answers with status {status}"
+        raise KINDS.get(status, MachineError)(message)
+
+    def _answer(
+        self, method: str, where: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        """Status and body; tried again once where an old connection was closed meanwhile."""
+        for last in (False, True):
+            connection, fresh = self._connection()
+            try:
+                connection.request(method, where, content, dict(headers))
+                answer = connection.getresponse()
+                return answer.status, answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                self._local.connection = None
+                if fresh or last:
+                    raise MachineError(
+                        f"{self._host}: the service does not answer ({first_line(error)})"
+                    ) from error
+        raise AssertionError  # the loop returns or raises
+
+    def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
+        kept = getattr(self._local, "connection", None)
+        if kept is not None:
+            return kept, False
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        self._local.connection = kind(self._host, self._port, timeout=self._timeout)
+        return self._local.connection, True
+
+
+def _body(given: Given) -> tuple[bytes, str]:
+    """What is sent, and its content type."""
+    if hasattr(given, "to_dicts"):  # polars
+        given = given.to_dicts()
+    elif hasattr(given, "to_dict") and hasattr(given, "columns"):  # pandas
+        return given.to_csv(index=False).encode(), "text/csv"
+    if isinstance(given, str | Path):
+        given = [given]
+    if isinstance(given, Sequence) and given and all(isinstance(g, str | Path) for g in given):
+        return _form([Path(each) for each in given])
+    if isinstance(given, Sequence) and given and all(isinstance(g, Mapping) for g in given):
+        return json.dumps({"rows": [dict(row) for row in given]}, default=str).encode(), (
+            "application/json"
+        )
+    array = np.asarray(given)
+    if array.dtype.hasobject or not array.size:
+        raise UsageError("give an array of images, paths of pictures, or rows")
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue(), "application/x-npy"
+
+
+def _form(paths: Sequence[Path]) -> tuple[bytes, str]:
+    """Files as a form."""
+    boundary = secrets.token_hex(16)
+    parts: list[bytes] = []
+    for path in paths:
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        name = path.name.replace("\\", "\\\\").replace('"', '\\"')
+        head = (f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"'
+                f"\r\nContent-Type: {kind}\r\n\r\n")  # fmt: skip
+        try:
+            parts += [head.encode("utf-8", "replace"), path.read_bytes(), b"\r\n"]
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    parts.append(f"--{boundary}--\r\n".encode())
+    return b"".join(parts), f"multipart/form-data; boundary={boundary}"

@@ -1,0 +1,101 @@
+"""New pictures for requests: drawn from the model, or decoded from latents that a client chose."""
+
+import base64
+import io
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
+
+from anogen.errors import UsageError, checked_seed, whole_number
+from anogen.serving.answers import HTTPError, json_answer
+from anogen.serving.reading import json_of
+from anogen.serving.served import Served, png
+from anogen.serving.service import Service
+
+MOST = 256
+"""Pictures of one request."""
+
+
+async def sample_request(service: Service, request: Request) -> Response:
+    """The answer to `POST /v1/sample`, as JSON, as one PNG or as a `.npy` file.
+
+    Raises:
+        HTTPError, UsageError: what the model cannot draw.
+    """
+    until = service.deadline(request)
+    content = await request.body()
+    asked = json_of(content) if content.strip() else {}
+    if not isinstance(asked, dict):
+        raise HTTPError(400, "expected an object, such as {'count': 16, 'seed': 0}")
+    name = request.query_params.get("model", asked.get("model"))
+    served = service.find(None if name is None else str(name))
+    if not served.samples:
+        raise UsageError(f"{served.name} is of a table; rows are not drawn")
+    unknown = set(asked) - {"model", "count", "seed", "label", "latents"}
+    if unknown:
+        raise HTTPError(400, f"unknown: {', '.join(sorted(map(str, unknown)))[:200]}")
+    label = served.label_of(asked.get("label"))
+    seed = checked_seed(asked.get("seed", 0))
+    if "latents" in asked:
+        latents = _latents(asked["latents"], served.trained.model.latent)
+    else:
+        count = whole_number("count", asked.get("count", 16))
+        if not 1 <= count <= MOST:
+            raise HTTPError(400, f"count must lie between 1 and {MOST}")
+        latents = served.latents(count, seed, label)
+    count = len(latents)
+    request.scope["state"]["shape"] = {"model": served.name, "items": count}
+    size = count * int(np.prod(served.shape))
+
+    def draw(_: Any) -> list[NDArray[np.uint8]]:
+        return [served.decoded(latents, seed, label)]
+
+    pixels = await service.batcher.do(object(), draw, None, count, until, size)
+    return _answer(served, pixels, latents, request.headers.get("accept", ""))
+
+
+def _latents(given: Any, length: int) -> NDArray[np.float32]:
+    try:
+        latents = np.asarray(given, np.float32)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise HTTPError(400, "latents are lists of numbers") from error
+    if latents.ndim == 1:
+        latents = latents[None]
+    if latents.ndim != 2 or latents.shape[1] != length or not 1 <= len(latents) <= MOST:
+        raise HTTPError(400, f"latents are 1 to {MOST} lists of {length} numbers each")
+    if not np.isfinite(latents).all() or np.abs(latents).max() > 1e6:
+        raise HTTPError(400, "a latent is not finite, or larger than a million")
+    return latents
+
+
+def _answer(
+    served: Served, pixels: NDArray[np.uint8], latents: NDArray[np.float32], accept: str
+) -> Response:
+    if accept.startswith("application/x-npy"):
+        content = io.BytesIO()
+        np.save(content, pixels)
+        return Response(content.getvalue(), media_type="application/x-npy")
+    if accept.startswith("image/png"):
+        return Response(base64.b64decode(png(grid(pixels))), media_type="image/png")
+    return json_answer({"model": served.name, "version": served.version,
+                        "images": [png(each) for each in pixels],
+                        "latents": latents.tolist()})  # fmt: skip
+
+
+def grid(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures `[n, c, h, w]` side by side in rows, about as many rows as columns.
+
+    >>> grid(np.zeros((5, 1, 8, 8), np.uint8)).shape
+    (1, 16, 24)
+    """
+    count, channels, height, width = pixels.shape
+    across = math.ceil(math.sqrt(count))
+    down = math.ceil(count / across)
+    whole = np.zeros((down * across, channels, height, width), np.uint8)
+    whole[:count] = pixels
+    rows = whole.reshape(down, across, channels, height, width)
+    return rows.transpose(2, 0, 3, 1, 4).reshape(channels, down * height, across * width)

@@ -1,0 +1,137 @@
+"""One process that serves: uvicorn, with bounds on headers and idle clients, and a gentle end."""
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from anogen.serving.gate import Gate
+from anogen.serving.service import Service
+
+MOST_HEAD = 32_768
+"""Bytes of a request's line and headers."""
+KEEP_ALIVE_S = 30
+"""How long a connection may stay open without a request."""
+LOOK_EVERY = 10
+"""Ticks of a tenth of a second between two looks at idle connections."""
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP with a bound on headers, which the parser itself does not have.
+
+    Attributes:
+        since: of the monotonic clock: since when no request is being answered.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.since = time.monotonic()
+        self._head, self._in_head = 0, True
+
+    @property
+    def idle(self) -> bool:
+        """Whether no whole request is there that waits for an answer."""
+        return self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
+
+    def data_received(self, data: bytes) -> None:
+        """Part of a request."""
+        super().data_received(data)
+        if self._in_head:
+            self._head += len(data)
+            if self._head > MOST_HEAD and not self.transport.is_closing():
+                self.send_400_response("Headers too large.")
+
+    def on_message_begin(self) -> None:
+        """Of the parser."""
+        self._head, self._in_head = 0, True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Of the parser."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Of the cycle."""
+        self.since = time.monotonic()
+        super().on_response_complete()
+
+
+class Server(uvicorn.Server):
+    """Serves on a socket that other processes may share.
+
+    Args:
+        gate: the application.
+        service: that it is of.
+        started: called when requests are taken.
+    """
+
+    def __init__(self, gate: Gate, service: Service, started: Callable[[], None]) -> None:
+        settings = service.settings
+        super().__init__(uvicorn.Config(
+            gate, http=Protocol, ws="none", lifespan="on", log_config=None, access_log=False,
+            server_header=False, timeout_keep_alive=KEEP_ALIVE_S,
+            limit_concurrency=settings.max_connections, reset_contextvars=True,
+            timeout_graceful_shutdown=round(settings.deadline_s + settings.body_s),
+        ))  # fmt: skip
+        self._gate, self._service, self._started = gate, service, started
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """SIGTERM lets the server stop; Ctrl+C, which all processes get, is the supervisor's."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take requests, and say so."""
+        await super().startup(sockets)
+        self._started()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Close connections on which no request comes, or none comes to its end."""
+        if counter % LOOK_EVERY == 0:
+            longest = max(self._service.settings.body_s, KEEP_ALIVE_S)
+            before = time.monotonic() - longest
+            for each in list(self.server_state.connections):
+                if isinstance(each, Protocol) and each.idle and each.since < before:
+                    each.transport.close()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop: take what has connected, answer what comes on it for a while, then close.
+
+        A client that sends on an open connection just when it is closed would lose its request; so
+        each connection is told with its next answer to close, and only those that stay silent for
+        the whole of `grace_s` are closed without.
+        """
+        self._service.ready, self._gate.draining = False, True
+        await self._take_waiting(sockets or [])
+        for server in self.servers:
+            server.close()
+        end = time.monotonic() + self._service.settings.grace_s
+        while self.server_state.connections and time.monotonic() < end and not self.force_exit:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+    async def _take_waiting(self, sockets: list[socket.socket]) -> None:
+        """Accept what has connected already: closing a socket would reset it."""
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> Protocol:
+            return Protocol(config=self.config, server_state=self.server_state,
+                            app_state=self.lifespan.state, _loop=loop)  # fmt: skip
+
+        for each in sockets:
+            while True:
+                try:
+                    connection, _ = each.accept()
+                except OSError:
+                    break
+                await loop.connect_accepted_socket(protocol, connection)

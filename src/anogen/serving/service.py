@@ -1,0 +1,128 @@
+"""All that the requests of one process share."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from anogen.errors import unknown_name
+from anogen.serving.answers import HTTPError
+from anogen.serving.batching import Batcher
+from anogen.serving.metrics import Metrics
+from anogen.serving.served import Served
+from anogen.serving.settings import Settings
+from anogen.serving.store import Store
+
+T = TypeVar("T")
+READERS = 2
+"""Threads that read pictures and rows."""
+
+
+@dataclass
+class Service:
+    """Runs, the thread that computes, the threads that read, and the store.
+
+    Attributes:
+        runs: by name.
+        settings: limits.
+        store: of scores and verdicts; None: nothing is kept.
+        metrics: that it counts.
+        ready: whether it takes requests; false when it is about to stop.
+    """
+
+    runs: Mapping[str, Served]
+    settings: Settings
+    store: Store | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    ready: bool = False
+    batcher: Batcher = field(init=False)
+    _readers: ThreadPoolExecutor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.batcher = Batcher(self.settings.max_queue, self.settings.max_held_bytes)
+        self._readers = ThreadPoolExecutor(READERS, "reader")
+
+    def start(self) -> None:
+        """Let all threads run."""
+        self.batcher.start()
+        if self.store is not None:
+            self.store.start()
+        self.ready = True
+
+    def stop(self) -> None:
+        """Finish what waits, write what is to be kept, and end the threads."""
+        self.ready = False
+        self.batcher.stop()
+        self._readers.shutdown()
+        if self.store is not None:
+            self.store.stop()
+
+    def find(self, name: str | None) -> Served:
+        """The run of a name; where there is only one, it needs none.
+
+        Raises:
+            HTTPError: 404, there is none of that name; 400, there are several and none is named.
+        """
+        if name is None:
+            if len(self.runs) > 1:
+                raise HTTPError(400, f"name a run: ?model= one of {', '.join(self.runs)}")
+            return next(iter(self.runs.values()))
+        if name not in self.runs:
+            raise HTTPError(404, str(unknown_name("model", name, self.runs)))
+        return self.runs[name]
+
+    async def read(self, function: Callable[..., T], *arguments: Any) -> T:
+        """What a function gives, in one of the threads that read."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, function, *arguments)
+
+    def deadline(self, request: Request) -> float:
+        """When a request must be answered, by the monotonic clock.
+
+        Raises:
+            HTTPError: it asks for something else than a positive number of seconds.
+        """
+        longest = self.settings.deadline_s
+        seconds = number_of(request, "deadline_s", longest, 1e-3, 1e9)
+        return time.monotonic() + min(seconds, longest)
+
+
+def number_of(request: Request, name: str, usual: float, least: float, most: float) -> float:
+    """A number in a request's query.
+
+    Raises:
+        HTTPError: 400, it is none, or out of bounds.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return usual
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not least <= number <= most:
+        raise HTTPError(400, f"{name} must be a number from {least:g} to {most:g}")
+    return number
+
+
+def flag_of(request: Request, name: str) -> bool:
+    """A yes or no in a request's query: `?name=1`.
+
+    Raises:
+        HTTPError: 400, something else.
+    """
+    text = request.query_params.get(name, "0").lower()
+    if text not in ("", "0", "1", "false", "true"):
+        raise HTTPError(400, f"{name} must be 0 or 1")
+    return text in ("", "1", "true")
+
+
+def new_names(count: int) -> list[str]:
+    """Names for so many items, of which there are no others."""
+    stem = uuid.uuid4().hex[:20]
+    return [f"{stem}-{index}" for index in range(count)]

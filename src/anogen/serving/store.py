@@ -1,0 +1,324 @@
+"""What a service remembers: scores that it gave, verdicts of operators, states of watches.
+
+Of a request nothing else is kept, unless an operator sends a picture along with a verdict.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from queue import Empty, Full, Queue
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from anogen.errors import MachineError, UsageError, first_line
+from anogen.progress import say
+
+Verdict = Literal["good", "bad"]
+VERDICTS: tuple[Verdict, ...] = ("good", "bad")
+WAITING = 50_000
+"""Rows that wait to be written, at most; further ones are lost to the store, and counted."""
+EVERY_S = 0.2
+"""How often rows are written."""
+AT_ONCE = 5_000
+
+metadata = sa.MetaData()
+SCORED = sa.Table(
+    "scored", metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("item", sa.String(40), nullable=False, unique=True),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("model", sa.String(255), nullable=False),
+    sa.Column("version", sa.String(40), nullable=False),
+    sa.Column("stream", sa.String(255), nullable=False),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("p_value", sa.Float, nullable=False),
+    sa.Column("label", sa.Integer, nullable=False),
+    sa.Column("statistics", sa.Text, nullable=False),
+)  # fmt: skip
+FEEDBACK = sa.Table(
+    "feedback", metadata,
+    sa.Column("item", sa.String(40), primary_key=True),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("verdict", sa.String(10), nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("model", sa.String(255), nullable=False),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("p_value", sa.Float, nullable=False),
+    sa.Column("label", sa.Integer, nullable=False),
+    sa.Column("picture", sa.LargeBinary, nullable=True),
+)  # fmt: skip
+WATCHES = sa.Table(
+    "watches", metadata,
+    sa.Column("model", sa.String(255), primary_key=True),
+    sa.Column("stream", sa.String(255), primary_key=True),
+    sa.Column("version", sa.String(40), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("summary", sa.Text, nullable=False),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A score that was given.
+
+    Attributes:
+        item: a name of its own, which the client has.
+        time: in seconds since 1970.
+        model: name of the run.
+        version: of it.
+        stream: where it came from, as the client says; empty where it says nothing.
+        score: of the detector.
+        p_value: conformal.
+        label: 1 for out.
+        statistics: of the example, by name.
+        number: in the order in which they were written, from 1.
+    """
+
+    item: str
+    time: float
+    model: str
+    version: str
+    stream: str
+    score: float
+    p_value: float
+    label: int
+    statistics: Mapping[str, float]
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What an operator says of a scored item."""
+
+    item: str
+    time: float
+    verdict: str
+    note: str
+    model: str
+    score: float
+    p_value: float
+    label: int
+
+
+@dataclass
+class Store:
+    """A database with a thread that writes to it; other methods may be called from any thread.
+
+    Attributes:
+        url: as SQLAlchemy takes it.
+        keep_rows: scored items that are kept, the last ones.
+        lost: rows that could not be written.
+    """
+
+    url: str
+    keep_rows: int = 1_000_000
+    lost: int = 0
+    _queue: "Queue[Scored | None]" = field(default_factory=lambda: Queue(WAITING), repr=False)
+    _thread: threading.Thread | None = field(default=None, repr=False)
+    _engine: Any = field(default=None, repr=False)
+
+    @classmethod
+    def open(cls, where: str | Path, keep_rows: int = 1_000_000) -> "Store":
+        """A database, made where it is missing.
+
+        Args:
+            where: the path of a SQLite file, or any URL that SQLAlchemy takes.
+            keep_rows: see the class.
+
+        Raises:
+            UsageError: no such kind of database.
+            MachineError: it cannot be opened.
+        """
+        text = str(where)
+        if "://" not in text:
+            path = Path(where).absolute()
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise MachineError(f"{path}: cannot be made ({error.strerror})") from error
+            text = f"sqlite:///{path}"
+        store = cls(text, keep_rows)
+        try:
+            metadata.create_all(store.engine)
+        except (NoSuchModuleError, ImportError, ArgumentError) as error:
+            raise UsageError(f"{where}: no database that can be used ({first_line(error)})"
+                             ) from error  # fmt: skip
+        except SQLAlchemyError as error:
+            raise MachineError(f"{where}: cannot be opened ({first_line(error)})") from error
+        return store
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Of SQLAlchemy; each process makes its own."""
+        if self._engine is None:
+            self._engine = sa.create_engine(self.url)
+            if self._engine.dialect.name == "sqlite":
+                event.listen(self._engine, "connect", _shared)
+        return self._engine
+
+    def forget_connections(self) -> None:
+        """Before the process is forked: what is open in two processes breaks."""
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    def start(self) -> None:
+        """Let the thread that writes run."""
+        self._thread = threading.Thread(target=self._write, name="store", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, and end the thread."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+        self.forget_connections()
+
+    def keep(self, rows: Sequence[Scored]) -> None:
+        """Let the thread write rows soon; never waits."""
+        for row in rows:
+            try:
+                self._queue.put_nowait(row)
+            except Full:
+                self.lost += 1
+
+    def _write(self) -> None:
+        since_pruned, going = 0, True
+        while going:
+            rows: list[Scored] = []
+            end = time.monotonic() + EVERY_S
+            while len(rows) < AT_ONCE and (left := end - time.monotonic()) > 0:
+                try:
+                    row = self._queue.get(timeout=left)
+                except Empty:
+                    break
+                if row is None:
+                    going = False
+                    break
+                rows.append(row)
+            if not rows:
+                continue
+            self._insert(rows)
+            since_pruned += len(rows)
+            if since_pruned * 20 > self.keep_rows:
+                self._prune()
+                since_pruned = 0
+
+    def _insert(self, rows: Sequence[Scored]) -> None:
+        values = [asdict(row) | {"statistics": json.dumps(dict(row.statistics))} for row in rows]
+        for value in values:
+            del value["number"]
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(SCORED.insert(), values)
+        except SQLAlchemyError as error:
+            self.lost += len(rows)
+            say(f"the store could not be written: {first_line(error)}")
+
+    def _prune(self) -> None:
+        try:
+            with self.engine.begin() as connection:
+                last = connection.execute(sa.select(sa.func.max(SCORED.c.number))).scalar() or 0
+                connection.execute(SCORED.delete().where(SCORED.c.number <= last - self.keep_rows))
+        except SQLAlchemyError as error:
+            say(f"the store could not be pruned: {first_line(error)}")
+
+    def scored(self, after: int = 0, most: int = AT_ONCE) -> list[Scored]:
+        """Rows in the order in which they were written, after a number."""
+        query = sa.select(SCORED).where(SCORED.c.number > after).order_by(SCORED.c.number)
+        with self.engine.connect() as connection:
+            return [_scored(row) for row in connection.execute(query.limit(most)).mappings()]
+
+    def find(self, item: str) -> Scored | None:
+        """A row by its item's name."""
+        with self.engine.connect() as connection:
+            row = connection.execute(
+                sa.select(SCORED).where(SCORED.c.item == item)
+            ).mappings().first()  # fmt: skip
+        return None if row is None else _scored(row)
+
+    def judge(
+        self, item: str, verdict: str, note: str = "", picture: bytes | None = None
+    ) -> Judged | None:
+        """Keep what an operator says of an item; a later verdict takes the place of an earlier.
+
+        Returns:
+            None where there is no such item.
+        """
+        scored = self.find(item)
+        if scored is None:
+            return None
+        judged = Judged(item, time.time(), verdict, note, scored.model, scored.score,
+                        scored.p_value, scored.label)  # fmt: skip
+        with self.engine.begin() as connection:
+            connection.execute(FEEDBACK.delete().where(FEEDBACK.c.item == item))
+            connection.execute(FEEDBACK.insert(), {**asdict(judged), "picture": picture})
+        return judged
+
+    def verdicts(self, model: str | None = None) -> list[Judged]:
+        """All verdicts, or those on a model, the first one first."""
+        names = list(Judged.__dataclass_fields__)
+        query = sa.select(*(FEEDBACK.c[name] for name in names)).order_by(FEEDBACK.c.time)
+        if model is not None:
+            query = query.where(FEEDBACK.c.model == model)
+        with self.engine.connect() as connection:
+            return [Judged(**row) for row in connection.execute(query).mappings()]
+
+    def pictures(self, model: str | None = None) -> Iterator[tuple[Judged, bytes]]:
+        """Verdicts that came with a picture, with the content of its file."""
+        for judged in self.verdicts(model):
+            with self.engine.connect() as connection:
+                content = connection.execute(
+                    sa.select(FEEDBACK.c.picture).where(FEEDBACK.c.item == judged.item)
+                ).scalar()
+            if content is not None:
+                yield judged, content
+
+    def precision(self, model: str) -> dict[str, int]:
+        """How verdicts and labels agree: of flagged and of other items, how many were good or bad.
+
+        Keys: `flagged_bad` (found), `flagged_good` (false alarms), `passed_bad` (missed) and
+        `passed_good`.
+        """
+        counts = {f"{label}_{verdict}": 0 for label in ("flagged", "passed")
+                  for verdict in VERDICTS}  # fmt: skip
+        for judged in self.verdicts(model):
+            counts[f"{'flagged' if judged.label else 'passed'}_{judged.verdict}"] += 1
+        return counts
+
+    def save_watch(
+        self, model: str, stream: str, version: str, number: int, state: str, summary: Any
+    ) -> None:
+        """Keep the state of a watch, and up to which row it has looked."""
+        where = (WATCHES.c.model == model) & (WATCHES.c.stream == stream)
+        values = {"model": model, "stream": stream, "version": version, "number": number,
+                  "state": state, "summary": json.dumps(summary)}  # fmt: skip
+        with self.engine.begin() as connection:
+            connection.execute(WATCHES.delete().where(where))
+            connection.execute(WATCHES.insert(), values)
+
+    def watches(self) -> list[dict[str, Any]]:
+        """The watches as they were kept, with their summaries as objects."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(sa.select(WATCHES).order_by(*WATCHES.primary_key)).mappings()
+            return [{**row, "summary": json.loads(row["summary"])} for row in rows]
+
+
+def _scored(row: Mapping[Any, Any]) -> Scored:
+    return Scored(**{**row, "statistics": json.loads(row["statistics"])})
+
+
+def _shared(connection: Any, _: Any) -> None:
+    """Let several processes use one SQLite file, each waiting for the others a while."""
+    cursor = connection.cursor()
+    for line in ("journal_mode=WAL", "busy_timeout=10000", "synchronous=NORMAL"):
+        cursor.execute(f"PRAGMA {line}")
+    cursor.close()

@@ -1,0 +1,76 @@
+"""What operators said of scored items, as pictures to learn from and as a labelled set."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from anogen.data.images import Images
+from anogen.detection.sources import fitting
+from anogen.durable import make_folder, replace_durably
+from anogen.errors import DataError
+from anogen.printable import cell
+from anogen.progress import say
+from anogen.run import Run
+from anogen.serving.store import Judged, Store, Verdict
+
+SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp", b"II*\0": ".tif",
+            b"MM\0*": ".tif", b"RIFF": ".webp"}  # fmt: skip
+"""By how a file begins."""
+
+
+def pictures_called(verdict: Verdict, where: str | Path, run: Run) -> Iterator[Images]:
+    """The pictures of a run that operators called good or bad, as its model takes them.
+
+    Args:
+        verdict: which.
+        where: the store.
+        run: that scored them; others' are passed over.
+    """
+    store = Store.open(where)
+    shape = tuple(run.environment["data"]["shape"])
+    pictures = run.pictures
+    for judged, content in store.pictures(run.name):
+        if judged.verdict != verdict:
+            continue
+        try:
+            pixels = pictures.read(Path(judged.item), content).transpose(2, 0, 1)
+            yield Images(fitting(pixels, shape, judged.item)[None], "verdicts")
+        except DataError as error:
+            say(f"passed over: {error}")
+    store.forget_connections()
+
+
+def export_verdicts(where: str | Path, out: str | Path, model: str | None = None) -> Path:
+    """Verdicts as a labelled set: folders `good` and `bad` with the pictures, and `verdicts.csv`.
+
+    Args:
+        where: the store.
+        out: a folder.
+        model: name of the run; None: all.
+
+    Returns:
+        The path of `verdicts.csv`.
+
+    Raises:
+        MachineError: it cannot be read, or written.
+    """
+    store = Store.open(where)
+    folder = make_folder(Path(out))
+    files: dict[str, str] = {}
+    for judged, content in store.pictures(model):
+        suffix = next((end for start, end in SUFFIXES.items() if content.startswith(start)), "")
+        name = f"{judged.verdict}/{judged.item}{suffix or '.bin'}"
+        make_folder(folder / judged.verdict)
+        replace_durably(folder / name, content)
+        files[judged.item] = name
+    names = [*(each.name for each in fields(Judged)), "file"]
+    path = folder / "verdicts.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        for judged in store.verdicts(model):
+            row = {**asdict(judged), "file": files.get(judged.item, "")}
+            writer.writerow({k: cell(v) if isinstance(v, str) else v for k, v in row.items()})
+    store.forget_connections()
+    return path
