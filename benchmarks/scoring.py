@@ -2,7 +2,7 @@
 
     python benchmarks/scoring.py --out docs/results/scoring_throughput.json
 
-The plain loop is what one would write first: float32, the model in evaluation mode, batches of 250
+The plain loop is what one would write first: float32, the model in evaluation mode, batches of 256
 from one tensor in memory, the squared error of the reconstruction and nothing else. scikit-learn's
 one-class SVM (RBF kernel) learns from as many images as it can in reasonable time, PyOD's VAE has
 its own dense nets; they show what a detector costs elsewhere, not the same work.
@@ -32,7 +32,7 @@ from anogen.presets import load_preset
 from anogen.progress import silence
 from race import keep, machine, per_second, race, show
 
-BATCH = 250
+BATCH = 256
 PLAIN = "plain PyTorch, float32, squared error"
 SVM_IMAGES = 2000
 

@@ -26,6 +26,7 @@ from .detection.explain import Explanation as Explanation
 from .detection.explain import explain as explain
 from .detection.loading import Trained as Trained
 from .detection.loading import load as load
+from .serving.client import Client as Client
 from .detection.scores import SCORES as SCORES
 from .errors import AnogenError as AnogenError
 from .evaluation.disentanglement import disentanglement as disentanglement

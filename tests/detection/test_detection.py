@@ -51,7 +51,16 @@ def test_few_images_have_the_scores_that_they_have_among_many(trained, digits, s
     )
     for count in (1, 2, 5, 17, 60):
         assert np.array_equal(detector.score(digits.test[:count]), whole[:count])
-    assert detector.prepared.sizes[(score,)][-1] == 250
+    assert detector.prepared.sizes[(score,)][-1] == 256
+
+
+def test_the_place_of_an_image_among_others_does_not_matter(trained, digits):
+    """The last rows of a product of matrices are computed otherwise, where they fill no block."""
+    detector = Detector.fit(trained.load_model(), digits)
+    once = digits.test.pixels[:7]
+    many = detector.score(Images(np.concatenate([once] * 80), "many")).reshape(80, 7)
+    assert (many == many[0]).all()
+    assert np.array_equal(detector.score(Images(once, "few")), many[0])
 
 
 def test_a_detector_can_be_copied_and_pickled_after_it_has_scored(trained, digits):
@@ -71,7 +80,7 @@ def test_a_view_that_rounds_otherwise_is_not_taken(trained, digits):
 
     x = torch.rand(2, *digits.shape)
     assert smallest_view(prepared, x, ("some",), columns) == 16
-    assert prepared.sizes == {("some",): [1, 16, 64, 250]}
+    assert prepared.sizes == {("some",): [1, 16, 64, 128, 256]}
 
 
 COSTLY = ("regret", "inversion", "importance_weighted")

@@ -21,6 +21,8 @@ is kept in RUN/service.sqlite, without the pictures, and watched: see anogen wat
 Ctrl+C finishes what has been accepted."""
 
 STORE = "service.sqlite"
+MOST_WORKERS = 4
+"""If nobody says how many: threads of one process wait for one another and for its clients."""
 
 
 def main(arguments: list[str]) -> int:
@@ -33,8 +35,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: of all "
                         "networks of this machine, which needs --key_file")  # fmt: skip
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
-    parser.add_argument("--workers", type=int, default=1, help="processes; they share the memory "
-                        "of the weights, and the cores")  # fmt: skip
+    parser.add_argument("--workers", type=int, help="processes; they share the memory of the "
+                        "weights, and the cores; default: as many as cores, four at most")  # fmt: skip
     parser.add_argument("--key_file", help="a file with a key in each line; requests must name one")
     parser.add_argument("--open", type=bool, default=False, help="listen on other addresses than "
                         "this machine's own without keys")  # fmt: skip
@@ -61,7 +63,10 @@ def _serve(options: dict[str, Any], limits: dict[str, Any]) -> int:
     from anogen.device import choose_device
     from anogen.serving.settings import Settings
 
-    if options["workers"] < 1:
+    workers = options["workers"]
+    if workers is None:
+        workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    if workers < 1:
         raise UsageError(f"--workers must be at least 1, found {options['workers']}")
     if not 0 <= options["port"] < 1 << 16:
         raise UsageError(f"--port must lie between 0 and 65535, found {options['port']}")
@@ -74,7 +79,7 @@ def _serve(options: dict[str, Any], limits: dict[str, Any]) -> int:
     _allow_many_files()
     plan = Plan(
         runs=tuple(options["runs"]), settings=Settings.of(limits), host=options["host"],
-        port=options["port"], workers=options["workers"], keys=keys,
+        port=options["port"], workers=workers, keys=keys,
         store=_store_of(options), alert=options["alert"], score=options["score"],
         data_dir=options["data_dir"], device=str(choose_device(options["device"])),
     )  # fmt: skip

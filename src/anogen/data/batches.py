@@ -13,6 +13,7 @@ from anogen.data.images import Images, Pixels
 
 EVALUATION_VALUES = 500_000
 """Values of pixels and channels in a pass outside training."""
+MOST_IN_PASS = 256
 
 
 class Batch(NamedTuple):
@@ -55,12 +56,16 @@ def to_bytes(x: Tensor) -> Pixels:
 
 
 def evaluation_batch(shape: tuple[int, int, int]) -> int:
-    """Images per pass outside training: a fixed number of pixels, so that memory is bounded.
+    """Images per pass outside training: about a fixed number of pixels, so that memory is bounded.
+
+    A power of two, because products of matrices treat rows that fill no whole block otherwise, so
+    that a number would depend on the place of its image in the pass.
 
     >>> evaluation_batch((1, 28, 28)), evaluation_batch((3, 256, 256))
-    (250, 2)
+    (256, 2)
     """
-    return min(250, max(2, EVALUATION_VALUES // math.prod(shape)))
+    most = max(2, EVALUATION_VALUES // math.prod(shape))
+    return 1 << (min(MOST_IN_PASS, most).bit_length() - 1)
 
 
 def in_order(images: Images, device: torch.device) -> Iterator[Batch]:

@@ -59,6 +59,7 @@ def create_app(service: Service, keys: Keys | None = None, local: bool = False) 
         HTTPException: _plain, HTTPError: _failed, AnogenError: _failed, Exception: _failed,
     }  # fmt: skip
     app = Starlette(routes=_routes(service), lifespan=running, exception_handlers=handlers)
+    app.router.redirect_slashes = False  # it would redirect to whatever host a request names
     return Gate(app, service.settings, keys or Keys(), service.metrics, local)
 
 

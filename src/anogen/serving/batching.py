@@ -16,8 +16,9 @@ from typing import Any
 from anogen.progress import silence
 from anogen.serving.answers import HTTPError
 
-BATCH = 256
-"""Items that are computed at once, unless one request alone has more."""
+LEAST, MOST = 64, 256
+"""Items that are computed at once: of those that wait about half, within these bounds, so that some
+requests are read while others are computed; a request that has more is computed alone."""
 
 
 @dataclass(eq=False)
@@ -138,10 +139,11 @@ class Batcher:
                 return []
             first = self._jobs.popleft()
             batch, items = [first], first.items
+            most = min(MOST, max(LEAST, self.waiting // 2))
             rest: deque[Job] = deque()
             while self._jobs:
                 job = self._jobs.popleft()
-                if job.key == first.key and items + job.items <= BATCH:
+                if job.key == first.key and items + job.items <= most:
                     batch.append(job)
                     items += job.items
                 else:

@@ -63,7 +63,7 @@ async def infer(service: Service, served: Served, request: Request) -> Response:
     most = service.settings.most_items(int(np.prod(served.shape)))
     pixels = await service.read(_pixels, served, tensors, most)
     request.scope["state"]["shape"] = {"model": served.name, "items": len(pixels)}
-    scores, p_values = await computed(service, served, pixels, until)
+    (scores, _), p_values = await computed(service, served, pixels, until)
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
         raise DataError(f"the score of item {bad[0]} is {scores[bad[0]]}; choose another score")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +37,13 @@ RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 """For which the page says what is promised."""
 SLIDERS = 12
 """Latents of a model that the page has sliders for, at most."""
+
+
+class Scores(NamedTuple):
+    """Scores of the images of a request, float64 `[n]`, and their statistics by name, likewise."""
+
+    values: NDArray[np.float64]
+    statistics: dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,15 +134,16 @@ class Served:
     def _dtype(self) -> type:
         return np.float32 if is_table(self.shape) else np.uint8
 
-    def scores(self, parts: Sequence[Pixels]) -> list[NDArray[np.float64]]:
-        """The scores of images of several requests, computed together."""
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        scores = self.needed.score(Images(whole, "request"))
-        return np.split(scores, np.cumsum([len(part) for part in parts])[:-1])
-
-    def statistics(self, pixels: Pixels) -> dict[str, NDArray[np.float64]]:
-        """What a watch looks at beside the scores."""
-        return example_statistics(Images(pixels, "request"), self.columns)
+    def scores(self, parts: Sequence[Pixels]) -> list[Scores]:
+        """The scores of images of several requests, computed together, with what a watch sees."""
+        images = Images(parts[0] if len(parts) == 1 else np.concatenate(parts), "request")
+        scores, seen = self.needed.score(images), example_statistics(images, self.columns)
+        ends = np.cumsum([len(part) for part in parts])
+        return [
+            Scores(scores[end - len(part) : end],
+                   {name: values[end - len(part) : end] for name, values in seen.items()})
+            for part, end in zip(parts, ends, strict=True)
+        ]  # fmt: skip
 
     def rate_of(self, asked: float | None) -> float:
         """The rate that a request asks for, if it can be promised.

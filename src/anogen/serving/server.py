@@ -81,6 +81,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=round(settings.deadline_s + settings.body_s),
         ))  # fmt: skip
         self._gate, self._service, self._started = gate, service, started
+        self._opening: set[asyncio.Task[Any]] = set()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -90,9 +91,37 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take requests, and say so."""
-        await super().startup(sockets)
+        """Take requests, and say so.
+
+        Connections are accepted one at a time, so that processes which share a socket share them
+        too: the usual server takes all that wait at once, and leaves other processes idle.
+        """
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            raise SystemExit(1)
+        loop = asyncio.get_running_loop()
+        self.servers = []
+        for each in sockets or []:
+            loop.add_reader(each, self._accept, each)
+        self.started = True
         self._started()
+
+    def _accept(self, listening: socket.socket) -> bool:
+        """Take one connection that waits; whether there was one."""
+        try:
+            connection, _ = listening.accept()
+        except OSError:  # another process has it, or there are too many open files
+            return False
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+        return True
+
+    def _protocol(self) -> Protocol:
+        return Protocol(config=self.config, server_state=self.server_state,
+                        app_state=self.lifespan.state, _loop=asyncio.get_running_loop())  # fmt: skip
 
     async def on_tick(self, counter: int) -> bool:
         """Close connections on which no request comes, or none comes to its end."""
@@ -112,26 +141,14 @@ class Server(uvicorn.Server):
         the whole of `grace_s` are closed without.
         """
         self._service.ready, self._gate.draining = False, True
-        await self._take_waiting(sockets or [])
-        for server in self.servers:
-            server.close()
+        loop = asyncio.get_running_loop()
+        for each in sockets or []:
+            loop.remove_reader(each)
+            while self._accept(each):  # closing the socket would reset those that have connected
+                pass
+            each.close()
+        await asyncio.gather(*self._opening, return_exceptions=True)
         end = time.monotonic() + self._service.settings.grace_s
         while self.server_state.connections and time.monotonic() < end and not self.force_exit:
             await asyncio.sleep(0.02)
-        await super().shutdown(sockets)
-
-    async def _take_waiting(self, sockets: list[socket.socket]) -> None:
-        """Accept what has connected already: closing a socket would reset it."""
-        loop = asyncio.get_running_loop()
-
-        def protocol() -> Protocol:
-            return Protocol(config=self.config, server_state=self.server_state,
-                            app_state=self.lifespan.state, _loop=loop)  # fmt: skip
-
-        for each in sockets:
-            while True:
-                try:
-                    connection, _ = each.accept()
-                except OSError:
-                    break
-                await loop.connect_accepted_socket(protocol, connection)
+        await super().shutdown()

@@ -213,9 +213,11 @@ class Store:
                 since_pruned = 0
 
     def _insert(self, rows: Sequence[Scored]) -> None:
-        values = [asdict(row) | {"statistics": json.dumps(dict(row.statistics))} for row in rows]
-        for value in values:
-            del value["number"]
+        names = [column.name for column in SCORED.columns if column.name != "number"]
+        values = [
+            {**{name: getattr(row, name) for name in names}, "statistics": json.dumps(row.statistics)}
+            for row in rows
+        ]
         try:
             with self.engine.begin() as connection:
                 connection.execute(SCORED.insert(), values)

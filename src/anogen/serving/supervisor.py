@@ -41,6 +41,8 @@ START_S = 120.0
 YOUNG_S, MOST_FAILURES = 10.0, 5
 """A worker that ends so young has failed; after so many failures in a row the service ends."""
 BACKLOG = 2048
+SWITCH_S = 0.0005
+"""After which the thread that computes gets Python back from the one that talks to clients."""
 
 Stamp = tuple[tuple[int, int], ...]
 
@@ -165,12 +167,11 @@ class Supervisor:
 
     def _start_worker(self) -> bool:
         """Fork a worker, and wait until it takes requests; whether it does."""
-        assert self._socket is not None
-        own = self._socket.dup()
+        listening = self._socket
+        assert listening is not None
         receiver, sender = os.pipe()
-        process = _fork(lambda: work(self.plan, self._runs, self._store, own, sender))
+        process = _fork(lambda: work(self.plan, self._runs, self._store, listening, sender))
         os.close(sender)
-        own.close()
         os.set_blocking(receiver, False)
         until = time.monotonic() + START_S
         ready = b""
@@ -188,7 +189,7 @@ class Supervisor:
         if self._store is None or not any(run.detector for run in self._runs.values()):
             return
         plan, runs, store = self.plan, self._runs, self._store
-        self._watcher = _fork(lambda: watch(plan, runs, store))
+        self._watcher = _fork(lambda: watch(plan, runs, store), self._socket)
 
     def _replace_ended(self) -> None:
         """Fork new workers in the place of those that have ended."""
@@ -244,7 +245,7 @@ class Supervisor:
             say(f"the new version cannot be served, the old one goes on: {first_line(error)}")
             return
         if missing:
-            self._calibrating = _fork(lambda: calibrate(self.plan, missing))
+            self._calibrating = _fork(lambda: calibrate(self.plan, missing), self._socket)
         else:
             self._take_over()
 
@@ -363,6 +364,7 @@ def work(
     from anogen.serving.service import Service
 
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // plan.workers))
+    sys.setswitchinterval(SWITCH_S)
     if not runs:
         runs = open_all(plan.runs, plan.settings, plan.score, plan.data_dir, plan.device)
     for served in runs.values():
@@ -401,8 +403,11 @@ def watch(plan: Plan, runs: Mapping[str, Served], store: Store) -> int:
     return 0
 
 
-def _fork(function: Callable[[], int]) -> int:
-    """A process that calls a function and ends with what it returns; its number."""
+def _fork(function: Callable[[], int], unused: socket.socket | None = None) -> int:
+    """A process that calls a function and ends with what it returns; its number.
+
+    A socket that it does not use is closed in it, or it would stay open when all others are closed.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     process = os.fork()
@@ -410,8 +415,10 @@ def _fork(function: Callable[[], int]) -> int:
         return process
     code = 1
     try:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+        if unused is not None:
+            unused.close()
         code = function()
     except AnogenError as error:
         say(f"anogen serve: {error}")

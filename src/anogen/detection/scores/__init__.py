@@ -23,9 +23,11 @@ from anogen.device import memory_advice
 from anogen.models.base import GenerativeModel
 from anogen.progress import Progress
 
-SIZES = (1, 4, 16, 64)
+SIZES = (1, 4, 16, 64, 128)
 """Of views, smaller than a whole one, that are tried for few images."""
-FEW = 64
+TRIALS = 4
+"""Small views of each size, by which it is found out whether they give the same bits."""
+FEW = 128
 """So many images may be looked at in a small view."""
 LARGE = 48
 """Height and width of pictures that are looked at place by place, at least."""
@@ -155,6 +157,10 @@ def smallest_view(
             size
             for size in SIZES
             if size < whole
-            and np.array_equal(columns(prepared.view(trial[:size], size)), expected[:size])
+            and all(
+                np.array_equal(columns(prepared.view(part, size)), expected[place : place + size])
+                for place in range(0, min(whole, TRIALS * size), size)
+                if len(part := trial[place : place + size]) == size
+            )
         ] + [whole]
     return next(size for size in prepared.sizes[names] if size >= len(x))
