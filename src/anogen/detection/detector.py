@@ -420,6 +420,8 @@ class Detector:
             except StaleDetectorError as error:
                 say(str(error))
         refuse_unfit(model, score, companions)
+        if again:
+            run.forget_detectors(but=score)
         say(f"calibrating {score} on the validation data of {run.path}")
         names = [score, *([] if companions else _beside(model, run))]
         if data is None:
@@ -430,8 +432,6 @@ class Detector:
         data = with_approved(run, data)
         fitted = cls.fit_all(model, data, list(dict.fromkeys(names)), device, companions)
         try:
-            if again:
-                run.forget_detectors(fitted[0].name)
             for detector in fitted:
                 detector.save(run.detector(detector.name))
         except MachineError as error:

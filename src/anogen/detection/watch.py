@@ -27,6 +27,8 @@ BETTING, COMPARING, NAMING = 0.5, 0.25, 0.25
 """How the level is divided among the martingale, the windows and the statistics."""
 MOST_ALARMS = 1000
 """That are remembered, the last ones."""
+MOST_NAMED = 3
+"""Statistics that an alarm of the martingale names."""
 MOST_BYTES = 64 << 20
 """Of a state, unpacked."""
 
@@ -75,7 +77,7 @@ class Watch:
     be looked at at any time; windows of 500 scores, compared with the calibration; and statistics
     of single examples in those windows. Where all examples are exchangeable with those of the
     calibration, an alarm is raised in the whole life of the stream with at most the probability
-    `level`. After an alarm of the martingale a new one starts.
+    `level`. After an alarm the martingale rests for 500 examples, and starts anew.
 
     Attributes:
         calibration: of the detector.
@@ -84,6 +86,7 @@ class Watch:
         statistics: name → values of calibration examples, for `drifts`; none: none are compared.
         ranks: of the scores since the martingale started.
         martingale: the bets.
+        bets_from: after so many examples the martingale goes on: after an alarm it rests.
         highest: of the martingale's logarithm, since the last point.
         recent: scores of the window that is not yet full.
         recent_statistics: their statistics.
@@ -111,6 +114,7 @@ class Watch:
     ranks: Ranks
     martingale: Martingale
     statistics: Mapping[str, Values] = field(default_factory=dict[str, Values])
+    bets_from: int = 0
     highest: float = -math.inf
     recent: Values = field(default_factory=lambda: np.zeros(0))
     recent_statistics: Mapping[str, Values] = field(default_factory=dict[str, Values])
@@ -174,12 +178,12 @@ class Watch:
         self, scores: Values, statistics: Mapping[str, Values], times: Sequence[float] | None
     ) -> Self:
         """After so few examples that they cross no point and no window's end."""
-        watch, alarms = self._bet(scores, times)
-        called = int((self.calibration.p_value(scores) <= self.rate + 1e-12).sum())
         joined = {
-            name: np.concatenate([watch.recent_statistics.get(name, np.zeros(0)), values])
+            name: np.concatenate([self.recent_statistics.get(name, np.zeros(0)), values])
             for name, values in statistics.items()
         }
+        watch, alarms = self._bet(scores, joined, times)
+        called = int((self.calibration.p_value(scores) <= self.rate + 1e-12).sum())
         watch = replace(
             watch, recent=np.concatenate([watch.recent, scores]), recent_statistics=joined,
             seen=self.seen + len(scores), called=self.called + called,
@@ -193,29 +197,42 @@ class Watch:
             watch = watch._noted(last)
         return replace(watch, alarms=(*watch.alarms, *alarms)[-MOST_ALARMS:])
 
-    def _bet(self, scores: Values, times: Sequence[float] | None) -> tuple[Self, list[Alarm]]:
-        ranks, martingale, highest = self.ranks, self.martingale, self.highest
-        alarms: list[Alarm] = []
-        limit = -math.log(BETTING * self.level)
-        start = 0
-        while start < len(scores):
-            p_values, further = ranks.after(scores[start:])
-            path = martingale.path(p_values)
-            over = next((i for i, m in enumerate(path) if m.log_capital >= limit), None)
-            if over is None:
-                highest = max(highest, max(m.log_capital for m in path))
-                return replace(self, ranks=further, martingale=path[-1], highest=highest), alarms
-            highest = max(highest, path[over].log_capital)
-            place = start + over
-            odds = math.exp(min(path[over].log_capital, 700))
-            alarms.append(Alarm(
-                "martingale", self.seen + place + 1, None if times is None else times[place],
-                f"the p-values are no longer uniform: {_shift(p_values[: over + 1])}; bets against "
-                f"that have won {odds:,.0f} times their stake within {path[over].seen:,} examples",
-            ))  # fmt: skip
-            ranks, martingale = Ranks.of(self.calibration.scores), Martingale()
-            start = place + 1
-        return replace(self, ranks=ranks, martingale=martingale, highest=highest), alarms
+    def _bet(
+        self, scores: Values, statistics: Mapping[str, Values], times: Sequence[float] | None
+    ) -> tuple[Self, list[Alarm]]:
+        """The martingale after more scores; after an alarm it rests for a window, and starts anew.
+
+        Args:
+            scores: the new ones.
+            statistics: of the window, up to the last of these.
+            times: of the new ones.
+        """
+        rest = min(max(self.bets_from - self.seen, 0), len(scores))
+        if rest == len(scores):
+            return self, []
+        p_values, further = self.ranks.after(scores[rest:])
+        path = self.martingale.path(p_values)
+        capitals = np.array([m.log_capital for m in path])
+        over = np.flatnonzero(capitals >= -math.log(BETTING * self.level))
+        if not len(over):
+            highest = max(self.highest, float(capitals.max()))
+            return replace(self, ranks=further, martingale=path[-1], highest=highest), []
+        last = int(over[0])
+        place = rest + last
+        moved = [drift.text for drift in drifts(self.statistics, {
+            name: values[: len(values) - len(scores) + place + 1]
+            for name, values in statistics.items()
+        })]  # fmt: skip
+        alarm = Alarm(
+            "martingale", self.seen + place + 1, None if times is None else times[place],
+            f"the p-values are no longer uniform: {_shift(p_values[: last + 1])}; bets against "
+            f"that have won {math.exp(min(capitals[last], 700)):,.0f} times their stake within "
+            f"{path[last].seen:,} examples" + "".join(f"; {text}" for text in moved[:MOST_NAMED]),
+        )  # fmt: skip
+        return replace(
+            self, ranks=Ranks.of(self.calibration.scores), martingale=Martingale(),
+            highest=max(self.highest, float(capitals[last])), bets_from=alarm.at + WINDOW,
+        ), [alarm]  # fmt: skip
 
     def _compare(self, time: float | None) -> list[Alarm]:
         """What the window that is now full says.
@@ -241,7 +258,8 @@ class Watch:
         return alarms
 
     def _noted(self, time: float | None) -> Self:
-        point = Point(self.seen, self.highest / math.log(10), self.recent_called / self.every, time)
+        capital = max(self.highest, self.martingale.log_capital) / math.log(10)
+        point = Point(self.seen, capital, self.recent_called / self.every, time)
         history, every = (*self.history, point), self.every
         if len(history) == POINTS:
             pairs = zip(history[::2], history[1::2], strict=True)
@@ -281,6 +299,7 @@ class Watch:
             "values": _packed(self.ranks.values), "counts": _packed(self.ranks.counts),
             "ranked": self.ranks.seen, "martingale": self.martingale.content,
             "highest": None if self.highest == -math.inf else self.highest,
+            "bets_from": self.bets_from,
             "recent": self.recent.tolist(),
             "recent_statistics": {k: v.tolist() for k, v in self.recent_statistics.items()},
             "history": [asdict(point) for point in self.history],
@@ -303,6 +322,7 @@ class Watch:
             called=kept["called"], recent_called=kept["recent_called"], every=kept["every"],
             ranks=ranks, martingale=Martingale.of_content(kept["martingale"]),
             highest=-math.inf if kept["highest"] is None else kept["highest"],
+            bets_from=kept["bets_from"],
             recent=np.array(kept["recent"], np.float64),
             recent_statistics={k: np.array(v) for k, v in kept["recent_statistics"].items()},
             history=tuple(Point(**point) for point in kept["history"]),

@@ -5,10 +5,9 @@ import io
 import json
 import mimetypes
 import secrets
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
@@ -44,6 +43,7 @@ class Client:
         self, url: str = "http://127.0.0.1:8000", key: str | None = None,
         model: str | None = None, timeout: float = 60.0,
     ) -> None:  # fmt: skip
+        self._idle: list[http.client.HTTPConnection] = []
         address = urlsplit(url)
         if address.scheme not in ("http", "https") or not address.hostname:
             raise UsageError(f"a service's address is like http://127.0.0.1:8000, found {url!r}")
@@ -55,7 +55,6 @@ class Client:
         self._path, self._timeout = address.path.rstrip("/"), timeout
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._model = model
-        self._local = threading.local()
 
     @property
     def ready(self) -> bool:
@@ -141,29 +140,44 @@ class Client:
     def _answer(
         self, method: str, where: str, content: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes]:
-        """Status and body; tried again once where an old connection was closed meanwhile."""
-        for last in (False, True):
+        """Status and body; tried again where an old connection was closed meanwhile."""
+        while True:
             connection, fresh = self._connection()
             try:
                 connection.request(method, where, content, dict(headers))
                 answer = connection.getresponse()
-                return answer.status, answer.read()
+                status, body = answer.status, answer.read()
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                self._local.connection = None
-                if fresh or last:
+                if fresh:
                     raise MachineError(
                         f"{self._host}: the service does not answer ({first_line(error)})"
                     ) from error
-        raise AssertionError  # the loop returns or raises
+                continue
+            self._idle.append(connection)
+            return status, body
 
     def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
-        kept = getattr(self._local, "connection", None)
-        if kept is not None:
-            return kept, False
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        self._local.connection = kind(self._host, self._port, timeout=self._timeout)
-        return self._local.connection, True
+        """One that is not in use, and whether it is new."""
+        try:
+            return self._idle.pop(), False
+        except IndexError:
+            kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+            return kind(self._host, self._port, timeout=self._timeout), True
+
+    def close(self) -> None:
+        """Close all connections; a later call opens others."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _body(given: Given) -> tuple[bytes, str]:

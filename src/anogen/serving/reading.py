@@ -278,9 +278,8 @@ def _read_rows(parts: Sequence[Part], served: Served, most: int) -> Read:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"rows{suffix}"
             path.write_bytes(part.content)
-            table = Table.open(path, columns.encoding)
             try:
-                whole = list(table.parts())
+                whole = list(Table.open(path, columns.encoding).parts())
             except DataError as error:
                 raise DataError(str(error).replace(str(path), part.name or "rows")) from error
         import pyarrow as pa
@@ -348,5 +347,7 @@ def _encoded(table: Any, columns: Columns, mistakes: Mapping[int, str], name: st
     wrong = whole.mistakes | dict(mistakes)
     places = tuple(place for place in range(len(whole.rows)) if place not in wrong)
     items = [Item(name, place, wrong.get(place, "")) for place in range(len(whole.rows))]
-    pixels = np.array(columns.images(whole.rows[list(places)]).pixels[:])
+    pixels = np.zeros((0, 1, 1, whole.rows.shape[1]), np.float32)
+    if places:
+        pixels = np.array(columns.images(whole.rows[list(places)]).pixels[:])
     return Read(items, pixels, whole, places)

@@ -38,7 +38,7 @@ class Settings:
     max_connections: int = 4096
     deadline_s: float = 30.0
     body_s: float = 30.0
-    grace_s: float = 5.0
+    grace_s: float = 2.0
     watch_level: float = 0.01
     keep_rows: int = 1_000_000
     training_examples: int = 10_000

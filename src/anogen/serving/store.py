@@ -215,7 +215,10 @@ class Store:
     def _insert(self, rows: Sequence[Scored]) -> None:
         names = [column.name for column in SCORED.columns if column.name != "number"]
         values = [
-            {**{name: getattr(row, name) for name in names}, "statistics": json.dumps(row.statistics)}
+            {
+                **{name: getattr(row, name) for name in names},
+                "statistics": json.dumps(row.statistics),
+            }
             for row in rows
         ]
         try:

@@ -21,14 +21,14 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from anogen.detection.detector import Detector
+from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.scores import usual_score
 from anogen.errors import AnogenError, MachineError, first_line
 from anogen.progress import say, show
 from anogen.run import Run
 from anogen.serving.alerts import alerts_to
 from anogen.serving.gate import LOOPBACK, Keys
-from anogen.serving.metrics import share_between_processes
+from anogen.serving.metrics import FOLDER, share_between_processes
 from anogen.serving.served import Served, manifests, open_all
 from anogen.serving.settings import Settings
 from anogen.serving.store import Store
@@ -113,6 +113,9 @@ class Supervisor:
             for process in (*self._workers, *self._retired, *filter(None, [self._watcher])):
                 with suppress(OSError):
                     os.kill(process, signal.SIGKILL)
+            if self._socket is not None:
+                self._socket.close()
+            os.environ.pop(FOLDER, None)
             shutil.rmtree(folder, ignore_errors=True)
 
     def _prepare(self) -> None:
@@ -324,7 +327,7 @@ def not_ready(plan: Plan) -> list[str]:
     """The runs whose detectors must be calibrated first.
 
     Raises:
-        UsageError: there is no such run.
+        UsageError: there is no such run, or its model cannot give the score.
         MachineError: it is damaged.
     """
     missing: list[str] = []
@@ -333,7 +336,9 @@ def not_ready(plan: Plan) -> list[str]:
         model = run.load_model()
         if model.classes:
             continue
-        folder = run.detector(plan.score or usual_score(model.shape))
+        score = plan.score or usual_score(model.shape)
+        refuse_unfit(model, score)
+        folder = run.detector(score)
         try:
             Detector.load(folder, model, "cpu")
         except MachineError:  # none, a damaged one, or one for other weights
