@@ -44,6 +44,7 @@ def pages() -> dict[Path, str]:
         ROOT / "CONTRIBUTING.md": filled(ROOT / "CONTRIBUTING.md", "mutants_results.md.j2"),
         guides / "tables.md": filled(guides / "tables.md", "tables_results.md.j2"),
         guides / "parts.md": filled(guides / "parts.md", "parts_results.md.j2"),
+        guides / "serving.md": filled(guides / "serving.md", "serving_results.md.j2"),
     }
 
 

@@ -51,9 +51,10 @@ from anogen.durable import replace_durably
 
 CLIENTS = 64
 NPY = "application/x-npy"
+PROBE = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 Pixels = NDArray[np.uint8]
 
-PLAIN = '''
+PLAIN = """
 import sys, io
 import numpy as np, uvicorn, anogen
 from fastapi import FastAPI, Request
@@ -71,8 +72,8 @@ def ready():
     return {}
 
 uvicorn.run(app, port=int(sys.argv[2]), log_level="error")
-'''
-LIT = '''
+"""
+LIT = """
 import sys, io
 import numpy as np, litserve, anogen
 
@@ -97,7 +98,7 @@ if __name__ == "__main__":
     api = API(max_batch_size=64, batch_timeout=0.005)
     server = litserve.LitServer(api, accelerator="cpu")
     server.run(port=int(sys.argv[2]), generate_client_file=False, log_level="error")
-'''
+"""
 
 
 def npy(pixels: Pixels) -> bytes:
@@ -179,7 +180,9 @@ def running(command: Sequence[str], port: int) -> Generator[subprocess.Popen[byt
 def is_ready(port: int) -> bool:
     """Whether the readiness probe says so."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as own:
-        own.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        own.sendall(
+            b"GET /v2/health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
         return b" 200 " in own.recv(200)
     return False
 
@@ -201,7 +204,10 @@ def start(run: str) -> dict[str, Any]:
         begin = time.monotonic()
         with running(serve(run, port, "--store", "none"), port):
             seconds.append(time.monotonic() - begin)
-    return {"median_s": round(statistics.median(seconds), 2), "all_s": [round(s, 2) for s in seconds]}
+    return {
+        "median_s": round(statistics.median(seconds), 2),
+        "all_s": [round(s, 2) for s in seconds],
+    }
 
 
 def equal(run: str, port: int, images: Pixels) -> dict[str, Any]:
@@ -220,8 +226,9 @@ def equal(run: str, port: int, images: Pixels) -> dict[str, Any]:
         batches.append([order.pop() for _ in range(min(size, len(order)))])
     different = 0
 
-    async def client(_: int) -> None:
+    async def client(number: int) -> None:
         nonlocal different
+        del number
         connection = Connection(port)
         while batches:
             rows = batches.pop()
@@ -229,7 +236,9 @@ def equal(run: str, port: int, images: Pixels) -> dict[str, Any]:
             assert status == 200, (status, body)
             for row, result in zip(rows, json.loads(body)["results"], strict=True):
                 before = expected[row]
-                different += any(result[key] != before[key] for key in ("score", "p_value", "label"))
+                different += any(
+                    result[key] != before[key] for key in ("score", "p_value", "label")
+                )
         connection.close()
 
     asyncio.run(together(CLIENTS, client))
@@ -239,12 +248,13 @@ def equal(run: str, port: int, images: Pixels) -> dict[str, Any]:
 async def rate(port: int, body: bytes, clients: int, seconds: float, items: int,
                path: str = "/v1/score", kind: str = NPY) -> dict[str, Any]:  # fmt: skip
     """Items per second by so many clients, after a second of warming up."""
-    statuses: Counter[int] = Counter()
+    statuses: Counter[Any] = Counter()
     begin = time.monotonic() + 1
     end = begin + seconds
     waits: list[float] = []
 
-    async def client(_: int) -> None:
+    async def client(number: int) -> None:
+        del number
         connection = Connection(port)
         while (sent := time.monotonic()) < end:
             status, _ = await connection.post(path, body, kind)
@@ -276,8 +286,11 @@ def batches(run: str, port: int, images: Pixels) -> dict[str, Any]:
         own.append(3 * len(few) / (time.monotonic() - begin))
         found = asyncio.run(rate(port, npy(images[:64]), 4, 5, 64))
         over.append(found["per_second"])
-    return {"in_process": round(statistics.median(own), 1), "http": round(statistics.median(over), 1),
-            "ratio": round(statistics.median(h / o for h, o in zip(over, own, strict=True)), 3)}
+    return {
+        "in_process": round(statistics.median(own), 1),
+        "http": round(statistics.median(over), 1),
+        "ratio": round(statistics.median(h / o for h, o in zip(over, own, strict=True)), 3),
+    }
 
 
 def single(run: str, images: Pixels, folder: Path) -> dict[str, Any]:
@@ -305,8 +318,11 @@ def single(run: str, images: Pixels, folder: Path) -> dict[str, Any]:
         print("single", repetition, {k: v[-1]["per_second"] for k, v in found.items()}, flush=True)
     medians = {k: statistics.median(r["per_second"] for r in v) for k, v in found.items()}
     waits = {k: statistics.median(r["median_ms"] for r in v) for k, v in found.items()}
-    return {"per_second": medians, "median_ms": waits, "ratio": {
-        k: round(medians["anogen"] / v, 2) for k, v in medians.items() if k != "anogen"}}
+    return {
+        "per_second": medians,
+        "median_ms": waits,
+        "ratio": {k: round(medians["anogen"] / v, 2) for k, v in medians.items() if k != "anogen"},
+    }
 
 
 @contextmanager
@@ -317,7 +333,7 @@ def running_lit(command: Sequence[str], port: int) -> Generator[subprocess.Popen
         until = time.monotonic() + 60
         while time.monotonic() < until:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as own:
-                own.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                own.sendall(PROBE % b"/health")
                 if b" 200 " in own.recv(200):
                     break
             if process.poll() is not None:
@@ -407,8 +423,10 @@ def stops(run: str, images: Pixels, times: int) -> dict[str, Any]:
         subprocess.run(["cp", "-r", run, str(copy)], check=True)
         with running(serve(str(copy), port, "--store", "none"), port):
             stopped = threading.Event()
-            statuses: Counter[int] = Counter()
-            load = threading.Thread(target=lambda: asyncio.run(_load(port, images, stopped, statuses)))
+            statuses: Counter[Any] = Counter()
+            load = threading.Thread(
+                target=lambda: asyncio.run(_load(port, images, stopped, statuses))
+            )
             load.start()
             manifest = next(copy.glob("detector/*/manifest.json"))
             seen = {_version(port)}
@@ -463,10 +481,13 @@ async def _stopped(port: int, images: Pixels, process: subprocess.Popen[bytes], 
     return answered, refused, lost
 
 
-async def _load(port: int, images: Pixels, stopped: threading.Event, statuses: Counter[int]) -> None:
+async def _load(
+    port: int, images: Pixels, stopped: threading.Event, statuses: Counter[Any]
+) -> None:
     body = npy(images[:4])
 
-    async def client(_: int) -> None:
+    async def client(number: int) -> None:
+        del number
         connection = Connection(port)
         while not stopped.is_set():
             try:
@@ -488,7 +509,7 @@ def hostile(run: str, images: Pixels, count: int) -> dict[str, Any]:
     port = free_port()
     keys = Path(tempfile.mkdtemp(), "keys.txt")
     keys.write_text("a-key-of-more-than-16\n")
-    statuses: Counter[int] = Counter()
+    statuses: Counter[Any] = Counter()
     with running(serve(run, port, "--key_file", str(keys)), port) as process:
         asyncio.run(rate(port, npy(images[:1]), 4, 2, 1))
         before = memory_of(process.pid)
@@ -510,7 +531,7 @@ def hostile(run: str, images: Pixels, count: int) -> dict[str, Any]:
         }  # fmt: skip
 
 
-async def _attack(port: int, images: Pixels, count: int, statuses: Counter[int]) -> None:
+async def _attack(port: int, images: Pixels, count: int, statuses: Counter[Any]) -> None:
     from attacks import attacks  # beside this file
 
     async def client(index: int) -> None:
@@ -540,8 +561,9 @@ def soak(run: str, images: Pixels, count: int) -> dict[str, Any]:
         async def act() -> None:
             nonlocal done
 
-            async def client(_: int) -> None:
+            async def client(number: int) -> None:
                 nonlocal done
+                del number
                 connection = Connection(port)
                 while done < count:
                     status, _ = await connection.post("/v1/score", body)

@@ -26,7 +26,6 @@ from .detection.explain import Explanation as Explanation
 from .detection.explain import explain as explain
 from .detection.loading import Trained as Trained
 from .detection.loading import load as load
-from .serving.client import Client as Client
 from .detection.scores import SCORES as SCORES
 from .errors import AnogenError as AnogenError
 from .evaluation.disentanglement import disentanglement as disentanglement
@@ -48,6 +47,7 @@ from .models.stylegan import StyleGAN as StyleGAN
 from .models.vae import VAE as VAE
 from .models.vaegan import VAEGAN as VAEGAN
 from .run import Run as Run
+from .serving.client import Client as Client
 from .training.fit import fit as fit
 from .training.hooks import Hook as Hook
 from .training.hooks import Training as Training

@@ -90,8 +90,8 @@ def test_a_table_is_watched(anogen, tmp_path):
 
     rows(900).to_csv(tmp_path / "train.csv", index=False)
     pandas.concat([rows(600), rows(600, 2)]).to_csv(tmp_path / "new.csv", index=False)
-    assert anogen("train", "--data", tmp_path / "train.csv", "--run", tmp_path / "r", "--epochs", "1",
-                  "--model.width", "4").code == 0  # fmt: skip
+    train = ["--data", tmp_path / "train.csv", "--run", tmp_path / "r", "--model.width", "4"]
+    assert anogen("train", *train, "--epochs", "1").code == 0
     outcome = anogen("watch", tmp_path / "r", tmp_path / "new.csv", "--json")
     assert outcome.code == 0, outcome.err
     (stream,) = json.loads(outcome.out)["streams"]

@@ -64,8 +64,10 @@ def serving() -> Callable[..., Any]:
     """`with serving(run, ...) as client` for a service in this process."""
 
     @contextmanager
-    def serve(*runs: Path, keys: Keys | None = None, store: Store | None = None,
-              local: bool = False, log: Any = None, **limits: Any) -> Iterator[TestClient]:  # fmt: skip
+    def serve(
+        *runs: Path, keys: Keys | None = None, store: Store | None = None, local: bool = False,
+        log: Any = None, **limits: Any,
+    ) -> Iterator[TestClient]:  # fmt: skip
         settings = Settings(**limits)
         service = Service(open_all(runs, settings), settings, store)
         gate = create_app(service, keys, local)

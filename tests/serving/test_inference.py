@@ -91,12 +91,11 @@ def test_rows(serving, table_run, rows):
     )
 
 
+ONE = {"name": "input", "shape": [1, 1, 28, 28], "datatype": "UINT8", "data": [0] * 784}
 WRONG = [
     {}, [], {"inputs": []}, {"inputs": [7]}, {"inputs": [{"name": "input"}]},
-    {"inputs": [{"name": "other", "shape": [1, 1, 28, 28], "datatype": "UINT8", "data": [0] * 784}]},
-    {"inputs": [{"name": "input", "shape": [1, 1, 28, 28], "datatype": "UINT8", "data": [0]}]},
-    {"inputs": [{"name": "input", "shape": [1, 1, 28, 28], "datatype": "UINT8", "data": [300] * 784}]},
-    {"inputs": [{"name": "input", "shape": [1, 1, 28, 28], "datatype": "UINT8", "data": [0.5] * 784}]},
+    {"inputs": [{**ONE, "name": "other"}]}, {"inputs": [{**ONE, "data": [0]}]},
+    {"inputs": [{**ONE, "data": [300] * 784}]}, {"inputs": [{**ONE, "data": [0.5] * 784}]},
     {"inputs": [{"name": "input", "shape": [-1], "datatype": "UINT8", "data": []}]},
     {"inputs": [{"name": "input", "shape": [784], "datatype": "WHAT", "data": [0] * 784}]},
     {"inputs": [{"name": "input", "shape": [1], "datatype": "BYTES", "data": ["x"]}]},

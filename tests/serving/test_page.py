@@ -1,5 +1,6 @@
 """The page as a browser shows it: used as people would, on a screen and on a phone."""
 
+import io
 import os
 import shutil
 import threading
@@ -33,7 +34,7 @@ def service(pictures_run, table_run, tmp_path_factory):
         store = Store.open(tmp_path_factory.mktemp("store") / "s.sqlite")
         own = Service(open_all(runs, settings), settings, store)
         gate = create_app(own, keys)
-        gate.log = open(os.devnull, "w")  # noqa: SIM115
+        gate.log = io.StringIO()
         listening = listen("127.0.0.1", 0)
         addresses.append(f"http://127.0.0.1:{listening.getsockname()[1]}")
         started = threading.Event()
@@ -41,12 +42,11 @@ def service(pictures_run, table_run, tmp_path_factory):
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         assert started.wait(30)
-        servers.append((server, thread, gate.log))
+        servers.append((server, thread))
     yield addresses
-    for server, thread, log in servers:
+    for server, thread in servers:
         server.should_exit = True
         thread.join()
-        log.close()
 
 
 @pytest.fixture(scope="module")

@@ -194,7 +194,8 @@ def bomb(side: int) -> bytes:
         whole = name + content
         return struct.pack(">I", len(content)) + whole + struct.pack(">I", zlib.crc32(whole))
 
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head)
             + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))  # fmt: skip
 
 
@@ -332,8 +333,8 @@ def test_a_conditional_run_draws_and_scores_nothing(serving, tmp_path, x):
     from anogen.cli.main import main
 
     run = tmp_path / "gan"
-    assert main(["train", "--model", "GAN", "--model.classes", "10", "--model.width", "4",
-                 "--data", "digits", "--epochs", "1", "--limit", "200", "--run", str(run)]) == 0  # fmt: skip
+    model = ["--model", "GAN", "--model.classes", "10", "--model.width", "4", "--epochs", "1"]
+    assert main(["train", *model, "--data", "digits", "--limit", "200", "--run", str(run)]) == 0
     with serving(run) as client:
         assert client.post("/v1/score", content=npy(x), headers=NPY).status_code == 400
         card = client.get("/v1/models/gan").json()

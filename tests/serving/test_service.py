@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -54,8 +55,8 @@ class Service:
 
     @property
     def workers(self) -> list[int]:
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
-            return [int(child) for child in file.read().split()]
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(child) for child in children.read_text().split()]
 
     def until(self, condition, seconds=60):
         end = time.monotonic() + seconds
@@ -168,7 +169,7 @@ def test_rows_from_python(served, table_run, rows):
         assert np.array_equal(client.score(listed), expected)
         with pytest.raises(DataError, match="'when' is missing"):
             client.score([{"amount": 1, "country": "FR"}])
-        with pytest.raises(DataError, match="^rows: the file is empty$"):
+        with pytest.raises(DataError, match=r"^rows: the file is empty$"):
             client.score(pandas.DataFrame())
 
 

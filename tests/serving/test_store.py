@@ -194,7 +194,7 @@ def test_alerts_go_to_a_file_and_to_an_address(tmp_path, capsys):
     got = []
 
     class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self):  # noqa: N802
+        def do_POST(self):
             got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
             self.send_response(204)
             self.end_headers()

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
                         "networks of this machine, which needs --key_file")  # fmt: skip
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
     parser.add_argument("--workers", type=int, help="processes; they share the memory of the "
-                        "weights, and the cores; default: as many as cores, four at most")  # fmt: skip
+                        "weights, and the cores; default: one a core, four at most")  # fmt: skip
     parser.add_argument("--key_file", help="a file with a key in each line; requests must name one")
     parser.add_argument("--open", type=bool, default=False, help="listen on other addresses than "
                         "this machine's own without keys")  # fmt: skip

@@ -122,8 +122,9 @@ class Server(uvicorn.Server):
         return True
 
     def _protocol(self) -> Protocol:
+        loop = asyncio.get_running_loop()
         return Protocol(config=self.config, server_state=self.server_state,
-                        app_state=self.lifespan.state, _loop=asyncio.get_running_loop())  # fmt: skip
+                        app_state=self.lifespan.state, _loop=loop)  # fmt: skip
 
     async def on_tick(self, counter: int) -> bool:
         """Close connections on which no request comes, or none comes to its end."""
