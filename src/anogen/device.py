@@ -91,6 +91,13 @@ def fast_bfloat16(device: torch.device) -> bool:
         return True
 
 
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux only
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def choose_threads() -> int:
     """As many threads as PyTorch has, or, if other processes use cores, as are left, at least one.
 

@@ -302,6 +302,11 @@ class Run:
         """The folder of the sampler that was fitted after training, if there is one."""
         return self.inside("sampler")
 
+    @property
+    def store(self) -> Path:
+        """Where a service keeps what it has scored, unless it is told otherwise."""
+        return self.inside("service.sqlite")
+
     def detector(self, score: str) -> Path:
         """The folder of the detector with a score, whether it is there or not."""
         return self.inside("detector", score)

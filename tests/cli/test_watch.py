@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from anogen import Detector, Run, load
-from anogen.detection.refresh import approve, approved, refresh, with_approved
+from anogen import Detector, Images, Run, load
+from anogen.detection.refresh import approved, keep_approved, with_approved, with_more
 from anogen.errors import DataError, MachineError
 
 from ..conftest import one_line
@@ -132,6 +132,7 @@ def test_refresh_learns_from_what_was_approved(anogen, run, made):
     np.save(run.parent / "noise.npy", noise)
     before = load(run).detector
     load(run).detectors["squared_error"]
+    load(run).detectors["nearest_pixels"]
     outcome = anogen("refresh", run, run.parent / "noise.npy")
     assert outcome.code == 0, outcome.err
     assert outcome.out.strip() == str(run / "detector" / "fused")
@@ -155,11 +156,13 @@ def test_approved_examples_are_kept_once_and_checked(run, made):
     opened = Run.open(run)
     data = opened.load_data()
     assert approved(opened) is None
-    assert with_approved(opened, data) is data
-    some = data.test[:7]
-    assert approve(opened, some) == 7
-    assert approve(opened, data.test[:9]) == 2
-    joined = with_approved(opened, data)
+    assert with_approved(data, None) is data
+    some, new = with_more(opened, data.test[:7])
+    assert new == 7
+    keep_approved(opened, some)
+    more, new = with_more(opened, data.test[:9])
+    assert (len(more), new) == (9, 2)
+    joined = with_approved(data, more)
     assert len(joined.train) == len(data.train) + 8
     assert len(joined.validation) == len(data.validation) + 1
     assert joined.test is data.test
@@ -170,7 +173,14 @@ def test_approved_examples_are_kept_once_and_checked(run, made):
     with pytest.raises(MachineError, match="does not hold examples"):
         approved(opened)
     (run / "approved.npy").unlink()
-    from anogen import Images
-
     with pytest.raises(DataError, match="the run has"):
-        refresh(opened, Images(np.zeros((1, 1, 9, 9), np.uint8), "small"))
+        with_more(opened, Images(np.zeros((1, 1, 9, 9), np.uint8), "small"))
+
+
+def test_a_refresh_that_fails_changes_nothing(anogen, run, made, monkeypatch):
+    before = load(run).detector
+    np.save(run.parent / "new.npy", np.load(made / "usual.npy")[:9])
+    monkeypatch.setattr(Detector, "fit_all", None)
+    assert anogen("refresh", run, run.parent / "new.npy").code == 1
+    assert approved(Run.open(run)) is None
+    assert load(run).detector.calibration.sha256 == before.calibration.sha256

@@ -203,3 +203,25 @@ def test_intervals():
     assert interval(0, 10)[0] == 0
     assert interval(10, 10)[1] == 1
     assert interval(0, 0) == (0.0, 1.0)
+
+
+def test_rare_levels_keep_the_level():
+    """Ranks of columns that are 0 nearly everywhere are not approximated by a Gaussian."""
+    generator = np.random.default_rng(0)
+    alarmed = 0
+    for _ in range(300):
+        before = {f"c{n}": (generator.random(2000) < 0.002).astype(float) for n in range(20)}
+        now = {name: (generator.random(500) < 0.002).astype(float) for name in before}
+        alarmed += bool(drifts(before, now, 0.01))
+    assert alarmed <= 6
+    found = drifts({"gap": np.zeros(2000)}, {"gap": (np.arange(500) < 9).astype(float)})
+    assert found[0].text.startswith("gap rose from 0 to 0.018")
+    half = np.r_[np.zeros(700), np.arange(300) + 1.0]
+    assert drifts({"amount": half}, {"amount": half[::2]}) == []
+    assert drifts({"amount": half}, {"amount": -half[::2]})
+
+
+def test_a_statistic_that_is_not_known_is_passed_over():
+    watch = watch_of(statistics={"size": np.arange(100.0)})
+    values = np.where(np.arange(WINDOW) % 2, np.nan, 50.0 + np.arange(WINDOW) % 7)
+    assert watch.after(scores(1, WINDOW), {"size": values}).seen == WINDOW

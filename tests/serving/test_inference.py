@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from anogen import load
+from anogen.serving.store import Store
 
 from .conftest import npy
 
@@ -35,7 +36,7 @@ def test_metadata_and_health(serving, pictures_run, table_run):
         assert [(i["name"], i["datatype"]) for i in table["inputs"]] == [
             ("amount", "FP64"), ("country", "BYTES"), ("when", "BYTES")
         ]  # fmt: skip
-        client.service.ready = False
+        client.service.stopping = True
         assert client.get("/v2/health/ready").status_code == 503
         assert client.get("/v2/health/live").status_code == 200
 
@@ -99,6 +100,9 @@ WRONG = [
     {"inputs": [{"name": "input", "shape": [-1], "datatype": "UINT8", "data": []}]},
     {"inputs": [{"name": "input", "shape": [784], "datatype": "WHAT", "data": [0] * 784}]},
     {"inputs": [{"name": "input", "shape": [1], "datatype": "BYTES", "data": ["x"]}]},
+    {"inputs": [{**ONE, "shape": [], "data": [0]}]}, {"inputs": [ONE, ONE]},
+    {"inputs": [ONE], "outputs": [{"name": []}]},
+    {"inputs": [ONE], "outputs": [{"name": "score"}, {"name": "score"}]},
     {"inputs": [{"name": "input", "shape": [10**9] * 4, "datatype": "UINT8",
                  "parameters": {"binary_data_size": 4}}]},
 ]  # fmt: skip
@@ -127,3 +131,14 @@ def test_unknown_models_outputs_and_versions(serving, pictures_run, x):
         assert wrong.status_code == 400
         large = client.post(f"{NAME}/infer", content=npy(x))
         assert large.status_code == 400
+
+
+def test_what_is_inferred_is_kept_and_watched(serving, pictures_run, x, tmp_path):
+    store = Store.open(tmp_path / "s.sqlite")
+    with serving(pictures_run, store=store) as client:
+        assert client.post(f"{NAME}/infer?stream=line-1", json=request(x)).status_code == 200
+    store = Store.open(tmp_path / "s.sqlite")
+    kept = store.scored()
+    store.stop()
+    assert [row.score for row in kept] == load(pictures_run).detector.score(x).tolist()
+    assert {row.stream for row in kept} == {"line-1"}

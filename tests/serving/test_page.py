@@ -11,12 +11,12 @@ import pytest
 
 from anogen.serving.app import create_app
 from anogen.serving.gate import Keys
+from anogen.serving.processes import listen
 from anogen.serving.served import open_all
 from anogen.serving.server import Server
 from anogen.serving.service import Service
 from anogen.serving.settings import Settings
 from anogen.serving.store import Store
-from anogen.serving.supervisor import listen
 
 from .conftest import png
 

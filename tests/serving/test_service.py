@@ -1,5 +1,6 @@
 """The whole service, as processes: started, stopped, replaced, and asked by its clients."""
 
+import http.client
 import json
 import os
 import re
@@ -20,10 +21,9 @@ import pytest
 from anogen import Client, Detector, Run, load
 from anogen.errors import DataError, MachineError, UsageError
 from anogen.serving.store import Store
-from anogen.serving.watching import watched
 
 from ..conftest import one_line
-from .conftest import png
+from .conftest import npy, png
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
 
@@ -131,7 +131,7 @@ def test_clients_get_the_detector_s_scores(served, own_run, digits_test, tmp_pat
     with pytest.raises(MachineError, match="does not answer"):
         client.score(x)
     store = Store.open(own_run / "service.sqlite")
-    assert watched(store)[0]["seen"] >= 14
+    assert store.summaries()[0]["seen"] >= 14
     assert len(store.verdicts()) == 1
     store.stop()
 
@@ -174,23 +174,29 @@ def test_rows_from_python(served, table_run, rows):
 
 
 class Load(threading.Thread):
-    """Clients that ask until they are stopped, and count what they get."""
+    """A client that asks until it is stopped, and never asks twice for the same."""
 
     def __init__(self, url, x) -> None:
         super().__init__()
-        self.url, self.x, self.stopped = url, x, threading.Event()
-        self.answers, self.errors = 0, []
+        self.port, self.body = int(url.rpartition(":")[2]), npy(x)
+        self.stopped, self.answers, self.errors = threading.Event(), 0, []
 
     def run(self):
-        client = Client(self.url)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         while not self.stopped.is_set():
             try:
-                client.score(self.x)
-                self.answers += 1
-            except MachineError as error:
-                if "refused" in str(error):
-                    return
-                self.errors.append(str(error))
+                connection.request("POST", "/v1/score", self.body)
+                answer = connection.getresponse()
+                answer.read()
+                self.answers += answer.status == 200
+                if answer.status != 200:
+                    self.errors.append(answer.status)
+            except ConnectionRefusedError:  # not accepted, so not lost
+                break
+            except (OSError, http.client.HTTPException) as error:
+                self.errors.append(repr(error))
+                connection.close()
+        connection.close()
 
 
 def test_a_stop_under_load_loses_nothing(served, own_run, digits_test):
@@ -245,6 +251,27 @@ def test_a_worker_that_dies_is_replaced(served, own_run, digits_test):
         assert client.score(np.array(digits_test.pixels[:1])).shape == (1,)
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(60) == 0
+
+
+def test_workers_end_with_their_supervisor(served, own_run):
+    with served(own_run, "--workers", 1) as service:
+        port = service.start().port
+        processes = service.workers
+        service.process.kill()
+        service.process.wait()
+        service.until(lambda: not any(Path(f"/proc/{each}").exists() for each in processes))
+        with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            pass
+
+
+def test_a_signal_to_read_again(served, own_run, digits_test):
+    with served(own_run, "--store", "none", "--workers", 1) as service:
+        client = service.start().client
+        (before,) = service.workers
+        service.process.send_signal(signal.SIGHUP)
+        service.until(lambda: "a new version is served" in service.log)
+        assert client.score(np.array(digits_test.pixels[:1])).shape == (1,)
+        service.until(lambda: before not in service.workers)
 
 
 def test_slow_and_silly_connections_are_cut_off(served, own_run):

@@ -4,20 +4,21 @@ import csv
 import json
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from anogen import load
+from anogen import Run, load
 from anogen.detection.refresh import approved
 from anogen.detection.watch import Alarm
-from anogen.errors import MachineError, UsageError
+from anogen.errors import DataError, MachineError, UsageError
 from anogen.serving.alerts import alerts_to
-from anogen.serving.store import Scored, Store
+from anogen.serving.store import Kept, Scored, Store
 from anogen.serving.verdicts import export_verdicts
-from anogen.serving.watching import MOST_STREAMS, Watcher, watched
+from anogen.serving.watching import MOST_STREAMS, Watched, Watcher
 
 from .conftest import npy, png
 
@@ -82,10 +83,18 @@ def test_a_store_that_breaks_does_not_stop_the_service(serving, pictures_run, st
     with serving(pictures_run, store=store) as client:
         with store.engine.begin() as connection:
             connection.execute(sa.text("drop table scored"))
-        answer = client.post("/v1/score", content=npy(digits_test.pixels[:3]), headers=NPY)
-        assert answer.status_code == 200
-        until(lambda: store.lost == 3)
+        for _ in range(2):
+            answer = client.post("/v1/score", content=npy(digits_test.pixels[:3]), headers=NPY)
+            assert answer.status_code == 200
+            until(lambda: store.lost % 3 == 0 < store.lost)
         assert client.get("/v2/health/ready").status_code == 200
+        with store.engine.begin() as connection:
+            connection.execute(sa.text("drop table watches"))
+        assert "anogen_store_lost " in client.get("/metrics").text
+        watch = client.get("/v1/watch")
+        assert (watch.status_code, watch.json()["error"]) == (
+            503, "the store cannot be used just now"
+        )  # fmt: skip
 
 
 def test_feedback(serving, pictures_run, store, digits_test, tmp_path):
@@ -114,10 +123,23 @@ def test_feedback(serving, pictures_run, store, digits_test, tmp_path):
                  {"id": ids[0], "verdict": "good", "note": "x" * 5000}]  # fmt: skip
         statuses = [client.post("/v1/feedback", json=body).status_code for body in wrong]
         assert statuses == [404, 400, 400, 400, 400]
+        nothing = client.post(f"/v1/feedback?id={ids[1]}&verdict=bad", files={"file": b"nothing"})
+        assert nothing.status_code == 422
     out = export_verdicts(store.url, tmp_path / "out", "digits")
     files = {row["file"]: row["verdict"] for row in csv.DictReader(out.read_text().splitlines())}
     assert files == {"": "good", f"bad/{ids[1]}.png": "bad"}
     assert (tmp_path / "out" / "bad" / f"{ids[1]}.png").read_bytes() == png(x[1, 0])
+
+
+def test_what_is_no_name_of_an_item_becomes_no_file(store, tmp_path):
+    store._insert([scored(1, item="../../escaped")])
+    assert store.judge("../../escaped", "good", "", b"x") is not None
+    with pytest.raises(DataError, match="damaged"):
+        export_verdicts(store.url, tmp_path / "a" / "b")
+    assert list(tmp_path.glob("escaped*")) == []
+    with pytest.raises(DataError, match="there is no store"):
+        export_verdicts(tmp_path / "none.sqlite", tmp_path / "c")
+    assert not (tmp_path / "none.sqlite").exists()
 
 
 def test_without_a_store_nothing_is_kept(serving, pictures_run, digits_test):
@@ -132,8 +154,8 @@ def test_without_a_store_nothing_is_kept(serving, pictures_run, digits_test):
 def watcher(store, pictures_run):
     detector = load(pictures_run).detector
     told = []
-    watcher = Watcher(store, lambda: {"digits": ("v1", detector)}, 0.01, lambda: {"digits": 0.05},
-                      lambda *alarm: told.append(alarm))  # fmt: skip
+    models = {"digits": Watched("v1", detector, 0.05)}
+    watcher = Watcher(store, models, 0.01, lambda *alarm: told.append(alarm))
     watcher.told = told
     return watcher
 
@@ -148,9 +170,9 @@ def test_a_watcher_tells_what_changes_and_goes_on_where_it_was(store, watcher, p
     store._insert(rows)
     watcher.look()
     assert watcher.told == []
-    (kept,) = watched(store)
+    (kept,) = store.summaries()
     assert (kept["model"], kept["seen"], len(kept["alarms"])) == ("digits", 600, 0)
-    again = Watcher(store, watcher.detectors, 0.01, watcher.rates, watcher.alert)
+    again = Watcher(store, watcher.models, 0.01, watcher.alert)
     again.restore()
     worse = stream(usual, 400, 1) + 100 * np.ptp(usual)
     store._insert([scored(1000 + n, s, stream="") for n, s in enumerate(worse)])
@@ -158,10 +180,10 @@ def test_a_watcher_tells_what_changes_and_goes_on_where_it_was(store, watcher, p
     model, name, alarm = watcher.told[0]
     assert (model, name, alarm.kind) == ("digits", "", "martingale")
     assert 600 < alarm.at < 640
-    assert watched(store)[0]["seen"] == 1000
-    whole = Watcher(store, watcher.detectors, 0.01, watcher.rates, lambda *_: None)
+    assert store.summaries()[0]["seen"] == 1000
+    whole = Watcher(store, watcher.models, 0.01, lambda *_: None)
     whole.look()
-    assert watched(store)[0]["alarms"][0]["at"] == alarm.at
+    assert store.summaries()[0]["alarms"][0]["at"] == alarm.at
 
 
 def test_streams_and_versions_are_watched_apart(store, watcher, pictures_run):
@@ -171,19 +193,47 @@ def test_streams_and_versions_are_watched_apart(store, watcher, pictures_run):
         for n, s in enumerate(stream(usual, 300, 0))
     ])  # fmt: skip
     watcher.look()
-    assert [(w["stream"], w["seen"]) for w in watched(store)] == [
+    assert [(w["stream"], w["seen"]) for w in store.summaries()] == [
         ("camera 0", 100),
         ("camera 1", 100),
     ]
     store._insert([scored(1000 + n, stream=f"s{n}") for n in range(MOST_STREAMS + 50)])
     watcher.look()
-    assert len(watched(store)) == MOST_STREAMS
+    assert len(store.summaries()) == MOST_STREAMS
 
 
-def test_a_damaged_state_starts_anew(store, watcher, capsys):
-    store.save_watch("digits", "", "v1", 0, '{"level": 1}', {"alarms": []})
+def test_a_watch_that_was_another_starts_anew(store, watcher, capsys):
+    good = watcher._fresh(watcher.models["digits"])
+    states = {"damaged": '{"level": 1}', "numbers": good.content().replace("eJ", "xx", 1),
+              "level": replace(good, level=0.5).content(),
+              "version": good.content(), "same": good.content()}  # fmt: skip
+    store.save_watches([
+        Kept("digits", name, "v0" if name == "version" else "v1", 7, state, {"alarms": []})
+        for name, state in states.items()
+    ])  # fmt: skip
     watcher.restore()
-    assert "damaged" in capsys.readouterr().err
+    assert [stream for _, stream in watcher._watches] == ["same"]
+    assert capsys.readouterr().err.count("damaged and starts anew") == 2
+
+
+def test_no_alarm_is_lost_where_the_store_or_its_receiver_breaks(
+    store, watcher, pictures_run, capsys
+):
+    usual = load(pictures_run).detector.calibration.scores
+    store._insert([scored(n, s) for n, s in enumerate(stream(usual, 100, 1) + 100 * np.ptp(usual))])
+    keep, tell = store.save_watches, watcher.alert
+    store.save_watches = None
+    watcher._safely(watcher.look)
+    assert watcher.told == []
+    store.save_watches = keep
+    watcher.alert = None
+    watcher._safely(watcher.look)  # kept, but not told
+    assert len(store.summaries()[0]["alarms"]) == 1
+    watcher.alert = tell
+    store._insert([scored(1000 + n, s) for n, s in enumerate(stream(usual, 700, 1) + 1e6)])
+    watcher._safely(watcher.look)
+    assert len(watcher.told) >= 1
+    assert capsys.readouterr().err.count("the watch could not look") == 2
 
 
 def test_alerts_go_to_a_file_and_to_an_address(tmp_path, capsys):
@@ -231,8 +281,8 @@ def test_refresh_from_verdicts(serving, pictures_run, digits_test, tmp_path, ano
     assert outcome.code == 0, outcome.err
     assert "5 new examples are approved, 5 in all" in outcome.err
     after = load(run).detector
-    assert np.array_equal(approved(load(run).run).pixels[:], x[:5])
+    assert np.array_equal(approved(Run.open(run)).pixels[:], x[:5])
     assert len(after.calibration.scores) == len(before.calibration.scores) + 1
     assert after.calibration.sha256 != before.calibration.sha256
     assert anogen("refresh", run, "--from", run / "service.sqlite").code == 0
-    assert len(approved(load(run).run)) == 5
+    assert len(approved(Run.open(run))) == 5

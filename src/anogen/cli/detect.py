@@ -71,7 +71,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
     from anogen.detection.judge import judge
     from anogen.detection.parts import ALL, Places, place_pictures
     from anogen.detection.pictures import detection_pictures
-    from anogen.detection.refresh import with_approved
+    from anogen.detection.refresh import approved, with_approved
     from anogen.detection.scores import SCORES, available, usual_score
     from anogen.detection.table_files import most_anomalous
     from anogen.progress import say, stage
@@ -93,7 +93,7 @@ def _detect(options: dict[str, Any]) -> dict[str, Any]:
             if SCORES[name].passes <= MAX_PASSES and not SCORES[name].trains
         ]
         names = [name for name in names if name != "all"] + cheap
-    data = with_approved(run, run.load_data(options["data_dir"]))
+    data = with_approved(run.load_data(options["data_dir"]), approved(run))
     options["fpr"] = promised(options["fpr"], run.false_positive_rate, len(data.validation))
     sets, masks = _sets(run, data, options)
     judged = judge(model, data, sets, scores=list(dict.fromkeys(names)),

@@ -1,6 +1,5 @@
 """`anogen doctor`: what is installed, what is found, what is wrong."""
 
-import os
 import tempfile
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -106,7 +105,7 @@ def _device() -> dict[str, Any]:
     try:
         import torch
 
-        from anogen.device import choose_device, choose_precision
+        from anogen.device import choose_device, choose_precision, usable_cores
         from anogen.nets.fused import why_none
     except Exception as error:  # a broken torch fails in many ways; all of them are the finding
         return {"device": "none", "hazards": [f"PyTorch cannot be imported: {error}"]}
@@ -124,8 +123,7 @@ def _device() -> dict[str, Any]:
     else:
         compiled = "on the processor alone"
     threads = torch.get_num_threads()
-    counts_allowed = hasattr(os, "sched_getaffinity")  # Linux only
-    cores = len(os.sched_getaffinity(0)) if counts_allowed else os.cpu_count() or 1
+    cores = usable_cores()
     if threads > cores:
         hazards.append(f"{threads} threads on {cores} cores; set OMP_NUM_THREADS={cores}")
     return {

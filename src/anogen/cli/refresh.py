@@ -1,7 +1,6 @@
 """`anogen refresh`: a detector learns from examples that were approved after training."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anogen.cli.options import new_parser
@@ -34,22 +33,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse(arguments)
 
-    from anogen.detection.refresh import approve, approved
-    from anogen.detection.refresh import refresh as refresh_detector
+    from anogen.data.splits import joined
+    from anogen.detection.detector import Detector
+    from anogen.detection.refresh import with_more
     from anogen.run import Run
 
     run = Run.open(options["run"])
     if not options["files"] and options["store"] is None:
         raise UsageError("give approved examples: files, or --from the store of a service")
     parts = list(_examples(run, options))
-    if not sum(map(len, parts)):
-        raise DataError("there is nothing new to approve")
-    new = sum(approve(run, part) for part in parts)
-    whole = approved(run)
-    assert whole is not None
-    say(f"{new} new examples are approved, {len(whole)} in all")
-    detector = refresh_detector(run, whole, options["score"], data_dir=options["data_dir"],
-                                device=options["device"])  # fmt: skip
+    if not parts:
+        raise DataError("there is nothing to approve")
+    examples, new = with_more(run, joined(parts))
+    say(f"{new} new examples are approved, {len(examples)} in all")
+    detector = Detector.of_run(run, options["score"], data_dir=options["data_dir"],
+                               device=options["device"], approving=examples)  # fmt: skip
     show(str(run.detector(detector.name)))
     return 0
 
@@ -64,14 +62,3 @@ def _examples(run: "Run", options: dict[str, Any]) -> "Iterator[Images]":
         from anogen.serving.verdicts import pictures_called
 
         yield from pictures_called("good", options["store"], run)
-
-
-def is_store(where: str) -> bool:
-    """Whether a name is that of a service's store: a URL, or a SQLite file."""
-    if "://" in where:
-        return True
-    try:
-        with Path(where).open("rb") as file:
-            return file.read(16) == b"SQLite format 3\0"
-    except OSError:
-        return False

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from anogen.cli.options import new_parser
@@ -20,7 +19,7 @@ is trained or calibrated again, the new version is served, without losing a requ
 is kept in RUN/service.sqlite, without the pictures, and watched: see anogen watch. SIGTERM or
 Ctrl+C finishes what has been accepted."""
 
-STORE = "service.sqlite"
+MOST_FILES = 1 << 16
 MOST_WORKERS = 4
 """If nobody says how many: threads of one process wait for one another and for its clients."""
 
@@ -57,15 +56,16 @@ def _serve(options: dict[str, Any], limits: dict[str, Any]) -> int:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or no process could be forked
     try:
         from anogen.serving.gate import LOOPBACK, Keys
-        from anogen.serving.supervisor import Plan, Supervisor
+        from anogen.serving.supervisor import Supervisor
+        from anogen.serving.worker import Plan
     except ImportError as error:
         raise MachineError(f"serving needs {error.name}: pip install 'anogen[serve]'") from error
-    from anogen.device import choose_device
+    from anogen.device import choose_device, usable_cores
     from anogen.serving.settings import Settings
 
     workers = options["workers"]
     if workers is None:
-        workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+        workers = min(MOST_WORKERS, usable_cores())
     if workers < 1:
         raise UsageError(f"--workers must be at least 1, found {options['workers']}")
     if not 0 <= options["port"] < 1 << 16:
@@ -93,9 +93,8 @@ def _store_of(options: dict[str, Any]) -> str | None:
     if options["store"] is not None:
         return None if options["store"] == "none" else options["store"]
     run = Run.open(options["runs"][0])
-    path: Path = run.inside(STORE)
     if run.is_writable:
-        return str(path)
+        return str(run.store)
     say(f"{run.shown} cannot be written: scores are not kept, nor watched; give --store")
     return None
 
@@ -105,6 +104,6 @@ def _allow_many_files() -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = hard if hard != resource.RLIM_INFINITY else 1 << 16
-    if soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 1 << 16), hard))
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anogen.cli.options import new_parser, print_result
-from anogen.cli.refresh import is_store
-from anogen.errors import DataError, UsageError
+from anogen.errors import UsageError
 from anogen.progress import say, show
 
 if TYPE_CHECKING:
     from anogen.detection.watch import Watch
     from anogen.run import Run
+
+FORMATS = (".csv", ".jsonl", ".parquet")
 
 DESCRIPTION = """Look whether a stream is still what a run's detector was calibrated for.
 
@@ -54,9 +55,7 @@ def main(arguments: list[str]) -> int:
     if options["verdicts"] is not None:
         from anogen.serving.verdicts import export_verdicts
 
-        store = options["source"] or str(run.inside("service.sqlite"))
-        if "://" not in store and not Path(store).is_file():
-            raise DataError(f"{store}: there is no store of a service; name it with --from")
+        store = options["source"] or run.store
         show(str(export_verdicts(store, options["verdicts"], run.name)))
         return 0
     if (options["source"] is None) == (not options["files"]):
@@ -75,8 +74,8 @@ def _watch(run: "Run", options: dict[str, Any]) -> dict[str, Any]:
                                device=options["device"])  # fmt: skip
     rate = promised(options["fpr"], run.false_positive_rate, len(detector.calibration.scores))
     detector.calibration.threshold(rate)
-    if options["source"] is not None and is_store(options["source"]):
-        watches = _of_store(run, detector, options)
+    if options["source"] is not None and _is_store(options["source"]):
+        watches = _of_store(run, detector, options, rate)
     else:
         watches = _of_rows(detector, options, rate)
     if options["alert"] is not None:
@@ -113,15 +112,25 @@ def _of_rows(detector: Any, options: dict[str, Any], rate: float) -> "dict[str, 
                       level=options["level"], rate=rate)  # fmt: skip
 
 
-def _of_store(run: "Run", detector: Any, options: dict[str, Any]) -> "dict[str, Watch]":
+def _is_store(where: str) -> bool:
+    if Path(where).suffix in FORMATS:
+        return False
+    from anogen.serving.store import is_store
+
+    return is_store(where)
+
+
+def _of_store(
+    run: "Run", detector: Any, options: dict[str, Any], rate: float
+) -> "dict[str, Watch]":
     from anogen.serving.store import Store
     from anogen.serving.watching import watches_in
 
     if options["group"] is not None:
         raise UsageError("--group is for files; a service's streams have names already")
-    store = Store.open(options["source"])
+    store = Store.open(options["source"], existing=True)
     try:
-        return watches_in(store, run, detector, options["level"])
+        return watches_in(store, run, detector, options["level"], rate)
     finally:
         store.forget_connections()
 
@@ -133,9 +142,9 @@ def _text(result: dict[str, Any]) -> str:
         name = stream["stream"] or "all"
         share = "–" if calling["share"] is None else f"{calling['share']:.4f}"
         lines.append(
-            f"{name}: {stream['seen']:,} examples, {share} called out ({calling['low']:.4f} to "
-            f"{calling['high']:.4f}; promised {calling['promised']:g}), {len(stream['alarms'])} "
-            "alarms"
+            f"{name}: {stream['seen']:,} examples, {share} flagged ({calling['low']:.4f} to "
+            f"{calling['high']:.4f}; promised {calling['promised_low']:.4f} to "
+            f"{calling['promised_high']:.4f}), {len(stream['alarms'])} alarms"
         )
         lines += [f"  after {alarm['at']:,}: {alarm['text']}" for alarm in stream["alarms"]]
     if "page" in result:

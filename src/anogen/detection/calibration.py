@@ -78,6 +78,10 @@ class Calibration:
         """
         return float(self.scores[-allowed(false_positive_rate, len(self.scores))])
 
+    def flags(self, scores: Values, false_positive_rate: float) -> NDArray[np.bool_]:
+        """Which scores are above the threshold of a rate; no score that is NaN is."""
+        return scores > self.threshold(false_positive_rate)
+
     def false_positive_interval(
         self, false_positive_rate: float, confidence: float = 0.95
     ) -> tuple[float, float]:

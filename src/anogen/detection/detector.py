@@ -19,7 +19,7 @@ from anogen.data.splits import Splits, expect
 from anogen.detection.calibration import Calibration, discoveries, refuse_nan
 from anogen.detection.drift import example_statistics
 from anogen.detection.fitting import fitted_images, unfitted_images, warn_of_difference
-from anogen.detection.refresh import with_approved
+from anogen.detection.refresh import approved, keep_approved, with_approved
 from anogen.detection.scores import (
     CHEAP,
     FUSED,
@@ -379,7 +379,7 @@ class Detector:
         data_dir: str | Path | None = None,
         device: str = "auto",
         allow_code: bool = False,
-        again: bool = False,
+        approving: Images | None = None,
     ) -> "Detector":
         """A run's own detector from its folder; made and kept there where there is none that fits.
 
@@ -396,7 +396,9 @@ class Detector:
             data_dir: where data sets lie, for the calibration.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             allow_code: as in `Run.load_model`.
-            again: make it even where there is one; others that the run keeps are removed.
+            approving: all examples that are approved as good, with new ones among them, as
+                `anogen.detection.refresh.with_more` gives them: the detector is made again with
+                them, they are kept with the run, and its other detectors are removed.
 
         Raises:
             UsageError: the model cannot give the score.
@@ -407,7 +409,7 @@ class Detector:
         model = run.load_model(checkpoint, allow_code=allow_code) if model is None else model
         score = score or usual_score(model.shape)
         folder = run.detector(score)
-        if folder.exists() and not companions and not again:
+        if folder.exists() and not companions and approving is None:
             try:
                 kept = cls.load(folder, model, device, allow_code=allow_code)
                 kept = replace(kept, pictures=run.pictures, columns=run.columns)
@@ -420,8 +422,6 @@ class Detector:
             except StaleDetectorError as error:
                 say(str(error))
         refuse_unfit(model, score, companions)
-        if again:
-            run.forget_detectors(but=score)
         say(f"calibrating {score} on the validation data of {run.path}")
         names = [score, *([] if companions else _beside(model, run))]
         if data is None:
@@ -429,9 +429,12 @@ class Detector:
         else:
             expect(data, Splits, "Detector.of_run")
             run.check_data(data)
-        data = with_approved(run, data)
+        data = with_approved(data, approved(run) if approving is None else approving)
         fitted = cls.fit_all(model, data, list(dict.fromkeys(names)), device, companions)
         try:
+            if approving is not None:
+                keep_approved(run, approving)
+                run.forget_detectors(but=score)
             for detector in fitted:
                 detector.save(run.detector(detector.name))
         except MachineError as error:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import mannwhitneyu
+from scipy.stats import fisher_exact, mannwhitneyu
 
 from anogen.data.columns import Columns
 from anogen.data.images import Images, is_table
@@ -101,15 +102,39 @@ def drifts(
         >>> [drift.name for drift in drifts(before, now)]
         ['size']
 
-    Source: Mann & Whitney 1947, with Bonferroni's correction for the number of statistics.
+    Source: Mann & Whitney 1947; of values most of which are equal Fisher 1935; with Bonferroni's
+        correction for the number of statistics.
     """
-    names = [name for name in before if name in now and len(before[name]) and len(now[name])]
+    names = [name for name in before if name in now]
     found: list[Drift] = []
     for name in names:
-        old, new = before[name], now[name]
-        if old.min() == old.max() == new.min() == new.max():
-            continue
-        p = min(1.0, len(names) * float(mannwhitneyu(old, new, method="asymptotic").pvalue))
-        if p <= level:
-            found.append(Drift(name, float(old.mean()), float(new.mean()), p))
+        old, new = (values[~np.isnan(values)] for values in (before[name], now[name]))
+        if len(old) and len(new):
+            p = min(1.0, len(names) * _p_value(old, new))
+            if p <= level:
+                found.append(Drift(name, float(old.mean()), float(new.mean()), p))
     return sorted(found, key=lambda drift: drift.p_value)
+
+
+def _p_value(old: Values, new: Values) -> float:
+    """Of the hypothesis that both are of one distribution.
+
+    Where most values are one and the same, as of a gap or a rare level, ranks say little and their
+    approximation errs; then how many are above and below that value is compared.
+    """
+    values, counts = np.unique(np.concatenate([old, new]), return_counts=True)
+    if len(values) == 1:
+        return 1.0
+    if 2 * counts.max() < counts.sum():
+        return float(mannwhitneyu(old, new, method="asymptotic").pvalue)
+    usual = values[counts.argmax()]
+    sides = [(old > usual, new > usual), (old < usual, new < usual)]
+    tests = [_exact(*side) for side in sides if any(part.any() for part in side)]
+    return min(1.0, len(tests) * min(tests))
+
+
+def _exact(old: NDArray[np.bool_], new: NDArray[np.bool_]) -> float:
+    """Of the hypothesis that as large a share of both is true; Fisher 1935."""
+    table = [[int(part.sum()), int((~part).sum())] for part in (old, new)]
+    test: Any = fisher_exact(table)
+    return float(test.pvalue)

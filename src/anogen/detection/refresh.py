@@ -2,8 +2,6 @@
 
 import io
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +11,6 @@ from anogen.data.splits import Splits, joined
 from anogen.durable import read_regular, replace_durably
 from anogen.errors import DataError, MachineError, first_line
 from anogen.run import Run
-
-if TYPE_CHECKING:
-    from anogen.detection.detector import Detector
 
 FILE = "approved.npy"
 EVERY = 5
@@ -44,12 +39,11 @@ def approved(run: Run) -> Images | None:
     return Images(pixels, "approved")
 
 
-def approve(run: Run, images: Images) -> int:
-    """Keep approved examples with the run; how many of them are new.
+def with_more(run: Run, images: Images) -> tuple[Images, int]:
+    """What was approved so far and more, each example once; and how many of these are new.
 
     Raises:
-        DataError: they have another shape than the run's.
-        MachineError: the run's folder cannot be written.
+        DataError: they have another shape than the run's, or are too many.
     """
     shape = tuple(run.environment["data"]["shape"])
     if images.shape != shape:
@@ -59,24 +53,33 @@ def approve(run: Run, images: Images) -> int:
     rows = np.concatenate([*known, np.asarray(images.pixels[:])])
     _, first = np.unique([row.tobytes() for row in rows], return_index=True)
     kept = rows[np.sort(first)]
+    if kept.nbytes > MOST_BYTES // 2:
+        raise DataError(f"{images.name}: more than a run keeps; train again, with them")
+    return Images(kept, "approved"), len(kept) - (0 if before is None else len(before))
+
+
+def keep_approved(run: Run, examples: Images) -> None:
+    """Write all that is approved into the run's folder.
+
+    Raises:
+        MachineError: it cannot be written.
+    """
     content = io.BytesIO()
-    np.save(content, kept)
+    np.save(content, np.asarray(examples.pixels[:]))
     replace_durably(run.inside(FILE), content.getvalue())
-    return len(kept) - (0 if before is None else len(before))
 
 
-def with_approved(run: Run, data: Splits) -> Splits:
+def with_approved(data: Splits, examples: Images | None) -> Splits:
     """A run's data with what was approved since: learnt from, and each fifth held out.
 
     The test images stay as they are.
     """
-    more = approved(run)
-    if more is None:
+    if examples is None:
         return data
-    held_out = np.arange(len(more)) % EVERY == EVERY - 1
+    held_out = np.arange(len(examples)) % EVERY == EVERY - 1
 
     def added(own: Images, rows: NDArray[np.bool_]) -> Images:
-        return joined([_plain(own), more[np.flatnonzero(rows)]]) if rows.any() else own
+        return joined([_plain(own), examples[np.flatnonzero(rows)]]) if rows.any() else own
 
     train = added(data.train, ~held_out)
     validation = train if data.validation is data.train else added(data.validation, held_out)
@@ -86,30 +89,3 @@ def with_approved(run: Run, data: Splits) -> Splits:
 def _plain(images: Images) -> Images:
     """The images without labels and captions, which approved ones do not have."""
     return replace(images, labels=None, classes=(), captions=None)
-
-
-def refresh(
-    run: Run, images: Images, score: str | None = None, *, data_dir: str | Path | None = None,
-    device: str = "auto",
-) -> "Detector":  # fmt: skip
-    """Let a run's detector learn from examples that were approved as good, and calibrate it anew.
-
-    The model stays as it is; what the score has learnt is learnt again, from the training images
-    and four fifths of all that was ever approved; a fifth is held out for the calibration, with the
-    validation images. Other detectors of the run are removed, and made again when they are needed.
-
-    Args:
-        run: a trained one.
-        images: approved, of the model's shape.
-        score: of the detector; default: the usual one.
-        data_dir: where data sets lie.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-
-    Raises:
-        DataError: the run's data is not there, or the examples do not fit.
-        UsageError: the model cannot give the score.
-    """
-    from anogen.detection.detector import Detector
-
-    approve(run, images)
-    return Detector.of_run(run, score, data_dir=data_dir, device=device, again=True)

@@ -84,6 +84,7 @@ class Watch:
         level: the probability of a false alarm, at any time.
         rate: of false positives, at which examples are called out.
         statistics: name → values of calibration examples, for `drifts`; none: none are compared.
+            Of new examples all of them are given, NaN where one is not known.
         ranks: of the scores since the martingale started.
         martingale: the bets.
         bets_from: after so many examples the martingale goes on: after an alarm it rests.
@@ -183,7 +184,7 @@ class Watch:
             for name, values in statistics.items()
         }
         watch, alarms = self._bet(scores, joined, times)
-        called = int((self.calibration.p_value(scores) <= self.rate + 1e-12).sum())
+        called = int(self.calibration.flags(scores, self.rate).sum())
         watch = replace(
             watch, recent=np.concatenate([watch.recent, scores]), recent_statistics=joined,
             seen=self.seen + len(scores), called=self.called + called,
@@ -244,7 +245,7 @@ class Watch:
         share = 6 / (math.pi * number) ** 2
         alarms: list[Alarm] = []
         before, now = self.calibration.scores, self.recent
-        test: Any = ks_2samp(before, now, method="auto" if len(before) < 10_000 else "asymp")
+        test: Any = ks_2samp(before, now, method="asymp")
         p = float(test.pvalue)
         if p <= COMPARING * self.level * share:
             verb = "higher" if np.median(now) > np.median(before) else "lower"
@@ -271,19 +272,24 @@ class Watch:
             every *= 2
         return replace(self, history=history, every=every, highest=-math.inf, recent_called=0)
 
+    def alarms_since(self, at: int) -> list[Alarm]:
+        """Alarms that were raised after so many examples."""
+        return [alarm for alarm in self.alarms if alarm.at > at]
+
     @property
     def summary(self) -> dict[str, Any]:
         """For people and JSON: what is seen, how much is called out, what has changed.
 
-        `calling` has the share of all examples that were called out with its 95 % interval
-        (Clopper & Pearson 1934), and what was promised.
+        `calling` has the share of all examples that were flagged with its 95 % interval (Clopper &
+        Pearson 1934), and what was promised, with the interval in which the promise lies.
         """
         low, high = interval(self.called, self.seen)
+        promised = self.calibration.false_positive_interval(self.rate)
         return {
             "seen": self.seen, "level": self.level,
             "calling": {
-                "promised": self.rate, "share": self.called / self.seen if self.seen else None,
-                "low": low, "high": high,
+                "promised": self.rate, "promised_low": promised[0], "promised_high": promised[1],
+                "share": self.called / self.seen if self.seen else None, "low": low, "high": high,
             },
             "log10_capital": self.martingale.log_capital / math.log(10),
             "log10_limit": -math.log10(BETTING * self.level),
@@ -335,8 +341,15 @@ def _packed(array: NDArray[Any]) -> str:
 
 
 def _unpacked(text: str, kind: Any) -> NDArray[Any]:
-    """What `_packed` made, which has at most `MOST_BYTES`."""
-    content = zlib.decompressobj().decompress(b64decode(text), MOST_BYTES)
+    """What `_packed` made, which has at most `MOST_BYTES`.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        content = zlib.decompressobj().decompress(b64decode(text), MOST_BYTES)
+    except zlib.error as error:
+        raise ValueError("damaged numbers") from error
     return np.frombuffer(content, kind).copy()
 
 

@@ -34,8 +34,8 @@ def watches_of(
 
     Args:
         detector: calibrated, of the run.
-        files: pictures, folders, arrays, of a run of a table tables; or rows that `anogen score`
-            wrote.
+        files: pictures, folders and arrays, or tables where the run is of a table; or rows that
+            `anogen score` wrote.
         scored: whether they are such rows.
         group: what it finds in a file's name is the stream that the file belongs to.
         level: of each watch.
@@ -51,15 +51,18 @@ def watches_of(
         streams = np.array([_stream(name, group) for name in names])
         for stream in dict.fromkeys(streams.tolist()):
             own = streams == stream
-            before = watches.get(stream)
-            if before is None:
-                before = Watch.of(detector.calibration, detector.baseline, level, rate)
+            before = watches.get(stream) or watch_of(detector, level, rate)
             watches[stream] = before.after(
                 scores[own], {name: values[own] for name, values in statistics.items()}
             )
     if not watches:
         raise DataError("there is no score to watch in what was given")
     return watches
+
+
+def watch_of(detector: Detector, level: float, rate: float) -> Watch:
+    """A watch that compares with a detector's calibration, and has seen nothing yet."""
+    return Watch.of(detector.calibration, detector.baseline, level, rate)
 
 
 def _stream(name: str, group: "re.Pattern[str] | None") -> str:
@@ -72,16 +75,16 @@ def _stream(name: str, group: "re.Pattern[str] | None") -> str:
 def _written(files: Sequence[str | Path], detector: Detector) -> Iterator[Part]:
     names: list[str] = []
     scores: list[float] = []
-    p_values: list[float] = []
+    compared = 0
     for file in files:
         for row in read_rows(Path(file)):
             if row["score"] is None:  # an example that could not be read
                 continue
             names.append(str(row["file"]))
             scores.append(float(row["score"]))
-            if len(p_values) < COMPARED:
-                p_values.append(float(row["p_value"]))
-                _refuse_others(detector, scores, p_values, Path(file))
+            if compared < COMPARED:
+                compared += 1
+                _refuse_others(detector, scores[-1], float(row["p_value"]), Path(file))
             if len(scores) == AT_ONCE:
                 yield names, np.array(scores), {}
                 names, scores = [], []
@@ -89,12 +92,9 @@ def _written(files: Sequence[str | Path], detector: Detector) -> Iterator[Part]:
         yield names, np.array(scores), {}
 
 
-def _refuse_others(
-    detector: Detector, scores: list[float], p_values: list[float], file: Path
-) -> None:
-    """Raise a `UsageError` where the last p-value is not what the calibration makes of it."""
-    own = float(detector.calibration.p_value(np.array(scores[-1:]))[0])
-    if abs(own - p_values[-1]) > 1e-9:
+def _refuse_others(detector: Detector, score: float, p_value: float, file: Path) -> None:
+    """Raise a `UsageError` where a p-value is not what the calibration makes of its score."""
+    if abs(float(detector.calibration.p_value(np.array([score]))[0]) - p_value) > 1e-9:
         raise UsageError(
             f"{file}: was scored by another detector than the run's {detector.name}, or before it "
             "was calibrated anew; score the files again"

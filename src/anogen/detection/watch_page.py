@@ -43,9 +43,9 @@ def _picture(stream: dict[str, Any]) -> str:
     alarms = [alarm["at"] for alarm in stream["alarms"]]
     figure = over_time(
         at, alarms,
-        ("bets on a change have won (power of ten)", [p.log10_capital for p in history],
+        ("evidence of change (log₁₀)", [p.log10_capital for p in history],
          stream["log10_limit"], "an alarm"),
-        ("share called out", [p.flagged for p in history], stream["calling"]["promised"],
+        ("share flagged", [p.flagged for p in history], stream["calling"]["promised"],
          "promised"),
         "examples",
     )  # fmt: skip

@@ -41,6 +41,8 @@ def error_answer(error: Exception) -> JSONResponse:
         return json_answer({"error": printable(str(error))}, 422)
     if isinstance(error, UsageError):
         return json_answer({"error": printable(str(error))}, 400)
+    if type(error).__module__.startswith("sqlalchemy"):
+        return json_answer({"error": "the store cannot be used just now"}, 503)
     if isinstance(error, AnogenError | MemoryError):
         return json_answer({"error": "the service is short of memory or of disk"}, 503)
     return json_answer({"error": "a fault of the service; its log has more"}, 500)

@@ -1,13 +1,13 @@
 """The service as an ASGI application: which path is answered by what."""
 
-import csv
-import io
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from anogen import __version__
+from anogen.data.pictures import Pictures
 from anogen.errors import AnogenError
-from anogen.printable import cell
 from anogen.serving.answers import HTTPError, error_answer, json_answer
 from anogen.serving.drawing import sample_request
 from anogen.serving.gate import Gate, Keys
@@ -26,7 +26,7 @@ from anogen.serving.reading import json_of, parts_of
 from anogen.serving.scoring import score_request
 from anogen.serving.service import Service
 from anogen.serving.store import VERDICTS, Store
-from anogen.serving.watching import watched
+from anogen.serving.verdicts import verdicts_csv
 
 PAGE = {
     "index.html": "text/html", "page.js": "text/javascript", "page.css": "text/css",
@@ -52,7 +52,6 @@ def create_app(service: Service, keys: Keys | None = None, local: bool = False) 
     async def running(_: Starlette) -> AsyncGenerator[None]:
         service.start()
         yield
-        await service.read(lambda: None)  # what is being read is done first
         service.stop()
 
     handlers: Mapping[Any, Any] = {
@@ -98,12 +97,11 @@ def _routes(service: Service) -> list[Route]:
                            200 if service.ready else 503)  # fmt: skip
 
     async def metrics(_: Request) -> Response:
-        store = service.store
-
         def text() -> str:
-            lost = 0 if store is None else store.lost
-            watches = [] if store is None else watched(store)
-            return service.metrics.text(service.batcher.waiting, lost, watches)
+            watches: list[dict[str, Any]] = []
+            with suppress(SQLAlchemyError):  # the rest is wanted all the more
+                watches = [] if service.store is None else service.store.summaries()
+            return service.metrics.text(watches)
 
         return Response(await service.read(text), media_type="text/plain; version=0.0.4")
 
@@ -111,7 +109,8 @@ def _routes(service: Service) -> list[Route]:
         return await _feedback(service, request)
 
     async def feedback_csv(request: Request) -> Response:
-        return Response(await service.read(_feedback_csv, _store(service), request),
+        model = request.query_params.get("model")
+        return Response(await service.read(verdicts_csv, _store(service), model),
                         media_type="text/csv")  # fmt: skip
 
     def models(_: Request) -> Any:
@@ -124,13 +123,13 @@ def _routes(service: Service) -> list[Route]:
         return {"name": "anogen", "version": __version__, "extensions": ["binary_tensor_data"]}
 
     def watch(_: Request) -> Any:
-        return {"watches": watched(_store(service))}
+        return {"watches": _store(service).summaries()}
 
     def judged(request: Request) -> Any:
         store = _store(service)
         name = service.find(request.query_params.get("model")).name
         last = store.verdicts(name)[-MOST_SHOWN:]
-        return {"model": name, "counts": store.precision(name),
+        return {"model": name, "counts": store.agreement(name),
                 "verdicts": [asdict(each) for each in reversed(last)]}  # fmt: skip
 
     post = ["POST"]
@@ -181,13 +180,12 @@ async def _feedback(service: Service, request: Request) -> Response:
     picture = None
     kind = request.headers.get("content-type", "")
     if kind.startswith("application/json"):
-        given = json_of(await request.body())
+        given = await service.read(json_of, await request.body())
     elif kind.startswith("multipart/form-data"):
         given = dict(request.query_params)
-        (part, *more) = await parts_of(request, 1)
-        if more:
-            raise HTTPError(400, "one picture goes with a verdict")
+        (part,) = await parts_of(request, 1)
         picture = part.content
+        await service.read(Pictures().read, Path("picture"), picture)  # refused where it is none
     else:
         raise HTTPError(415, "a verdict is sent as application/json, or as a form with a picture")
     if not isinstance(given, dict) or not isinstance(given.get("id"), str):
@@ -201,18 +199,7 @@ async def _feedback(service: Service, request: Request) -> Response:
     if kept is None:
         raise HTTPError(404, "there is no item of that id; it may have been scored too long ago")
     return json_answer({"kept": asdict(kept), "counts": await service.read(
-        store.precision, kept.model)})  # fmt: skip
-
-
-def _feedback_csv(store: Store, request: Request) -> str:
-    text = io.StringIO()
-    names = ["item", "time", "verdict", "note", "model", "score", "p_value", "label"]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    for judged in store.verdicts(request.query_params.get("model")):
-        row = asdict(judged)
-        writer.writerow({k: cell(v) if isinstance(v, str) else v for k, v in row.items()})
-    return text.getvalue()
+        store.agreement, kept.model)})  # fmt: skip
 
 
 async def _failed(_: Request, error: Exception) -> Response:

@@ -20,6 +20,9 @@ LEAST, MOST = 64, 256
 """Items that are computed at once: of those that wait about half, within these bounds, so that some
 requests are read while others are computed; a request that has more is computed alone."""
 
+Work = Callable[[Sequence[Any]], Sequence[Any]]
+"""Takes payloads of jobs of one key, and gives as many results."""
+
 
 @dataclass(eq=False)
 class Job:
@@ -37,7 +40,7 @@ class Job:
     """
 
     key: Hashable
-    work: Callable[[Sequence[Any]], Sequence[Any]]
+    work: Work
     payload: Any
     items: int
     size: int
@@ -55,14 +58,12 @@ class Batcher:
         most_bytes: of their pixels.
         waiting: items that do.
         held: bytes of their pixels.
-        batches: how many batches were computed, and of how many items.
     """
 
     most: int
     most_bytes: int
     waiting: int = 0
     held: int = 0
-    batches: tuple[int, int] = (0, 0)
     _jobs: "deque[Job]" = field(default_factory=deque["Job"], repr=False)
     _changed: threading.Condition = field(default_factory=threading.Condition, repr=False)
     _rate: float = 1000.0
@@ -73,6 +74,11 @@ class Batcher:
         """Let the thread run."""
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
 
     def stop(self) -> None:
         """Finish what waits, and end the thread."""
@@ -85,7 +91,7 @@ class Batcher:
     async def do(
         self,
         key: Hashable,
-        work: Callable[[Sequence[Any]], Sequence[Any]],
+        work: Work,
         payload: Any,
         items: int,
         until: float,
@@ -120,14 +126,13 @@ class Batcher:
         with silence():
             while batch := self._next():
                 start = time.monotonic()
-                self._compute([job for job in batch if not job.future.done()])
-                items = sum(job.items for job in batch)
-                seconds = max(time.monotonic() - start, 1e-6)
-                self._rate += 0.1 * (items / seconds - self._rate)
-                count, before = self.batches
-                self.batches = count + 1, before + items
+                wanted = [job for job in batch if job.until > start and not job.future.done()]
+                if wanted:
+                    self._compute(wanted)
+                    seconds = max(time.monotonic() - start, 1e-6)
+                    self._rate += 0.1 * (sum(job.items for job in wanted) / seconds - self._rate)
                 with self._changed:
-                    self.waiting -= items
+                    self.waiting -= sum(job.items for job in batch)
                     self.held -= sum(job.size for job in batch)
 
     def _next(self) -> list[Job]:
@@ -152,12 +157,9 @@ class Batcher:
             return batch
 
     def _compute(self, batch: list[Job]) -> None:
-        now = time.monotonic()
-        batch = [job for job in batch if job.until > now]
-        if not batch:
-            return
         try:
-            results = batch[0].work([job.payload for job in batch])
+            results = list(batch[0].work([job.payload for job in batch]))
+            pairs = list(zip(batch, results, strict=True))
         except Exception as error:
             if len(batch) > 1:  # one of them is to blame, the others are to be served
                 for job in batch:
@@ -165,7 +167,7 @@ class Batcher:
             else:
                 _give(batch[0], error=error)
             return
-        for job, result in zip(batch, results, strict=True):
+        for job, result in pairs:
             _give(job, result)
 
 

@@ -20,6 +20,8 @@ KINDS: dict[int, type[AnogenError]] = {
     422: DataError,
 }  # fmt: skip
 """What a status is in Python; others are a `MachineError`."""
+CLOSED = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+"""What a connection raises that was closed while it was not in use."""
 Given = Any
 """An array of images, paths of pictures, or rows: mappings, or a frame."""
 
@@ -45,12 +47,16 @@ class Client:
     ) -> None:  # fmt: skip
         self._idle: list[http.client.HTTPConnection] = []
         address = urlsplit(url)
-        if address.scheme not in ("http", "https") or not address.hostname:
+        try:
+            port = address.port
+        except ValueError:
+            port = -1
+        if address.scheme not in ("http", "https") or not address.hostname or port == -1:
             raise UsageError(f"a service's address is like http://127.0.0.1:8000, found {url!r}")
         self._secure, self._host, self._port = (
             address.scheme == "https",
             address.hostname,
-            address.port,
+            port,
         )
         self._path, self._timeout = address.path.rstrip("/"), timeout
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
@@ -140,7 +146,11 @@ class Client:
     def _answer(
         self, method: str, where: str, content: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes]:
-        """Status and body; tried again where an old connection was closed meanwhile."""
+        """Status and body.
+
+        Asked once more where an old connection turns out to be closed: then the service has not
+        seen the request.
+        """
         while True:
             connection, fresh = self._connection()
             try:
@@ -149,11 +159,12 @@ class Client:
                 status, body = answer.status, answer.read()
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                if fresh:
-                    raise MachineError(
-                        f"{self._host}: the service does not answer ({first_line(error)})"
-                    ) from error
-                continue
+                if not fresh and isinstance(error, CLOSED):
+                    self.close()  # the others are as old
+                    continue
+                raise MachineError(
+                    f"{self._host}: the service does not answer ({first_line(error)})"
+                ) from error
             self._idle.append(connection)
             return status, body
 

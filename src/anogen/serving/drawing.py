@@ -2,7 +2,7 @@
 
 import base64
 import io
-import math
+import time
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from anogen.errors import UsageError, checked_seed, whole_number
 from anogen.serving.answers import HTTPError, json_answer
+from anogen.serving.png import png, sheet
 from anogen.serving.reading import json_of
-from anogen.serving.served import Served, png
+from anogen.serving.served import Served
 from anogen.serving.service import Service
 
 MOST = 256
@@ -26,9 +27,10 @@ async def sample_request(service: Service, request: Request) -> Response:
     Raises:
         HTTPError, UsageError: what the model cannot draw.
     """
-    until = service.deadline(request)
+    patience = service.patience(request)
     content = await request.body()
-    asked = json_of(content) if content.strip() else {}
+    until = time.monotonic() + patience
+    asked = await service.read(json_of, content) if content.strip() else {}
     if not isinstance(asked, dict):
         raise HTTPError(400, "expected an object, such as {'count': 16, 'seed': 0}")
     name = request.query_params.get("model", asked.get("model"))
@@ -46,7 +48,7 @@ async def sample_request(service: Service, request: Request) -> Response:
         count = whole_number("count", asked.get("count", 16))
         if not 1 <= count <= MOST:
             raise HTTPError(400, f"count must lie between 1 and {MOST}")
-        latents = served.latents(count, seed, label)
+        latents = await service.read(served.latents, count, seed, label)
     count = len(latents)
     request.scope["state"]["shape"] = {"model": served.name, "items": count}
     size = count * int(np.prod(served.shape))
@@ -54,7 +56,7 @@ async def sample_request(service: Service, request: Request) -> Response:
     def draw(_: Any) -> list[NDArray[np.uint8]]:
         return [served.decoded(latents, seed, label)]
 
-    pixels = await service.batcher.do(object(), draw, None, count, until, size)
+    pixels = await service.compute(object(), draw, None, count, until, size)
     return _answer(served, pixels, latents, request.headers.get("accept", ""))
 
 
@@ -80,22 +82,7 @@ def _answer(
         np.save(content, pixels)
         return Response(content.getvalue(), media_type="application/x-npy")
     if accept.startswith("image/png"):
-        return Response(base64.b64decode(png(grid(pixels))), media_type="image/png")
+        return Response(base64.b64decode(png(sheet(pixels))), media_type="image/png")
     return json_answer({"model": served.name, "version": served.version,
                         "images": [png(each) for each in pixels],
                         "latents": latents.tolist()})  # fmt: skip
-
-
-def grid(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pictures `[n, c, h, w]` side by side in rows, about as many rows as columns.
-
-    >>> grid(np.zeros((5, 1, 8, 8), np.uint8)).shape
-    (1, 16, 24)
-    """
-    count, channels, height, width = pixels.shape
-    across = math.ceil(math.sqrt(count))
-    down = math.ceil(count / across)
-    whole = np.zeros((down * across, channels, height, width), np.uint8)
-    whole[:count] = pixels
-    rows = whole.reshape(down, across, channels, height, width)
-    return rows.transpose(2, 0, 3, 1, 4).reshape(channels, down * height, across * width)

@@ -5,6 +5,7 @@ Existing clients speak it: https://github.com/kserve/open-inference-protocol
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from anogen.detection.sources import fitting
 from anogen.errors import DataError
 from anogen.serving.answers import HTTPError, json_answer
 from anogen.serving.reading import json_of, rows_of
-from anogen.serving.scoring import computed
+from anogen.serving.scoring import computed, record, stream_of
 from anogen.serving.served import Served
 from anogen.serving.service import Service
 
@@ -57,20 +58,23 @@ async def infer(service: Service, served: Served, request: Request) -> Response:
     Raises:
         HTTPError, DataError: the request is not what the protocol or the model takes.
     """
-    until = service.deadline(request)
+    patience, stream = service.patience(request), stream_of(request)
     content = await request.body()
+    until = time.monotonic() + patience
     asked, tensors = await service.read(_tensors, content, request.headers.get(HEADER))
     most = service.settings.most_items(int(np.prod(served.shape)))
     pixels = await service.read(_pixels, served, tensors, most)
     request.scope["state"]["shape"] = {"model": served.name, "items": len(pixels)}
-    (scores, _), p_values = await computed(service, served, pixels, until)
+    found, p_values = await computed(service, served, pixels, until)
+    scores = found.values
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
         raise DataError(f"the score of item {bad[0]} is {scores[bad[0]]}; choose another score")
-    labels = (scores > served.calibration.threshold(served.rate)).astype(np.int64)
-    service.metrics.items(served.name, int(labels.sum()), int((labels == 0).sum()), 0)
-    found = {"score": scores, "p_value": p_values, "label": labels}
-    return _answer(served, asked, found)
+    flagged = served.calibration.flags(scores, served.rate)
+    record(service, served, stream, found, p_values, flagged)
+    service.metrics.items(served.name, int(flagged.sum()), int((~flagged).sum()), 0)
+    outputs = {"score": scores, "p_value": p_values, "label": flagged.astype(np.int64)}
+    return _answer(served, asked, outputs)
 
 
 def _tensors(content: bytes, header: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -90,6 +94,8 @@ def _tensors(content: bytes, header: str | None) -> tuple[dict[str, Any], dict[s
     for tensor in inputs:
         if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
             raise HTTPError(400, "each input is an object with a name")
+        if tensor["name"] in found:
+            raise HTTPError(400, f"two inputs are called {tensor['name'][:100]}")
         found[tensor["name"]], rest = _tensor(tensor, rest)
     if len(rest):
         raise HTTPError(400, f"{len(rest)} bytes belong to no input")
@@ -155,6 +161,8 @@ def _pixels(served: Served, tensors: Mapping[str, Any], most: int) -> NDArray[An
     array = tensors[INPUT]
     if isinstance(array, list):
         raise HTTPError(400, f"{INPUT}: pictures are numbers, not BYTES")
+    if array.ndim == 0:
+        raise HTTPError(400, f"{INPUT}: a single number is no picture")
     if len(array) > most:
         raise HTTPError(413, f"more than {most} items; send them in several requests")
     pixels = np.array(images_from_array(array, INPUT).pixels[:])
@@ -190,10 +198,10 @@ def _answer(
     tail = b""
     if not isinstance(wanted, list) or not all(isinstance(each, dict) for each in wanted):
         raise HTTPError(400, "outputs are a list of objects")
-    for each in wanted:
-        name = each.get("name")
-        if name not in OUTPUTS:
-            raise HTTPError(400, f"an output is one of {', '.join(OUTPUTS)}")
+    names = [str(each.get("name")) for each in wanted]
+    if len(set(names)) < len(names) or not set(names) <= set(OUTPUTS):
+        raise HTTPError(400, f"outputs are some of {', '.join(OUTPUTS)}, each once")
+    for name, each in zip(names, wanted, strict=True):
         values = found[name]
         output: dict[str, Any] = {"name": name, "datatype": OUTPUTS[name], "shape": [len(values)]}
         own = each.get("parameters")

@@ -51,19 +51,25 @@ class Metrics:
         """One request more, or one less."""
         self._running.inc(change)
 
+    def waiting(self, count: int) -> None:
+        """So many items wait or are computed now."""
+        self._waiting.set(count)
+
+    def lost(self, count: int) -> None:
+        """So many scores could not be written."""
+        self._lost.set(count)
+
     def items(self, model: str, flagged: int, passed: int, failed: int) -> None:
         """Count what was scored."""
         outcomes = {"flagged": flagged, "passed": passed, "failed": failed}
         for outcome, count in outcomes.items():
             self._items.labels(model, outcome).inc(count)
 
-    def text(self, waiting: int, lost: int, watches: list[dict[str, Any]]) -> str:
+    def text(self, watches: list[dict[str, Any]]) -> str:
         """All of it in Prometheus's text format, with the state of the watches."""
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
-        self._waiting.set(waiting)
-        self._lost.set(lost)
         registry: Any = self._own
         if os.environ.get(FOLDER):
             registry = CollectorRegistry()

@@ -20,7 +20,7 @@ def description() -> dict[str, Any]:
         "paths": _paths(),
         "components": {"schemas": _schemas(), "securitySchemes": {
             "key": {"type": "http", "scheme": "bearer",
-                    "description": "Needed where the service was started with --key-file."},
+                    "description": "Needed where the service was started with --key_file."},
         }},
         "security": [{}, {"key": []}],
     }  # fmt: skip

@@ -33,8 +33,8 @@ ARRAYS = ("application/octet-stream", "application/x-npy")
 NPY = b"\x93NUMPY"
 MOST_HEADER = 10_000
 """Characters of the header of a `.npy` file."""
-MOST_DEPTH = 30
-"""Of nested JSON."""
+MOST_JSON = 16 << 20
+"""Bytes of JSON, which takes many times as much when it is read."""
 MOST_NAME = 200
 """Characters of a file's name that are given back."""
 
@@ -162,8 +162,10 @@ def _of_array(
     name: str, array: Pixels, shape: Shape, most: int
 ) -> list[tuple[Item, Pixels | None]]:
     """The images of an array; where one is bad, each alone, so that the others are not lost."""
-    if array.ndim in (2, 3) and array.ndim < len(shape) + 1:
+    if array.ndim in (2, 3):
         array = _several(array, shape)
+    if array.ndim == 0:
+        raise DataError("a single number is no picture")
     if len(array) > most:
         raise HTTPError(413, f"more than {most} items; send them in several requests")
     shown = name or "array"
@@ -224,27 +226,12 @@ def json_of(content: bytes) -> Any:
     Raises:
         HTTPError: it is none, or nested too deep.
     """
+    if len(content) > MOST_JSON:
+        raise HTTPError(413, f"JSON has at most {MOST_JSON >> 20} MiB; send arrays as .npy")
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise HTTPError(400, "not valid JSON") from error
-    if _depth(value) > MOST_DEPTH:
-        raise HTTPError(400, f"JSON nested more than {MOST_DEPTH} deep")
-    return value
-
-
-def _depth(value: Any) -> int:
-    """How deep a value is nested, without recursion; stops where that is too deep."""
-    level, depth = [value], 0
-    while level and depth <= MOST_DEPTH:
-        inner: list[Any] = []
-        for each in level:
-            if isinstance(each, dict):
-                inner += each.values()
-            elif isinstance(each, list) and each and isinstance(each[0], list | dict):
-                inner += each
-        level, depth = [each for each in inner if isinstance(each, list | dict)], depth + 1
-    return depth
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:  # the latter: nested too deep
+        raise HTTPError(400, "not valid JSON, or nested too deep") from error
 
 
 def _array_of_json(content: bytes) -> Pixels:

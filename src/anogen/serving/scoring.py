@@ -32,7 +32,7 @@ async def computed(
     if not len(pixels):
         return Scores(np.zeros(0), {}), np.zeros(0)
     key = ("score", served.name, served.version)
-    scores: Scores = await service.batcher.do(
+    scores: Scores = await service.compute(
         key, served.scores, pixels, len(pixels), until, pixels.nbytes
     )
     known = np.where(np.isnan(scores.values), np.inf, scores.values)
@@ -41,17 +41,18 @@ async def computed(
 
 async def score_request(service: Service, request: Request) -> dict[str, Any]:
     """The answer to `POST /v1/score`."""
-    until = service.deadline(request)
+    patience = service.patience(request)
     served = service.find(request.query_params.get("model"))
     detector = served.needed
     asked = number_of(request, "fpr", 0.0, 1e-9, 1 - 1e-9)
     rate = served.rate_of(asked or None)
-    explains = flag_of(request, "explain")
     nearest = int(number_of(request, "nearest", 0, 0, MOST_NEAREST))
-    stream = _stream_of(request)
+    explains = flag_of(request, "explain") or nearest > 0
+    stream = stream_of(request)
     most = service.settings.most_items(int(np.prod(served.shape)))
     parts = await parts_of(request, most)
-    if all(part.content.startswith(NPY) and len(part.content) <= SMALL for part in parts):
+    until = time.monotonic() + patience
+    if len(parts) == 1 and parts[0].content.startswith(NPY) and len(parts[0].content) <= SMALL:
         read = read_parts(parts, served, most)  # quicker than a thread would begin with it
     else:
         read = await service.read(read_parts, parts, served, most)
@@ -59,29 +60,54 @@ async def score_request(service: Service, request: Request) -> dict[str, Any]:
         raise HTTPError(413, f"at most {MOST_EXPLAINED} items are explained at once")
     request.scope["state"]["shape"] = {"model": served.name, "items": len(read.items)}
     found, p_values = await computed(service, served, read.pixels, until)
-    scores = found.values
-    threshold = detector.calibration.threshold(rate)
-    labels = (scores > threshold).astype(int)
-    told: list[dict[str, Any]] = [{} for _ in scores]
-    if explains and len(scores):
-        told = await service.batcher.do(
-            object(), lambda _: [_told(served, read, nearest, scores > threshold)], None,
-            len(scores), until,
-        )  # fmt: skip
-    names = new_names(len(scores)) if service.store is not None else None
-    if service.store is not None and names is not None:
-        service.store.keep(_kept(names, served, stream, found, p_values))
-    results = _results(read, names, scores, p_values, labels, told)
+    flagged = detector.calibration.flags(found.values, rate)
+    told: list[dict[str, Any]] = [{} for _ in flagged]
+    if explains and len(flagged):
+        if nearest:
+            await service.read(lambda: served.training)  # read once, beside what is computed
+        told = await service.compute(
+            object(), lambda _: [_told(served, read, nearest, flagged)], None, len(flagged), until
+        )
+    names = record(service, served, stream, found, p_values, flagged)
+    results = _results(read, names, found.values, p_values, flagged, told)
     failed = sum("error" in result for result in results)
-    flagged = int(labels[np.isfinite(scores)].sum())
-    service.metrics.items(served.name, flagged, len(results) - failed - flagged, failed)
+    service.metrics.items(
+        served.name, int(flagged.sum()), len(results) - failed - int(flagged.sum()), failed
+    )
     return {
         "model": served.name, "version": served.version, "score": detector.name,
-        "false_positive_rate": rate, "threshold": threshold, "results": results,
+        "false_positive_rate": rate, "threshold": detector.calibration.threshold(rate),
+        "results": results,
     }  # fmt: skip
 
 
-def _stream_of(request: Request) -> str:
+def record(
+    service: Service, served: Served, stream: str, found: Scores, p_values: Values,
+    flagged: NDArray[np.bool_],
+) -> list[str] | None:  # fmt: skip
+    """Keep scores where the service keeps any; their names there, by which they can be judged."""
+    if service.store is None:
+        return None
+    names = new_names(len(p_values))
+    now = time.time()
+    service.store.keep([
+        Scored(
+            names[place], now, served.name, served.version, stream, float(score),
+            float(p_values[place]), int(flagged[place]),
+            {name: float(values[place]) for name, values in found.statistics.items()},
+        )
+        for place, score in enumerate(found.values) if np.isfinite(score)
+    ])  # fmt: skip
+    service.metrics.lost(service.store.lost)
+    return names
+
+
+def stream_of(request: Request) -> str:
+    """Where the items of a request come from, as it says.
+
+    Raises:
+        HTTPError: 400, too long, or not printable.
+    """
     stream = request.query_params.get("stream", "")
     if len(stream) > MOST_STREAM or not stream.isprintable():
         raise HTTPError(400, f"stream: at most {MOST_STREAM} printable characters")
@@ -104,7 +130,7 @@ def _told(
 
 def _results(
     read: Read, names: Sequence[str] | None, scores: Values, p_values: Values,
-    labels: NDArray[np.int64], told: Sequence[dict[str, Any]],
+    flagged: NDArray[np.bool_], told: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:  # fmt: skip
     results: list[dict[str, Any]] = []
     good = 0
@@ -121,22 +147,6 @@ def _results(
             result["id"] = names[place]
         results.append(result | {
             "score": float(scores[place]), "p_value": float(p_values[place]),
-            "label": int(labels[place]), **told[place],
+            "label": int(flagged[place]), **told[place],
         })  # fmt: skip
     return results
-
-
-def _kept(
-    names: Sequence[str], served: Served, stream: str, found: Scores, p_values: Values
-) -> list[Scored]:
-    scores, statistics = found
-    now = time.time()
-    labels = p_values <= served.rate + 1e-12
-    return [
-        Scored(
-            names[place], now, served.name, served.version, stream, float(scores[place]),
-            float(p_values[place]), int(labels[place]),
-            {name: float(values[place]) for name, values in statistics.items()},
-        )
-        for place in range(len(scores)) if np.isfinite(scores[place])
-    ]  # fmt: skip

@@ -1,7 +1,5 @@
 """A trained run as it is served: loaded once, never changed, replaced as a whole."""
 
-import base64
-import io
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,6 +28,7 @@ from anogen.errors import AnogenError, DataError, UsageError, unknown_name
 from anogen.models.sampling import own_sampler
 from anogen.progress import say, silence
 from anogen.run import Run
+from anogen.serving.png import png
 from anogen.serving.settings import Settings
 
 Pixels = NDArray[Any]
@@ -81,7 +80,8 @@ class Served:
             MachineError: it is damaged.
         """
         run = Run.open(path)
-        version = version_of(run, score)
+        shape = tuple(run.environment["data"]["shape"])
+        version = version_of(run, score or usual_score(shape))
         trained = load(path, data_dir=data_dir, device=device)
         detector = None
         rate = settings.fpr or run.false_positive_rate
@@ -92,7 +92,7 @@ class Served:
                 count = len(detector.calibration.scores)
                 rate = promised(settings.fpr, run.false_positive_rate, count)
                 allowed(rate, count)
-            version = version_of(run, name)
+            version = version_of(run, name)  # it may have been calibrated just now
         elif score is not None:
             raise UsageError(f"{path}: conditional on labels, so that it gives no scores")
         return cls(run.path.name, version, trained, detector, rate, settings)
@@ -293,16 +293,6 @@ class Served:
                 for rate in rates
             ],
         }  # fmt: skip
-
-
-def png(pixels: NDArray[np.uint8]) -> str:
-    """A picture `[c, h, w]` as a PNG file, in base64."""
-    from PIL import Image
-
-    grey = pixels.shape[0] == 1
-    content = io.BytesIO()
-    Image.fromarray(pixels[0] if grey else pixels.transpose(1, 2, 0)).save(content, "PNG")
-    return base64.b64encode(content.getvalue()).decode()
 
 
 def manifests(run: Run, score: str | None) -> list[Path]:

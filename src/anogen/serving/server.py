@@ -1,6 +1,7 @@
 """One process that serves: uvicorn, with bounds on headers and idle clients, and a gentle end."""
 
 import asyncio
+import os
 import signal
 import socket
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from anogen.progress import say
 from anogen.serving.gate import Gate
 from anogen.serving.service import Service
 
@@ -19,6 +21,8 @@ MOST_HEAD = 32_768
 """Bytes of a request's line and headers."""
 KEEP_ALIVE_S = 30
 """How long a connection may stay open without a request."""
+REST_S = 1.0
+"""After a connection could not be accepted."""
 LOOK_EVERY = 10
 """Ticks of a tenth of a second between two looks at idle connections."""
 
@@ -71,9 +75,12 @@ class Server(uvicorn.Server):
         gate: the application.
         service: that it is of.
         started: called when requests are taken.
+        parent: number of the process without which it stops; None: of none.
     """
 
-    def __init__(self, gate: Gate, service: Service, started: Callable[[], None]) -> None:
+    def __init__(
+        self, gate: Gate, service: Service, started: Callable[[], None], parent: int | None = None
+    ) -> None:
         settings = service.settings
         super().__init__(uvicorn.Config(
             gate, http=Protocol, ws="none", lifespan="on", log_config=None, access_log=False,
@@ -82,6 +89,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=round(settings.deadline_s + settings.body_s),
         ))  # fmt: skip
         self._gate, self._service, self._started = gate, service, started
+        self._parent = parent
         self._opening: set[asyncio.Task[Any]] = set()
 
     @contextmanager
@@ -110,12 +118,18 @@ class Server(uvicorn.Server):
 
     def _accept(self, listening: socket.socket) -> bool:
         """Take one connection that waits; whether there was one."""
+        loop = asyncio.get_running_loop()
         try:
             connection, _ = listening.accept()
-        except OSError:  # another process has it, or there are too many open files
+        except (BlockingIOError, InterruptedError, ConnectionError):  # another process has it
+            return False
+        except OSError as error:  # too many open files: it would be asked again at once
+            say(f"no connection can be accepted: {error.strerror}")
+            loop.remove_reader(listening)
+            if not self._service.stopping:
+                loop.call_later(REST_S, loop.add_reader, listening, self._accept, listening)
             return False
         connection.setblocking(False)
-        loop = asyncio.get_running_loop()
         task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -128,6 +142,8 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Close connections on which no request comes, or none comes to its end."""
+        if self._parent is not None and os.getppid() != self._parent:
+            self.should_exit = True  # nobody would replace it, or end it
         if counter % LOOK_EVERY == 0:
             longest = max(self._service.settings.body_s, KEEP_ALIVE_S)
             before = time.monotonic() - longest
@@ -143,7 +159,7 @@ class Server(uvicorn.Server):
         each connection is told with its next answer to close, and only those that stay silent for
         the whole of `grace_s` are closed without.
         """
-        self._service.ready, self._gate.draining = False, True
+        self._service.stopping, self._gate.draining = True, True
         loop = asyncio.get_running_loop()
         for each in sockets or []:
             loop.remove_reader(each)

@@ -1,9 +1,8 @@
 """All that the requests of one process share."""
 
 import asyncio
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ from starlette.requests import Request
 
 from anogen.errors import unknown_name
 from anogen.serving.answers import HTTPError
-from anogen.serving.batching import Batcher
+from anogen.serving.batching import Batcher, Work
 from anogen.serving.metrics import Metrics
 from anogen.serving.served import Served
 from anogen.serving.settings import Settings
@@ -32,14 +31,14 @@ class Service:
         settings: limits.
         store: of scores and verdicts; None: nothing is kept.
         metrics: that it counts.
-        ready: whether it takes requests; false when it is about to stop.
+        stopping: whether it is about to stop.
     """
 
     runs: Mapping[str, Served]
     settings: Settings
     store: Store | None = None
     metrics: Metrics = field(default_factory=Metrics)
-    ready: bool = False
+    stopping: bool = False
     batcher: Batcher = field(init=False)
     _readers: ThreadPoolExecutor = field(init=False, repr=False)
 
@@ -52,15 +51,19 @@ class Service:
         self.batcher.start()
         if self.store is not None:
             self.store.start()
-        self.ready = True
 
     def stop(self) -> None:
         """Finish what waits, write what is to be kept, and end the threads."""
-        self.ready = False
-        self.batcher.stop()
+        self.stopping = True
         self._readers.shutdown()
+        self.batcher.stop()
         if self.store is not None:
             self.store.stop()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes requests."""
+        return self.batcher.alive and not self.stopping
 
     def find(self, name: str | None) -> Served:
         """The run of a name; where there is only one, it needs none.
@@ -81,15 +84,23 @@ class Service:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, function, *arguments)
 
-    def deadline(self, request: Request) -> float:
-        """When a request must be answered, by the monotonic clock.
+    async def compute(
+        self, key: Hashable, work: Work, payload: Any, items: int, until: float, size: int = 0
+    ) -> Any:
+        """What `work` makes of a payload; see `Batcher.do`."""
+        try:
+            return await self.batcher.do(key, work, payload, items, until, size)
+        finally:
+            self.metrics.waiting(self.batcher.waiting)
+
+    def patience(self, request: Request) -> float:
+        """How many seconds a request may take from its last byte on.
 
         Raises:
-            HTTPError: it asks for something else than a positive number of seconds.
+            HTTPError: it asks for something else than a positive number.
         """
         longest = self.settings.deadline_s
-        seconds = number_of(request, "deadline_s", longest, 1e-3, 1e9)
-        return time.monotonic() + min(seconds, longest)
+        return min(number_of(request, "deadline_s", longest, 1e-3, 1e9), longest)
 
 
 def number_of(request: Request, name: str, usual: float, least: float, most: float) -> float:
@@ -123,6 +134,6 @@ def flag_of(request: Request, name: str) -> bool:
 
 
 def new_names(count: int) -> list[str]:
-    """Names for so many items, of which there are no others."""
+    """Unique names for so many items."""
     stem = uuid.uuid4().hex[:20]
     return [f"{stem}-{index}" for index in range(count)]

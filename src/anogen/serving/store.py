@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from anogen.errors import MachineError, UsageError, first_line
+from anogen.errors import DataError, MachineError, UsageError, first_line
 from anogen.progress import say
 
 Verdict = Literal["good", "bad"]
@@ -26,6 +26,12 @@ WAITING = 50_000
 EVERY_S = 0.2
 """How often rows are written."""
 AT_ONCE = 5_000
+SETTLED_S = 5.0
+"""After which all rows with smaller numbers are there, in a database of several writers."""
+MOST_PICTURES = 10_000
+"""That are kept with verdicts, the last ones."""
+FILE = b"SQLite format 3\0"
+"""How a file of SQLite begins."""
 
 metadata = sa.MetaData()
 SCORED = sa.Table(
@@ -95,7 +101,18 @@ class Scored:
 
 @dataclass(frozen=True)
 class Judged:
-    """What an operator says of a scored item."""
+    """What an operator says of a scored item.
+
+    Attributes:
+        item: its name.
+        time: of the verdict, in seconds since 1970.
+        verdict: `good` or `bad`.
+        note: in words.
+        model: name of the run that scored it.
+        score: of the detector.
+        p_value: conformal.
+        label: 1 for out, as the client was told.
+    """
 
     item: str
     time: float
@@ -105,6 +122,27 @@ class Judged:
     score: float
     p_value: float
     label: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The state of a watch.
+
+    Attributes:
+        model: name of the run.
+        stream: that it watches.
+        version: of the run; a watch compares with one calibration.
+        number: of the last row that it has seen.
+        state: see `Watch.content`.
+        summary: see `Watch.summary`.
+    """
+
+    model: str
+    stream: str
+    version: str
+    number: int
+    state: str
+    summary: dict[str, Any]
 
 
 @dataclass
@@ -125,20 +163,26 @@ class Store:
     _engine: Any = field(default=None, repr=False)
 
     @classmethod
-    def open(cls, where: str | Path, keep_rows: int = 1_000_000) -> "Store":
+    def open(
+        cls, where: str | Path, keep_rows: int = 1_000_000, *, existing: bool = False
+    ) -> "Store":
         """A database, made where it is missing.
 
         Args:
             where: the path of a SQLite file, or any URL that SQLAlchemy takes.
             keep_rows: see the class.
+            existing: make none.
 
         Raises:
             UsageError: no such kind of database.
+            DataError: it is missing, and none is to be made.
             MachineError: it cannot be opened.
         """
         text = str(where)
         if "://" not in text:
             path = Path(where).absolute()
+            if existing and not path.is_file():
+                raise DataError(f"{where}: there is no store of a service")
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -239,6 +283,8 @@ class Store:
     def scored(self, after: int = 0, most: int = AT_ONCE) -> list[Scored]:
         """Rows in the order in which they were written, after a number."""
         query = sa.select(SCORED).where(SCORED.c.number > after).order_by(SCORED.c.number)
+        if self.engine.dialect.name != "sqlite":  # where rows may be seen before earlier ones are
+            query = query.where(SCORED.c.time <= time.time() - SETTLED_S)
         with self.engine.connect() as connection:
             return [_scored(row) for row in connection.execute(query.limit(most)).mappings()]
 
@@ -266,6 +312,14 @@ class Store:
         with self.engine.begin() as connection:
             connection.execute(FEEDBACK.delete().where(FEEDBACK.c.item == item))
             connection.execute(FEEDBACK.insert(), {**asdict(judged), "picture": picture})
+            if picture is not None:
+                last = sa.select(FEEDBACK.c.time).where(FEEDBACK.c.picture.is_not(None))
+                oldest = connection.execute(
+                    last.order_by(FEEDBACK.c.time.desc()).offset(MOST_PICTURES).limit(1)
+                ).scalar()
+                if oldest is not None:
+                    without = FEEDBACK.update().where(FEEDBACK.c.time <= oldest)
+                    connection.execute(without.values(picture=None))
         return judged
 
     def verdicts(self, model: str | None = None) -> list[Judged]:
@@ -287,7 +341,7 @@ class Store:
             if content is not None:
                 yield judged, content
 
-    def precision(self, model: str) -> dict[str, int]:
+    def agreement(self, model: str) -> dict[str, int]:
         """How verdicts and labels agree: of flagged and of other items, how many were good or bad.
 
         Keys: `flagged_bad` (found), `flagged_good` (false alarms), `passed_bad` (missed) and
@@ -295,26 +349,46 @@ class Store:
         """
         counts = {f"{label}_{verdict}": 0 for label in ("flagged", "passed")
                   for verdict in VERDICTS}  # fmt: skip
-        for judged in self.verdicts(model):
-            counts[f"{'flagged' if judged.label else 'passed'}_{judged.verdict}"] += 1
+        kinds = (FEEDBACK.c.label, FEEDBACK.c.verdict)
+        query = sa.select(*kinds, sa.func.count()).where(FEEDBACK.c.model == model)
+        with self.engine.connect() as connection:
+            for label, verdict, count in connection.execute(query.group_by(*kinds)):
+                counts[f"{'flagged' if label else 'passed'}_{verdict}"] = count
         return counts
 
-    def save_watch(
-        self, model: str, stream: str, version: str, number: int, state: str, summary: Any
-    ) -> None:
-        """Keep the state of a watch, and up to which row it has looked."""
-        where = (WATCHES.c.model == model) & (WATCHES.c.stream == stream)
-        values = {"model": model, "stream": stream, "version": version, "number": number,
-                  "state": state, "summary": json.dumps(summary)}  # fmt: skip
+    def save_watches(self, kept: Sequence[Kept]) -> None:
+        """Keep the states of watches, all or none."""
         with self.engine.begin() as connection:
-            connection.execute(WATCHES.delete().where(where))
-            connection.execute(WATCHES.insert(), values)
+            for each in kept:
+                where = (WATCHES.c.model == each.model) & (WATCHES.c.stream == each.stream)
+                values = {**asdict(each), "summary": json.dumps(each.summary)}
+                connection.execute(WATCHES.delete().where(where))
+                connection.execute(WATCHES.insert(), values)
 
-    def watches(self) -> list[dict[str, Any]]:
-        """The watches as they were kept, with their summaries as objects."""
+    def watches(self) -> list[Kept]:
+        """The watches as they were kept."""
         with self.engine.connect() as connection:
             rows = connection.execute(sa.select(WATCHES).order_by(*WATCHES.primary_key)).mappings()
-            return [{**row, "summary": json.loads(row["summary"])} for row in rows]
+            return [Kept(**{**row, "summary": json.loads(row["summary"])}) for row in rows]
+
+    def summaries(self) -> list[dict[str, Any]]:
+        """What the watches have seen: `Watch.summary` with model, stream and version."""
+        names = ("model", "stream", "version", "summary")
+        query = sa.select(*(WATCHES.c[name] for name in names)).order_by(*WATCHES.primary_key)
+        with self.engine.connect() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [{**row, **json.loads(row.pop("summary"))} for row in rows]
+
+
+def is_store(where: str) -> bool:
+    """Whether a name is that of a store: a URL, or a SQLite file."""
+    if "://" in where:
+        return True
+    try:
+        with Path(where).open("rb") as file:
+            return file.read(len(FILE)) == FILE
+    except OSError:
+        return False
 
 
 def _scored(row: Mapping[Any, Any]) -> Scored:

@@ -1,7 +1,9 @@
 """What operators said of scored items, as pictures to learn from and as a labelled set."""
 
 import csv
-from collections.abc import Iterator
+import io
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -12,11 +14,13 @@ from anogen.errors import DataError
 from anogen.printable import cell
 from anogen.progress import say
 from anogen.run import Run
-from anogen.serving.store import Judged, Store, Verdict
+from anogen.serving.store import VERDICTS, Judged, Store, Verdict
 
 SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp", b"II*\0": ".tif",
             b"MM\0*": ".tif", b"RIFF": ".webp"}  # fmt: skip
 """By how a file begins."""
+ITEM = re.compile(r"[0-9a-f]{20}-\d{1,7}")
+"""Names that a service gives to items; others are none to make files of."""
 
 
 def pictures_called(verdict: Verdict, where: str | Path, run: Run) -> Iterator[Images]:
@@ -27,7 +31,7 @@ def pictures_called(verdict: Verdict, where: str | Path, run: Run) -> Iterator[I
         where: the store.
         run: that scored them; others' are passed over.
     """
-    store = Store.open(where)
+    store = Store.open(where, existing=True)
     shape = tuple(run.environment["data"]["shape"])
     pictures = run.pictures
     for judged, content in store.pictures(run.name):
@@ -53,24 +57,41 @@ def export_verdicts(where: str | Path, out: str | Path, model: str | None = None
         The path of `verdicts.csv`.
 
     Raises:
+        DataError: there is no store, or it is damaged.
         MachineError: it cannot be read, or written.
     """
-    store = Store.open(where)
+    store = Store.open(where, existing=True)
     folder = make_folder(Path(out))
     files: dict[str, str] = {}
     for judged, content in store.pictures(model):
+        if not (ITEM.fullmatch(judged.item) and judged.verdict in VERDICTS):
+            raise DataError(f"{where}: {judged.item!r} is no name of an item; it is damaged")
         suffix = next((end for start, end in SUFFIXES.items() if content.startswith(start)), "")
         name = f"{judged.verdict}/{judged.item}{suffix or '.bin'}"
         make_folder(folder / judged.verdict)
         replace_durably(folder / name, content)
         files[judged.item] = name
-    names = [*(each.name for each in fields(Judged)), "file"]
     path = folder / "verdicts.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        for judged in store.verdicts(model):
-            row = {**asdict(judged), "file": files.get(judged.item, "")}
-            writer.writerow({k: cell(v) if isinstance(v, str) else v for k, v in row.items()})
+    replace_durably(path, verdicts_csv(store, model, files).encode())
     store.forget_connections()
     return path
+
+
+def verdicts_csv(
+    store: Store, model: str | None = None, files: Mapping[str, str] | None = None
+) -> str:
+    """Verdicts as comma-separated values with a heading.
+
+    Args:
+        store: that has them.
+        model: name of the run; None: all.
+        files: item → name of its picture's file, for a column of its own.
+    """
+    text = io.StringIO()
+    names = [each.name for each in fields(Judged)] + ([] if files is None else ["file"])
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    for judged in store.verdicts(model):
+        row = asdict(judged) | ({} if files is None else {"file": files.get(judged.item, "")})
+        writer.writerow({k: cell(v) if isinstance(v, str) else v for k, v in row.items()})
+    return text.getvalue()

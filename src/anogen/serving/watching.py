@@ -1,25 +1,33 @@
 """The watch of a service: looks at what the store was told, and says what has changed."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy.exc import SQLAlchemyError
 
 from anogen.detection.detector import Detector
 from anogen.detection.watch import Watch
+from anogen.detection.watch_files import watch_of
 from anogen.errors import DataError, first_line
 from anogen.progress import say
 from anogen.run import Run
 from anogen.serving.alerts import Tell
 from anogen.serving.served import version_of
-from anogen.serving.store import Scored, Store
+from anogen.serving.store import Kept, Scored, Store
 
 EVERY_S = 1.0
 MOST_STREAMS = 200
 """That are watched; scores of further ones are kept and not watched."""
+
+
+class Watched(NamedTuple):
+    """A model that is watched: its version, its detector, and the rate of its labels."""
+
+    version: str
+    detector: Detector
+    rate: float
 
 
 @dataclass
@@ -29,21 +37,17 @@ class Watcher:
     A watch starts anew when its model's version changes, because it compares with a calibration.
 
     Attributes:
-        store: that it reads and keeps its state in.
-        detectors: name of a model → its version and its detector, asked each time.
+        store: that it reads, and keeps its state in.
+        models: by name.
         level: of each watch.
-        rates: name of a model → the false-positive rate of its labels.
-        alert: called with each alarm, its model and its stream.
+        alert: called with the model, the stream and the alarm, after the state has been kept.
     """
 
     store: Store
-    detectors: Callable[[], Mapping[str, tuple[str, Detector]]]
+    models: Mapping[str, Watched]
     level: float
-    rates: Callable[[], Mapping[str, float]]
     alert: Tell
-    _watches: "dict[tuple[str, str], tuple[str, Watch]]" = field(
-        default_factory=dict[tuple[str, str], tuple[str, Watch]]
-    )
+    _watches: dict[tuple[str, str], Watch] = field(default_factory=dict[tuple[str, str], Watch])
     _number: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -60,76 +64,79 @@ class Watcher:
             self._thread.join()
 
     def _run(self) -> None:
-        self.restore()
+        self._safely(self.restore)
         while not self._stop.wait(EVERY_S):
-            self._look_safely()
-        self._look_safely()
+            self._safely(self.look)
+        self._safely(self.look)
 
-    def _look_safely(self) -> None:
+    def _safely(self, step: Callable[[], None]) -> None:
+        """A step that is tried again at the next look, whatever goes wrong in it."""
         try:
-            self.look()
-        except (SQLAlchemyError, OSError) as error:
-            say(f"the watch cannot read its store: {first_line(error)}")
+            step()
+        except Exception as error:
+            say(f"the watch could not look: {type(error).__name__}, {first_line(error)}")
 
     def restore(self) -> None:
         """Go on where the store's watches were left."""
-        known = self.detectors()
         for kept in self.store.watches():
-            self._number = max(self._number, kept["number"])
-            version, detector = known.get(kept["model"], ("", None))
-            if detector is None or version != kept["version"]:
+            self._number = max(self._number, kept.number)
+            model = self.models.get(kept.model)
+            if model is None or model.version != kept.version:
                 continue
             try:
-                watch = self._fresh(kept["model"], detector).restored(kept["state"])
+                watch = self._fresh(model).restored(kept.state)
             except (LookupError, TypeError, ValueError) as error:
-                say(f"the watch of {kept['model']} is damaged and starts anew: {first_line(error)}")
+                say(f"the watch of {kept.model} is damaged and starts anew: {first_line(error)}")
                 continue
-            self._watches[kept["model"], kept["stream"]] = version, watch
+            if (watch.level, watch.rate) == (self.level, model.rate):  # else it was another one
+                self._watches[kept.model, kept.stream] = watch
 
     def look(self) -> None:
-        """Tell the watches of all rows that are new, and keep their states."""
+        """Tell the watches of all rows that are new, keep their states, then tell of alarms."""
         while rows := self.store.scored(self._number):
-            self._number = rows[-1].number
-            self._tell(rows)
+            number = rows[-1].number
+            new = {key: self._after(key, own) for key, own in self._streams(rows).items()}
+            self.store.save_watches([
+                Kept(model, stream, self.models[model].version, number, watch.content(),
+                     watch.summary)
+                for (model, stream), watch in new.items()
+            ])  # fmt: skip
+            before = {key: self._watches.get(key) for key in new}
+            self._watches |= new
+            self._number = number
+            for key, watch in new.items():
+                old = before[key]
+                for alarm in watch.alarms_since(0 if old is None else old.seen):
+                    self.alert(*key, alarm)
 
-    def _tell(self, rows: list[Scored]) -> None:
-        known = self.detectors()
+    def _streams(self, rows: Sequence[Scored]) -> dict[tuple[str, str], list[Scored]]:
+        """Rows of models as they are now, by model and stream, as far as these are watched."""
         of: dict[tuple[str, str], list[Scored]] = {}
         for row in rows:
-            version, _ = known.get(row.model, ("", None))
-            if row.version == version:  # what another version scored is another stream
-                of.setdefault((row.model, row.stream), []).append(row)
-        for (model, stream), own in of.items():
-            version, detector = known[model]
-            kept, watch = self._watches.get((model, stream), ("", None))
-            if watch is None and len(self._watches) >= MOST_STREAMS:
-                continue
-            if watch is None or kept != version:
-                watch = self._fresh(model, detector)
-            before = watch.alarms
-            watch = told(watch, own)
-            self._watches[model, stream] = version, watch
-            self.store.save_watch(
-                model, stream, version, self._number, watch.content(), watch.summary
-            )
-            for alarm in watch.alarms[
-                len(before) if watch.alarms[: len(before)] == before else 0 :
-            ]:
-                self.alert(model, stream, alarm)
+            model, key = self.models.get(row.model), (row.model, row.stream)
+            known = key in self._watches or key in of
+            full = len(self._watches.keys() | of.keys()) >= MOST_STREAMS
+            if model is not None and model.version == row.version and (known or not full):
+                of.setdefault(key, []).append(row)
+        return of
 
-    def _fresh(self, model: str, detector: Detector) -> Watch:
-        rate = self.rates().get(model, 0.01)
-        return Watch.of(detector.calibration, detector.baseline, self.level, rate)
+    def _after(self, key: tuple[str, str], rows: Sequence[Scored]) -> Watch:
+        return told(self._watches.get(key) or self._fresh(self.models[key[0]]), rows)
+
+    def _fresh(self, model: Watched) -> Watch:
+        return watch_of(model.detector, self.level, model.rate)
 
 
-def watches_in(store: Store, run: Run, detector: Detector, level: float) -> dict[str, Watch]:
+def watches_in(
+    store: Store, run: Run, detector: Detector, level: float, rate: float
+) -> dict[str, Watch]:
     """A watch for each stream of all that a store has of a run as it is now, by name.
 
     Raises:
         DataError: there is nothing.
     """
     version = version_of(run, detector.name)
-    found: dict[str, Watch] = {}
+    watches: dict[str, Watch] = {}
     number = 0
     while rows := store.scored(number):
         number = rows[-1].number
@@ -138,29 +145,17 @@ def watches_in(store: Store, run: Run, detector: Detector, level: float) -> dict
             if (row.model, row.version) == (run.name, version):
                 of.setdefault(row.stream, []).append(row)
         for stream, own in of.items():
-            watch = found.get(stream) or Watch.of(
-                detector.calibration, detector.baseline, level, run.false_positive_rate
-            )
-            found[stream] = told(watch, own)
-    if not found:
+            watches[stream] = told(watches.get(stream) or watch_of(detector, level, rate), own)
+    if not watches:
         raise DataError(f"the store has no scores of {run.name} as it is now")
-    return found
+    return watches
 
 
-def told(watch: Watch, rows: list[Scored]) -> Watch:
-    """A watch after some rows of its stream."""
-    names = [name for name in watch.statistics if all(name in row.statistics for row in rows)]
+def told(watch: Watch, rows: Sequence[Scored]) -> Watch:
+    """A watch after some rows of its stream; a statistic that a row lacks is NaN."""
     return watch.after(
         np.array([row.score for row in rows]),
-        {name: np.array([row.statistics[name] for row in rows]) for name in names},
+        {name: np.array([row.statistics.get(name, np.nan) for row in rows])
+         for name in watch.statistics},
         [row.time for row in rows],
-    )
-
-
-def watched(store: Store) -> list[dict[str, Any]]:
-    """The summaries of all watches, with their models and streams."""
-    return [
-        {"model": kept["model"], "stream": kept["stream"], "version": kept["version"],
-         **kept["summary"]}
-        for kept in store.watches()
-    ]  # fmt: skip
+    )  # fmt: skip

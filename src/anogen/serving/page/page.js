@@ -101,7 +101,7 @@ function moveRate() {
   $("promise").textContent = percent(promise.rate);
   $("rate").setAttribute("aria-valuetext", percent(promise.rate));
   $("interval").textContent =
-    `Of what belongs, ${percent(promise.low)} to ${percent(promise.high)} is called out, with a confidence of 95 %. ` +
+    `Of what belongs, ${percent(promise.low)} to ${percent(promise.high)} is flagged, with a confidence of 95 %. ` +
     `Threshold ${promise.threshold.toPrecision(5)}.`;
   shown.forEach(label);
   count();
@@ -367,7 +367,7 @@ async function look() {
     const flagged = flagged_bad + flagged_good;
     $("verdicts").textContent = flagged + passed_bad + passed_good === 0
       ? "None. Say of results above whether they are good or bad in truth."
-      : `Of ${flagged} that were called out, ${flagged_bad} were bad` +
+      : `Of ${flagged} that were flagged, ${flagged_bad} were bad` +
         (flagged ? ` (precision ${percent(flagged_bad / flagged)})` : "") +
         `; of ${passed_bad + passed_good} that were not, ${passed_bad} were bad.`;
   } catch (error) {
@@ -381,7 +381,7 @@ function watch(each) {
   const last = each.alarms.at(-1);
   const { share, low, high, promised } = each.calling;
   const text = each.seen
-    ? `${each.seen.toLocaleString("en")} scored, ${percent(share)} called out (${percent(low)} to ${percent(high)}; promised ${percent(promised)}).`
+    ? `${each.seen.toLocaleString("en")} scored, ${percent(share)} flagged (${percent(low)} to ${percent(high)}; promised ${percent(promised)}).`
     : "Nothing seen yet.";
   const element = make("div", { className: last ? "watch alarmed" : "watch" },
     make("p", {}, make("strong", { textContent: each.stream || "all" }), `: ${text} `,
@@ -404,7 +404,7 @@ function chart(each) {
   svg.setAttribute("viewBox", "0 0 1000 100");
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `what bets on a change have won, as a power of ten; at ${each.log10_limit.toFixed(1)} there is an alarm`);
+  svg.setAttribute("aria-label", `evidence of change, as a power of ten; at ${each.log10_limit.toFixed(1)} there is an alarm`);
   const line = document.createElementNS(name, "polyline");
   line.setAttribute("class", "line");
   line.setAttribute("points", each.history.map((point) => `${1000 * point.at / end},${y(point.log10_capital)}`).join(" "));
@@ -416,7 +416,7 @@ function chart(each) {
   svg.append(limit, line);
   return make("figure", {}, svg, make("figcaption", {
     className: "soft",
-    textContent: `What bets on a change have won, in powers of ten, over ${end.toLocaleString("en")} examples; dashed: an alarm.`,
+    textContent: `Evidence of change, as a power of ten, over ${end.toLocaleString("en")} examples; dashed: an alarm.`,
   }));
 }
 
