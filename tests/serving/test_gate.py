@@ -52,6 +52,8 @@ def test_only_names_of_this_machine_reach_an_open_service(serving, pictures_run)
     with serving(pictures_run, local=True) as client:
         for host in ("evil.example", "localhost.evil.example:8000", ""):
             assert client.get("/v1/models", headers={"host": host}).status_code == 421
+        twice = [("host", "localhost"), ("host", "evil.example")]
+        assert client.get("/v1/models", headers=twice).status_code == 400
         for host in ("localhost", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1"):
             assert client.get("/v1/models", headers={"host": host}).status_code == 200
 

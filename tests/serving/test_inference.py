@@ -101,7 +101,9 @@ WRONG = [
     {"inputs": [{"name": "input", "shape": [784], "datatype": "WHAT", "data": [0] * 784}]},
     {"inputs": [{"name": "input", "shape": [1], "datatype": "BYTES", "data": ["x"]}]},
     {"inputs": [{**ONE, "shape": [], "data": [0]}]}, {"inputs": [ONE, ONE]},
-    {"inputs": [ONE], "outputs": [{"name": []}]},
+    {"inputs": [ONE], "outputs": [{"name": []}]}, {"inputs": [{**ONE, "shape": [1] * 70}]},
+    {"inputs": [{**ONE, "shape": [2**31 - 1] * 300_000}]},
+    {"inputs": [{**ONE, "shape": [0, 2**30, 2**30, 2**30], "data": []}]},
     {"inputs": [ONE], "outputs": [{"name": "score"}, {"name": "score"}]},
     {"inputs": [{"name": "input", "shape": [10**9] * 4, "datatype": "UINT8",
                  "parameters": {"binary_data_size": 4}}]},
@@ -121,6 +123,13 @@ def test_wrong_lengths(serving, pictures_run, x, length):
         answer = client.post(f"{NAME}/infer", json=request(x),
                              headers={"inference-header-content-length": length})  # fmt: skip
     assert answer.status_code == 400
+
+
+def test_an_odd_id_comes_back(serving, pictures_run, x):
+    body = json.dumps(request(x)).replace("{", '{"id": "\\ud800", ', 1)
+    with serving(pictures_run) as client:
+        answer = client.post(f"{NAME}/infer", content=body.encode())
+    assert answer.json()["id"] == "\ud800"
 
 
 def test_unknown_models_outputs_and_versions(serving, pictures_run, x):

@@ -159,7 +159,7 @@ def test_a_bad_row_is_an_error_for_itself_and_others_have_reasons(serving, table
         results = client.post("/v1/score?explain=1", json={"rows": sent}).json()["results"]
     errors = [each.get("error", "") for each in results]
     assert "amount" in errors[1]
-    assert "'country' is missing, and so are 1 others" in errors[2]
+    assert "the columns 'country', 'when' are missing" in errors[2]
     assert "a row is an object" in errors[3]
     assert "no value" in errors[6]
     assert [bool(error) for error in errors] == [False, True, True, True, False, False, True]
@@ -217,6 +217,8 @@ def array(shape: str, kind: str = "|u1") -> bytes:
     (b'{"images": 7}', "application/json", 400),
     (b" " * (17 << 20), "application/json", 413),
     (npy(np.uint8(7)), "application/x-npy", 422),
+    (array("(0, 4611686018427387904, 4611686018427387904)")[:-64], "application/x-npy", 422),
+    (array("(" + "1, " * 70 + ")")[:-63], "application/x-npy", 422),
     (b'{"images": [[1, 2], [3]]}', "application/json", 422),
     (b'{"images": "none"}', "application/json", 400),
     (b"7", "application/json", 400),
@@ -250,6 +252,26 @@ def test_compressed_bodies_and_wrong_kinds_are_refused(serving, pictures_run, ta
             "/v1/score", content=b"a,b\n1,2\n", headers={"content-type": "text/csv"}
         )
     assert (answer.status_code, "missing" in answer.json()["error"]) == (422, True)
+
+
+def test_a_parameter_that_means_nothing_is_refused(serving, pictures_run, x):
+    with serving(pictures_run) as client:
+        answer = client.post("/v1/score?frp=0.1", content=npy(x), headers=NPY)
+    assert answer.status_code == 400
+    assert "did you mean 'fpr'?" in answer.json()["error"]
+
+
+def test_a_try_is_not_kept(serving, pictures_run, x, tmp_path):
+    from anogen.serving.store import Store
+
+    with serving(pictures_run, store=Store.open(tmp_path / "s.sqlite")) as client:
+        tried = client.post("/v1/score?keep=0", content=npy(x[:2]), headers=NPY).json()
+        kept = client.post("/v1/score", content=npy(x[:1]), headers=NPY).json()
+    assert "id" not in tried["results"][0]
+    assert "id" in kept["results"][0]
+    store = Store.open(tmp_path / "s.sqlite")
+    assert len(store.scored()) == 1
+    store.stop()
 
 
 def test_limits_on_items(serving, pictures_run, x):

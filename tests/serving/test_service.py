@@ -119,7 +119,7 @@ def test_clients_get_the_detector_s_scores(served, own_run, digits_test, tmp_pat
         assert client.sample(5).shape == (5, 1, 28, 28)
         drawn = client.sample(latents=np.zeros((2, 2)))
         assert np.array_equal(drawn[0], drawn[1])
-        service.until(lambda: _judged(client, told["id"]))
+        assert client.judge(told["id"], "bad", picture=paths[0])["kept"]["verdict"] == "bad"
         service.until(lambda: client.watches and client.watches[0]["seen"] >= 14)
         with pytest.raises(UsageError, match="cannot support"):
             client.results(x, fpr=1e-6)
@@ -134,13 +134,6 @@ def test_clients_get_the_detector_s_scores(served, own_run, digits_test, tmp_pat
     assert store.summaries()[0]["seen"] >= 14
     assert len(store.verdicts()) == 1
     store.stop()
-
-
-def _judged(client, item):
-    try:
-        return client.judge(item, "bad")["kept"]["verdict"] == "bad"
-    except UsageError:  # not written yet
-        return False
 
 
 def _triton(port, x, expected):
@@ -284,6 +277,19 @@ def test_slow_and_silly_connections_are_cut_off(served, own_run):
                 flood.sendall(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000)
                 assert b" 400 " in flood.recv(4096)
             assert b" 408 " in slow.recv(4096)
+        chunked = head.replace(b"Content-Length: 9", b"Transfer-Encoding: chunked")
+        with socket.create_connection(address, 20) as trailers:
+            trailers.sendall(chunked + b"1\r\nx\r\n0\r\n")
+            with pytest.raises(ConnectionError):
+                trailers.sendall(b"X: y\r\n" * 1_000_000)
+        body = npy(np.zeros((60, 28, 28), np.uint8))
+        post = head.replace(b": 9", f": {len(body)}".encode())
+        with socket.create_connection(address, 20) as pipelined:
+            pipelined.sendall(post + body + b"GET /v2/health/live HTTP/1.1\r\nHo")
+            time.sleep(0.3)
+            pipelined.sendall(b"st: localhost\r\nConnection: close\r\n\r\n")
+            answers = b"".join(iter(lambda: pipelined.recv(65536), b""))
+        assert answers.count(b"HTTP/1.1 200") == 2
         assert service.client.ready
 
 

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from anogen import Run, load
 from anogen.detection.refresh import approved
@@ -19,6 +20,7 @@ from anogen.serving.alerts import alerts_to
 from anogen.serving.store import Kept, Scored, Store
 from anogen.serving.verdicts import export_verdicts
 from anogen.serving.watching import MOST_STREAMS, Watched, Watcher
+from anogen.serving.worker import alone
 
 from .conftest import npy, png
 
@@ -60,6 +62,30 @@ def test_scores_come_back_as_they_were_kept(store):
     assert len(store.scored(after=90)) == 10
 
 
+def test_a_store_that_was_removed_is_made_again(tmp_path):
+    store = Store.open(tmp_path / "s.sqlite")
+    store._insert([scored(1)])
+    for file in tmp_path.iterdir():
+        file.unlink()
+    store.forget_connections()  # as a process that was started afterwards
+    store._insert([scored(2)])
+    assert [row.item for row in store.scored()] == ["i-2"]
+    assert store.lost == 0
+    store.stop()
+
+
+def test_only_one_watches_a_store(tmp_path):
+    store = Store.open(tmp_path / "s.sqlite")
+    with alone(store, lambda: False) as first:
+        assert first
+        asked = []
+        with alone(store, lambda: len(asked) > 1 or asked.append(1)) as second:
+            assert not second
+    with alone(store, lambda: False) as third:
+        assert third
+    store.stop()
+
+
 def test_old_rows_are_dropped(tmp_path):
     store = Store.open(tmp_path / "s.sqlite", keep_rows=50)
     for start in range(0, 200, 20):
@@ -79,22 +105,28 @@ def test_stores_that_cannot_be(tmp_path):
         Store.open("/proc/nothing/store.sqlite")
 
 
-def test_a_store_that_breaks_does_not_stop_the_service(serving, pictures_run, store, digits_test):
+def test_a_store_that_breaks_does_not_stop_the_service(
+    serving, pictures_run, store, digits_test, monkeypatch
+):
     with serving(pictures_run, store=store) as client:
-        with store.engine.begin() as connection:
-            connection.execute(sa.text("drop table scored"))
-        for _ in range(2):
-            answer = client.post("/v1/score", content=npy(digits_test.pixels[:3]), headers=NPY)
-            assert answer.status_code == 200
-            until(lambda: store.lost % 3 == 0 < store.lost)
+
+        def broken(*_):
+            raise OperationalError("select", {}, Exception("secret"))
+
+        monkeypatch.setattr(sa.engine.Engine, "begin", broken)
+        monkeypatch.setattr(sa.engine.Engine, "connect", broken)
+        x = npy(digits_test.pixels[:3])
+        assert client.post("/v1/score", content=x, headers=NPY).status_code == 200
+        until(lambda: store.lost == 3)
+        assert client.post("/v1/score", content=x, headers=NPY).status_code == 200
         assert client.get("/v2/health/ready").status_code == 200
-        with store.engine.begin() as connection:
-            connection.execute(sa.text("drop table watches"))
         assert "anogen_store_lost " in client.get("/metrics").text
-        watch = client.get("/v1/watch")
-        assert (watch.status_code, watch.json()["error"]) == (
-            503, "the store cannot be used just now"
-        )  # fmt: skip
+        for path in ("/v1/watch", "/v1/feedback", "/v1/feedback.csv"):
+            answer = client.get(path)
+            assert (answer.status_code, answer.json()["error"]) == (
+                503, "the store cannot be used just now"
+            )  # fmt: skip
+        monkeypatch.undo()
 
 
 def test_feedback(serving, pictures_run, store, digits_test, tmp_path):
@@ -122,6 +154,9 @@ def test_feedback(serving, pictures_run, store, digits_test, tmp_path):
         wrong = [{"id": "none", "verdict": "good"}, {"id": ids[0], "verdict": "odd"}, {}, [],
                  {"id": ids[0], "verdict": "good", "note": "x" * 5000}]  # fmt: skip
         statuses = [client.post("/v1/feedback", json=body).status_code for body in wrong]
+        odd = client.post("/v1/feedback", content=b'{"id": "\\ud800", "verdict": "good"}',
+                          headers={"content-type": "application/json"})  # fmt: skip
+        assert odd.status_code == 404
         assert statuses == [404, 400, 400, 400, 400]
         nothing = client.post(f"/v1/feedback?id={ids[1]}&verdict=bad", files={"file": b"nothing"})
         assert nothing.status_code == 422

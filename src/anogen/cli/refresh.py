@@ -25,7 +25,9 @@ def main(arguments: list[str]) -> int:
     """Refresh; prints the detector's folder."""
     parser = new_parser("refresh", DESCRIPTION, "RUN [FILE...]")
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("files", nargs="*", help="approved examples, as for anogen score")
+    parser.add_argument(
+        "files", nargs="*", default=[], help="approved examples, as for anogen score"
+    )
     parser.add_argument("--from", dest="store", help="the store of a service: a path or a URL; "
                         "pictures that operators called good are taken")  # fmt: skip
     parser.add_argument("--score", help="a score's name; default: as anogen score")

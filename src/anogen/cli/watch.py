@@ -30,8 +30,7 @@ def main(arguments: list[str]) -> int:
     """Watch; prints what was found."""
     parser = new_parser("watch", DESCRIPTION, "RUN [FILE...]")
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("files", nargs="*", help="as for anogen score; scored in the order "
-                        "of their names")  # fmt: skip
+    parser.add_argument("files", nargs="*", default=[], help="as for anogen score; scored by name")
     parser.add_argument("--from", dest="source", help="rows that anogen score has written, or the "
                         "store of a service: a path or a URL")  # fmt: skip
     parser.add_argument("--group", help="a regular expression; what it finds in a file's path is "

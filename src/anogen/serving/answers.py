@@ -1,9 +1,10 @@
 """Errors of the service: a status, one line, and never a word of what was sent."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from anogen.errors import AnogenError, DataError, UsageError
 from anogen.printable import printable
@@ -25,12 +26,13 @@ class HTTPError(Exception):
 
 def json_answer(
     content: Any, status: int = 200, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
+) -> Response:
     """JSON; floats are written so that they are read again as the same ones."""
-    return JSONResponse(content, status, dict(headers or {}))
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))  # in ASCII
+    return Response(text, status, dict(headers or {}), media_type="application/json")
 
 
-def error_answer(error: Exception) -> JSONResponse:
+def error_answer(error: Exception) -> Response:
     """The answer to a request that failed, as `{"error": …}`.
 
     What anogen says of bad input is the client's fault (400, data 422); all else is the service's.

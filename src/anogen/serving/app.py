@@ -1,5 +1,6 @@
 """The service as an ASGI application: which path is answered by what."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
@@ -26,13 +27,15 @@ from anogen.serving.reading import json_of, parts_of
 from anogen.serving.scoring import score_request
 from anogen.serving.service import Service
 from anogen.serving.store import VERDICTS, Store
-from anogen.serving.verdicts import verdicts_csv
+from anogen.serving.verdicts import ITEM, verdicts_csv
 
 PAGE = {
     "index.html": "text/html", "page.js": "text/javascript", "page.css": "text/css",
 }  # fmt: skip
 MOST_NOTE = 2000
 """Characters of an operator's note."""
+WAIT_S = 2.0
+"""For an item to be written on which there is a verdict already."""
 MOST_SHOWN = 200
 """Verdicts that are listed."""
 
@@ -65,7 +68,13 @@ def create_app(service: Service, keys: Keys | None = None, local: bool = False) 
 def _routes(service: Service) -> list[Route]:
     def answering(function: Callable[[Request], Any]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            return json_answer(await service.read(function, request))
+            return json_answer(function(request))
+
+        return endpoint
+
+    def from_store(function: Callable[[Request], Any]) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            return json_answer(await service.ask_store(function, request))
 
         return endpoint
 
@@ -103,14 +112,14 @@ def _routes(service: Service) -> list[Route]:
                 watches = [] if service.store is None else service.store.summaries()
             return service.metrics.text(watches)
 
-        return Response(await service.read(text), media_type="text/plain; version=0.0.4")
+        return Response(await service.ask_store(text), media_type="text/plain; version=0.0.4")
 
     async def feedback(request: Request) -> Response:
         return await _feedback(service, request)
 
     async def feedback_csv(request: Request) -> Response:
         model = request.query_params.get("model")
-        return Response(await service.read(verdicts_csv, _store(service), model),
+        return Response(await service.ask_store(verdicts_csv, _store(service), model),
                         media_type="text/csv")  # fmt: skip
 
     def models(_: Request) -> Any:
@@ -123,7 +132,9 @@ def _routes(service: Service) -> list[Route]:
         return {"name": "anogen", "version": __version__, "extensions": ["binary_tensor_data"]}
 
     def watch(_: Request) -> Any:
-        return {"watches": _store(service).summaries()}
+        versions = {name: served.version for name, served in service.runs.items()}
+        summaries = _store(service).summaries()
+        return {"watches": [w for w in summaries if versions.get(w["model"]) == w["version"]]}
 
     def judged(request: Request) -> Any:
         store = _store(service)
@@ -139,9 +150,9 @@ def _routes(service: Service) -> list[Route]:
         Route("/v1/sample", sample, methods=post),
         Route("/v1/models", answering(models)),
         Route("/v1/models/{name}", answering(lambda r: service.find(named(r)).card)),
-        Route("/v1/watch", answering(watch)),
+        Route("/v1/watch", from_store(watch)),
         Route("/v1/feedback", feedback, methods=post),
-        Route("/v1/feedback", answering(judged), methods=["GET"]),
+        Route("/v1/feedback", from_store(judged), methods=["GET"]),
         Route("/v1/feedback.csv", feedback_csv),
         Route("/v2", answering(about)),
         Route("/v2/health/live", live),
@@ -187,7 +198,26 @@ async def _feedback(service: Service, request: Request) -> Response:
         picture = part.content
         await service.read(Pictures().read, Path("picture"), picture)  # refused where it is none
     else:
-        raise HTTPError(415, "a verdict is sent as application/json, or as a form with a picture")
+        raise HTTPError(
+            415, "a verdict is sent with Content-Type application/json, or as a form with a picture"
+        )
+    item, verdict, note = _verdict(given)
+    kept = None
+    for wait in (0.0, *[WAIT_S / 4] * 4):  # what was scored just now is written soon
+        await asyncio.sleep(wait)
+        kept = await service.ask_store(store.judge, item, verdict, note, picture)
+        if kept is not None:
+            counts = await service.ask_store(store.agreement, kept.model)
+            return json_answer({"kept": asdict(kept), "counts": counts})
+    raise HTTPError(404, "there is no item of that id; perhaps it was scored too long ago")
+
+
+def _verdict(given: Any) -> tuple[str, str, str]:
+    """The item, the verdict and the note of what was sent.
+
+    Raises:
+        HTTPError: something else was.
+    """
     if not isinstance(given, dict) or not isinstance(given.get("id"), str):
         raise HTTPError(400, 'expected {"id": ..., "verdict": "good" or "bad"}')
     if given.get("verdict") not in VERDICTS:
@@ -195,11 +225,9 @@ async def _feedback(service: Service, request: Request) -> Response:
     note = given.get("note", "")
     if not isinstance(note, str) or len(note) > MOST_NOTE:
         raise HTTPError(400, f"a note is text of at most {MOST_NOTE} characters")
-    kept = await service.read(store.judge, given["id"][:100], given["verdict"], note, picture)
-    if kept is None:
-        raise HTTPError(404, "there is no item of that id; it may have been scored too long ago")
-    return json_answer({"kept": asdict(kept), "counts": await service.read(
-        store.agreement, kept.model)})  # fmt: skip
+    if not ITEM.fullmatch(given["id"]):
+        raise HTTPError(404, "there is no item of that id")
+    return given["id"], given["verdict"], note.encode("utf-8", "replace").decode()
 
 
 async def _failed(_: Request, error: Exception) -> Response:

@@ -127,13 +127,15 @@ class Batcher:
             while batch := self._next():
                 start = time.monotonic()
                 wanted = [job for job in batch if job.until > start and not job.future.done()]
-                if wanted:
-                    self._compute(wanted)
-                    seconds = max(time.monotonic() - start, 1e-6)
-                    self._rate += 0.1 * (sum(job.items for job in wanted) / seconds - self._rate)
+                answers = self._compute(wanted)
                 with self._changed:
                     self.waiting -= sum(job.items for job in batch)
                     self.held -= sum(job.size for job in batch)
+                for job, result, error in answers:
+                    _give(job, result, error)
+                if wanted:
+                    seconds = max(time.monotonic() - start, 1e-6)
+                    self._rate += 0.1 * (sum(job.items for job in wanted) / seconds - self._rate)
 
     def _next(self) -> list[Job]:
         """The first job and those of its key that wait behind it; none at the end."""
@@ -156,22 +158,21 @@ class Batcher:
             self._jobs = rest
             return batch
 
-    def _compute(self, batch: list[Job]) -> None:
+    def _compute(self, batch: list[Job]) -> "list[tuple[Job, Any, Exception | None]]":
+        """Each job with its result or its error."""
+        if not batch:
+            return []
         try:
             results = list(batch[0].work([job.payload for job in batch]))
-            pairs = list(zip(batch, results, strict=True))
+            return [(job, result, None) for job, result in zip(batch, results, strict=True)]
         except Exception as error:
-            if len(batch) > 1:  # one of them is to blame, the others are to be served
-                for job in batch:
-                    self._compute([job])
-            else:
-                _give(batch[0], error=error)
-            return
-        for job, result in pairs:
-            _give(job, result)
+            if len(batch) == 1:
+                return [(batch[0], None, error)]
+        # one of them is to blame, the others are to be served
+        return [answer for job in batch for answer in self._compute([job])]
 
 
-def _give(job: Job, result: Any = None, error: Exception | None = None) -> None:
+def _give(job: Job, result: Any, error: Exception | None) -> None:
     def settle() -> None:
         if job.future.done():
             return

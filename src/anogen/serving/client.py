@@ -93,7 +93,8 @@ class Client:
         Args:
             given: an array `[n, h, w]`, `[n, c, h, w]` or `[n, h, w, c]`; paths of pictures; rows
                 of a table as mappings, or a frame of pandas or polars.
-            query: what the service takes: `fpr`, `explain`, `nearest`, `stream`, `deadline_s`.
+            query: what the service takes: `fpr`, `explain`, `nearest`, `stream`, `keep`,
+                `deadline_s`, `model`.
         """
         content, kind = _body(given)
         return self._ask("POST", "/v1/score", query, content, kind)["results"]
@@ -108,9 +109,17 @@ class Client:
                             "application/json", "application/x-npy")  # fmt: skip
         return np.load(io.BytesIO(content), allow_pickle=False)
 
-    def judge(self, item: str, verdict: str, note: str = "") -> dict[str, Any]:
-        """Keep an operator's verdict, `good` or `bad`, on an item by its id."""
-        content = json.dumps({"id": item, "verdict": verdict, "note": note}).encode()
+    def judge(
+        self, item: str, verdict: str, note: str = "", picture: str | Path | None = None
+    ) -> dict[str, Any]:
+        """Keep an operator's verdict, `good` or `bad`, on an item by its id.
+
+        With its picture, a file, `anogen refresh` can learn from it.
+        """
+        given = {"id": item, "verdict": verdict, "note": note}
+        if picture is not None:
+            return self._ask("POST", "/v1/feedback", given, *_form([Path(picture)]))
+        content = json.dumps(given).encode()
         return self._ask("POST", "/v1/feedback", {}, content, "application/json")
 
     @property

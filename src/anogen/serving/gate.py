@@ -131,6 +131,8 @@ class Gate:
     def refuse(self, scope: Scope, headers: dict[str, str]) -> None:
         """Raise an `HTTPError` for a request that must not pass."""
         path: str = scope["path"]
+        if sum(key.lower() == b"host" for key, _ in scope["headers"]) > 1:
+            raise HTTPError(400, "more than one Host")
         if self.local:
             host = headers.get("host", "").lower()
             bare = host.rpartition(":")[0] if re.search(r":\d+$", host) else host

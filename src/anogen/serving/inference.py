@@ -30,6 +30,7 @@ TYPES = {
     "FP16": np.float16, "FP32": np.float32, "FP64": np.float64,
 }  # fmt: skip
 OUTPUTS = {"score": "FP64", "p_value": "FP64", "label": "INT64"}
+MOST_DIMENSIONS = 8
 INPUT = "input"
 """Name of the only input of a model of pictures."""
 
@@ -104,7 +105,9 @@ def _tensors(content: bytes, header: str | None) -> tuple[dict[str, Any], dict[s
 
 def _tensor(tensor: Mapping[str, Any], rest: memoryview) -> tuple[Any, memoryview]:
     name, shape, kind = tensor["name"][:100], tensor.get("shape"), tensor.get("datatype")
-    if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 1 << 31 for n in shape):
+    if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS:
+        raise HTTPError(400, f"input {name}: a shape is a list of a few whole numbers")
+    if not all(type(size) is int and 0 <= size < 1 << 31 for size in shape):
         raise HTTPError(400, f"input {name}: a shape is a list of whole numbers")
     if kind not in (*TYPES, "BYTES"):
         raise HTTPError(400, f"input {name}: unknown datatype; use one of {', '.join(TYPES)}")
@@ -119,7 +122,7 @@ def _tensor(tensor: Mapping[str, Any], rest: memoryview) -> tuple[Any, memoryvie
             return _texts(bytes(own), count, name), rest
         if size != count * np.dtype(TYPES[kind]).itemsize:
             raise HTTPError(400, f"input {name}: {size} bytes are not {shape} of {kind}")
-        return np.frombuffer(own, TYPES[kind]).reshape(shape), rest
+        return _shaped(np.frombuffer(own, TYPES[kind]), shape, name), rest
     data = tensor.get("data")
     if not isinstance(data, list):
         raise HTTPError(400, f"input {name}: data is a list")
@@ -135,9 +138,16 @@ def _tensor(tensor: Mapping[str, Any], rest: memoryview) -> tuple[Any, memoryvie
         exact = array.astype(TYPES[kind])
         if TYPES[kind]().dtype.kind in "ui" and not np.array_equal(exact, array):
             raise ValueError(f"a value is no {kind}")
-        return exact.reshape(shape), rest
+        return _shaped(exact, shape, name), rest
     except (ValueError, TypeError, OverflowError) as error:
         raise HTTPError(400, f"input {name}: data does not fit {shape} of {kind}") from error
+
+
+def _shaped(array: NDArray[Any], shape: list[int], name: str) -> NDArray[Any]:
+    try:
+        return array.reshape(shape)
+    except ValueError as error:  # of nothing, in a shape that is too large
+        raise HTTPError(400, f"input {name}: no array has the shape {shape}") from error
 
 
 def _texts(content: bytes, count: int, name: str) -> list[str]:

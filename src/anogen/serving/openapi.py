@@ -148,6 +148,7 @@ def _score() -> dict[str, Any]:
                    "base64. Rows labelled 1: reasons in words. At most 64 items."),
             _query("nearest", {"type": "integer", "minimum": 0, "maximum": 10},
                    "With explain: so many of the most similar training pictures."),
+            _query("keep", {"type": "boolean"}, "0: neither keep nor watch these scores."),
             _query("stream", {"type": "string", "maxLength": 64},
                    "Where the items come from, such as a camera; each stream is watched apart."),
         ],
@@ -189,12 +190,16 @@ def _feedback() -> dict[str, Any]:
     verdict = {"type": "object", "required": ["id", "verdict"], "properties": {
         "id": {"type": "string"}, "verdict": {"enum": ["good", "bad"]},
         "note": {"type": "string", "maxLength": 2000}}}  # fmt: skip
+    either = "With a form; else it stands in the JSON."
     return _operation(
         "judge", "An operator's verdict on an item that was scored",
         {"200": _answer("What is kept, and how verdicts and labels agree so far."),
          **_errors(400, 401, 404, 413, 415)},
         description="With a form instead, id, verdict and note stand in the query, and the form "
         "has the picture, which is then kept too.",
+        parameters=[_query(name, schema, either) for name, schema in (
+            ("id", {"type": "string"}), ("verdict", {"enum": ["good", "bad"]}),
+            ("note", {"type": "string", "maxLength": 2000}))],
         requestBody={"required": True, "content": {
             JSON: {"schema": verdict},
             "multipart/form-data": {"schema": {"type": "object",
@@ -208,7 +213,8 @@ def _schemas() -> dict[str, Any]:
         "Error": {"type": "object", "required": ["error"], "properties": {"error": text}},
         "Result": {
             "type": "object", "required": ["name", "index"], "properties": {
-                "name": text, "index": {"type": "integer"}, "id": text, "error": text,
+                "name": text, "file": {"type": "integer"}, "index": {"type": "integer"},
+                "id": text, "error": text,
                 "score": {**number, "description": "Higher means further out."},
                 "p_value": {**number, "description": "Conformal, in (0, 1]; small means out."},
                 "label": {"enum": [0, 1], "description": "1 for out."},

@@ -35,6 +35,8 @@ MOST_HEADER = 10_000
 """Characters of the header of a `.npy` file."""
 MOST_JSON = 16 << 20
 """Bytes of JSON, which takes many times as much when it is read."""
+MOST_NAMED = 5
+"""Columns that a message names."""
 MOST_NAME = 200
 """Characters of a file's name that are given back."""
 
@@ -46,12 +48,14 @@ class Item:
     Attributes:
         name: of its file, or empty.
         index: its place there.
+        part: place of that file in the request.
         error: why it could not be read, or empty.
     """
 
     name: str
     index: int
     error: str = ""
+    part: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,13 +139,14 @@ def read_parts(parts: Sequence[Part], served: Served, most: int) -> Read:
         return _read_rows(parts, served, most)
     read: list[tuple[Item, Pixels | None]] = []
     pictures = replace(served.needed.pictures)  # which remembers what it has read
-    for part in parts:
+    for place, part in enumerate(parts):
         if part.kind == "application/json":
-            read += _of_array(part.name, _array_of_json(part.content), served.shape, most)
+            own = _of_array(part.name, _array_of_json(part.content), served.shape, most)
         elif part.content.startswith(NPY):
-            read += _of_array(part.name, array_of(part.content), served.shape, most)
+            own = _of_array(part.name, array_of(part.content), served.shape, most)
         else:
-            read.append(_picture(part, pictures, served.shape))
+            own = [_picture(part, pictures, served.shape)]
+        read += [(replace(item, part=place), pixels) for item, pixels in own]
         if len(read) > most:
             raise HTTPError(413, f"more than {most} items; send them in several requests")
     good = [pixels for _, pixels in read if pixels is not None]
@@ -217,7 +222,10 @@ def array_of(content: bytes) -> Pixels:
     if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != rest:
         raise DataError(f"damaged array: shape {list(shape)} of {dtype} is not {rest} bytes")
     array = np.frombuffer(content, dtype, offset=file.tell())
-    return array.reshape(shape, order="F" if fortran else "C")
+    try:
+        return array.reshape(shape, order="F" if fortran else "C")
+    except ValueError as error:  # too many dimensions
+        raise DataError(f"not an array ({first_line(error)})") from error
 
 
 def json_of(content: bytes) -> Any:
@@ -274,7 +282,7 @@ def _read_rows(parts: Sequence[Part], served: Served, most: int) -> Read:
         if sum(piece.num_rows for piece in whole) > most:
             raise HTTPError(413, f"more than {most} rows; send them in several requests")
         return _encoded(pa.concat_tables(whole) if whole else None, columns, {}, part.name)
-    raise HTTPError(415, "a table is sent as JSON rows, or as text/csv")
+    raise HTTPError(415, "a table is sent with Content-Type application/json, as rows, or text/csv")
 
 
 def rows_of(value: Any, columns: Columns, most: int) -> Read:
@@ -307,10 +315,12 @@ def _wrong_row(row: Any, needed: Sequence[str]) -> str:
     if not isinstance(row, Mapping):
         return "a row is an object of columns and values"
     missing = [name for name in needed if name not in row]
+    if len(missing) == 1:
+        return f"the column {missing[0]!r} is missing"
     if missing:
-        return f"the column {missing[0]!r} is missing" + (
-            f", and so are {len(missing) - 1} others" if len(missing) > 1 else ""
-        )
+        named = ", ".join(map(repr, missing[:MOST_NAMED]))
+        more = f" and {len(missing) - MOST_NAMED} others" if len(missing) > MOST_NAMED else ""
+        return f"the columns {named}{more} are missing"
     nested = [name for name in needed if isinstance(row[name], list | dict)]
     return f"column {nested[0]!r}: a list or an object is no value" if nested else ""
 

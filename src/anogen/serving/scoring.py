@@ -11,12 +11,13 @@ from starlette.requests import Request
 from anogen.serving.answers import HTTPError
 from anogen.serving.reading import NPY, Read, parts_of, read_parts
 from anogen.serving.served import Scores, Served
-from anogen.serving.service import Service, flag_of, new_names, number_of
+from anogen.serving.service import Service, flag_of, new_names, number_of, refuse_unknown
 from anogen.serving.store import Scored
 
 MOST_EXPLAINED = 64
 """Items of one request that are explained."""
 MOST_NEAREST = 10
+QUERY = ("model", "fpr", "explain", "nearest", "stream", "keep", "deadline_s")
 SMALL = 1 << 17
 """Bytes of an array that is read at once."""
 MOST_STREAM = 64
@@ -41,6 +42,7 @@ async def computed(
 
 async def score_request(service: Service, request: Request) -> dict[str, Any]:
     """The answer to `POST /v1/score`."""
+    refuse_unknown(request, QUERY)
     patience = service.patience(request)
     served = service.find(request.query_params.get("model"))
     detector = served.needed
@@ -68,7 +70,8 @@ async def score_request(service: Service, request: Request) -> dict[str, Any]:
         told = await service.compute(
             object(), lambda _: [_told(served, read, nearest, flagged)], None, len(flagged), until
         )
-    names = record(service, served, stream, found, p_values, flagged)
+    keeps = flag_of(request, "keep", usual="1")
+    names = record(service, served, stream, found, p_values, flagged) if keeps else None
     results = _results(read, names, found.values, p_values, flagged, told)
     failed = sum("error" in result for result in results)
     service.metrics.items(
@@ -135,7 +138,7 @@ def _results(
     results: list[dict[str, Any]] = []
     good = 0
     for item in read.items:
-        result: dict[str, Any] = {"name": item.name, "index": item.index}
+        result: dict[str, Any] = {"name": item.name, "file": item.part, "index": item.index}
         if item.error:
             results.append(result | {"error": item.error})
             continue

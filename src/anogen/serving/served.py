@@ -174,14 +174,18 @@ class Served:
         maps = detector.map(images) if SCORES[detector.name].map is not None else None
         if maps is None and found.map is not None:
             maps = found.map.sum(1)
+        looks_at_places = SCORES[detector.name].map is not None and not SCORES[detector.name].sums
+        least = detector.calibration.threshold(self.rate) if looks_at_places else 0.0
         told: list[dict[str, Any]] = []
         for index in range(len(pixels)):
             one: dict[str, Any] = {}
             if maps is not None:
                 high = float(maps[index].max())
-                shown = np.clip(maps[index], 0, None) / max(high, 1e-12)
+                white = max(high, least)
+                shown = np.clip(maps[index], 0, None) / max(white, 1e-12)
                 one["map"] = {
                     "png": png(np.rint(255 * shown).astype(np.uint8)[None]), "highest": high,
+                    "white": white,
                     "of": detector.name if SCORES[detector.name].map else "squared_error",
                 }  # fmt: skip
             if training is not None:

@@ -19,6 +19,8 @@ from anogen.serving.service import Service
 
 MOST_HEAD = 32_768
 """Bytes of a request's line and headers."""
+MOST_BESIDE = 8
+"""Bytes of lengths of chunks, for each byte of a body."""
 KEEP_ALIVE_S = 30
 """How long a connection may stay open without a request."""
 REST_S = 1.0
@@ -37,7 +39,8 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.since = time.monotonic()
-        self._head, self._in_head = 0, True
+        self._beside = self._body = 0
+        self._begun = False
 
     @property
     def idle(self) -> bool:
@@ -45,22 +48,24 @@ class Protocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
 
     def data_received(self, data: bytes) -> None:
-        """Part of a request."""
+        """Part of a request, or of several."""
+        self._body, self._begun = 0, False
         super().data_received(data)
-        if self._in_head:
-            self._head += len(data)
-            if self._head > MOST_HEAD and not self.transport.is_closing():
-                self.send_400_response("Headers too large.")
+        beside = len(data) - self._body  # headers, lengths of chunks, trailers
+        before = 0 if self._begun else self._beside
+        self._beside = max(0, before + beside - MOST_BESIDE * self._body)
+        if self._beside > MOST_HEAD and not self.transport.is_closing():
+            self.send_400_response("Headers too large.")
 
     def on_message_begin(self) -> None:
         """Of the parser."""
-        self._head, self._in_head = 0, True
+        self._begun = True
         super().on_message_begin()
 
-    def on_headers_complete(self) -> None:
+    def on_body(self, body: bytes) -> None:
         """Of the parser."""
-        self._in_head = False
-        super().on_headers_complete()
+        self._body += len(body)
+        super().on_body(body)
 
     def on_response_complete(self) -> None:
         """Of the cycle."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from anogen.serving.store import Store
 
 T = TypeVar("T")
 READERS = 2
-"""Threads that read pictures and rows."""
+"""Threads that read pictures and rows, and as many that ask the store."""
 
 
 @dataclass
@@ -41,10 +41,12 @@ class Service:
     stopping: bool = False
     batcher: Batcher = field(init=False)
     _readers: ThreadPoolExecutor = field(init=False, repr=False)
+    _asking: ThreadPoolExecutor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.settings.max_queue, self.settings.max_held_bytes)
         self._readers = ThreadPoolExecutor(READERS, "reader")
+        self._asking = ThreadPoolExecutor(READERS, "store")
 
     def start(self) -> None:
         """Let all threads run."""
@@ -56,6 +58,7 @@ class Service:
         """Finish what waits, write what is to be kept, and end the threads."""
         self.stopping = True
         self._readers.shutdown()
+        self._asking.shutdown()
         self.batcher.stop()
         if self.store is not None:
             self.store.stop()
@@ -83,6 +86,11 @@ class Service:
         """What a function gives, in one of the threads that read."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, function, *arguments)
+
+    async def ask_store(self, function: Callable[..., T], *arguments: Any) -> T:
+        """What a function gives that may have to wait for the store, in a thread for these."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._asking, function, *arguments)
 
     async def compute(
         self, key: Hashable, work: Work, payload: Any, items: int, until: float, size: int = 0
@@ -121,13 +129,20 @@ def number_of(request: Request, name: str, usual: float, least: float, most: flo
     return number
 
 
-def flag_of(request: Request, name: str) -> bool:
+def refuse_unknown(request: Request, known: Sequence[str]) -> None:
+    """Raise an `HTTPError` for a name in a request's query that means nothing."""
+    for name in request.query_params:
+        if name not in known:
+            raise HTTPError(400, str(unknown_name("parameter", name[:100], known)))
+
+
+def flag_of(request: Request, name: str, usual: str = "0") -> bool:
     """A yes or no in a request's query: `?name=1`.
 
     Raises:
         HTTPError: 400, something else.
     """
-    text = request.query_params.get(name, "0").lower()
+    text = request.query_params.get(name, usual).lower()
     if text not in ("", "0", "1", "false", "true"):
         raise HTTPError(400, f"{name} must be 0 or 1")
     return text in ("", "1", "true")

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -199,6 +200,13 @@ class Store:
         return store
 
     @property
+    def path(self) -> Path | None:
+        """Of the file, of a SQLite database."""
+        url = sa.make_url(self.url)
+        file = url.get_backend_name() == "sqlite" and url.database
+        return Path(file) if file else None
+
+    @property
     def engine(self) -> sa.Engine:
         """Of SQLAlchemy; each process makes its own."""
         if self._engine is None:
@@ -214,7 +222,9 @@ class Store:
             self._engine = None
 
     def start(self) -> None:
-        """Let the thread that writes run."""
+        """Let the thread that writes run; tables that have been removed are made again."""
+        with suppress(SQLAlchemyError):  # each use will say so
+            metadata.create_all(self.engine)
         self._thread = threading.Thread(target=self._write, name="store", daemon=True)
         self._thread.start()
 
@@ -265,12 +275,18 @@ class Store:
             }
             for row in rows
         ]
-        try:
-            with self.engine.begin() as connection:
-                connection.execute(SCORED.insert(), values)
-        except SQLAlchemyError as error:
-            self.lost += len(rows)
-            say(f"the store could not be written: {first_line(error)}")
+        for again in (False, True):
+            try:
+                if again:  # its file may have been removed: make it again
+                    self.forget_connections()
+                    metadata.create_all(self.engine)
+                with self.engine.begin() as connection:
+                    connection.execute(SCORED.insert(), values)
+                return
+            except SQLAlchemyError as error:
+                if again:
+                    self.lost += len(rows)
+                    say(f"the store could not be written: {first_line(error)}")
 
     def _prune(self) -> None:
         try:

@@ -271,6 +271,7 @@ class Supervisor:
             self._calibrating = None
         if self._socket is not None:
             self._socket.close()
+        say("stopping: what was accepted is finished")
         settings = self.plan.settings
         patience = settings.grace_s + settings.deadline_s + settings.body_s + 10
         self._signals.clear()
@@ -279,6 +280,7 @@ class Supervisor:
         if self._watcher is not None:
             clean = end([self._watcher[0]], WATCH_END_S, self._signals) and clean
             self._watcher = None
+        say("stopped")
         return code if clean else MachineError.exit_code
 
 

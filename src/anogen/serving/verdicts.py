@@ -10,7 +10,7 @@ from pathlib import Path
 from anogen.data.images import Images
 from anogen.detection.sources import fitting
 from anogen.durable import make_folder, replace_durably
-from anogen.errors import DataError
+from anogen.errors import DataError, UsageError
 from anogen.printable import cell
 from anogen.progress import say
 from anogen.run import Run
@@ -30,18 +30,28 @@ def pictures_called(verdict: Verdict, where: str | Path, run: Run) -> Iterator[I
         verdict: which.
         where: the store.
         run: that scored them; others' are passed over.
+
+    Raises:
+        UsageError: the run is of a table.
+        DataError: there is no store.
     """
+    if run.columns is not None:
+        raise UsageError("with a verdict on a row the row is not kept; give approved rows as files")
     store = Store.open(where, existing=True)
     shape = tuple(run.environment["data"]["shape"])
     pictures = run.pictures
+    without = sum(each.verdict == verdict for each in store.verdicts(run.name))
     for judged, content in store.pictures(run.name):
         if judged.verdict != verdict:
             continue
+        without -= 1
         try:
             pixels = pictures.read(Path(judged.item), content).transpose(2, 0, 1)
             yield Images(fitting(pixels, shape, judged.item)[None], "verdicts")
         except DataError as error:
             say(f"passed over: {error}")
+    if without:
+        say(f"{without} verdicts came without a picture, and are passed over")
     store.forget_connections()
 
 

@@ -1,16 +1,20 @@
 """What the processes of a service do: one answers requests, one watches, one calibrates."""
 
+import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+from filelock import FileLock, Timeout
 
 from anogen.device import usable_cores
+from anogen.progress import say
 from anogen.serving.alerts import alerts_to
 from anogen.serving.gate import LOOPBACK, Keys
 from anogen.serving.served import Served, open_all
@@ -78,6 +82,7 @@ def work(
 
     torch.set_num_threads(max(1, usable_cores() // plan.workers))
     sys.setswitchinterval(SWITCH_S)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would tell of bad requests
     runs = runs or plan.load()
     for served in runs.values():
         served.warm()
@@ -102,12 +107,43 @@ def watch(plan: Plan, runs: Runs, store: Store, parent: int) -> int:
     watcher = Watcher(store, watched, plan.settings.watch_level, alerts_to(plan.alert))
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
-    watcher.start()
-    while not stopped and os.getppid() == parent:
-        time.sleep(0.1)
-    watcher.stop()
+
+    def ended() -> bool:
+        return bool(stopped) or os.getppid() != parent
+
+    with alone(store, ended) as first:
+        if first:
+            watcher.start()
+            while not ended():
+                time.sleep(0.1)
+            watcher.stop()
     store.forget_connections()
     return 0
+
+
+@contextmanager
+def alone(store: Store, ended: Callable[[], bool]) -> Generator[bool]:
+    """The block is the only one that watches a SQLite store; false where it ended before it was."""
+    path = store.path
+    if path is None:
+        yield True
+        return
+    lock = FileLock(path.with_name(path.name + ".watch"))
+    waited = False
+    while not ended():
+        try:
+            lock.acquire(timeout=0.2)
+        except Timeout:
+            if not waited:
+                say(f"{path}: another service watches it; this one waits")
+            waited = True
+            continue
+        try:
+            yield True
+        finally:
+            lock.release()
+        return
+    yield False
 
 
 def calibrate(plan: Plan, paths: Sequence[str]) -> int:

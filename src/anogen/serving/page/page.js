@@ -103,7 +103,11 @@ function moveRate() {
   $("interval").textContent =
     `Of what belongs, ${percent(promise.low)} to ${percent(promise.high)} is flagged, with a confidence of 95 %. ` +
     `Threshold ${promise.threshold.toPrecision(5)}.`;
-  shown.forEach(label);
+  shown.forEach((entry) => {
+    const before = entry.element.className;
+    label(entry);
+    if (entry.element.className !== before) draw(entry);
+  });
   count();
 }
 
@@ -125,6 +129,7 @@ function count() {
 // Scores
 
 async function score(files) {
+  if (!card) return;
   $("trouble").textContent = "";
   const groups = [];
   for (let i = 0; i < files.length; i += card.kind === "table" ? 1 : AT_ONCE) {
@@ -156,11 +161,7 @@ async function score(files) {
 
 async function send(body, files, extra, headers = {}) {
   const answer = await (await ask(`/v1/score?${of(extra)}`, { method: "POST", body, headers })).json();
-  let file = -1;
-  const elements = answer.results.map((result) => {
-    if (result.index === 0) file += 1;
-    return add(result, card.kind === "table" ? null : files[file]);
-  });
+  const elements = answer.results.map((result) => add(result, card.kind === "table" ? null : files[result.file]));
   $("results").prepend(...elements);
   count();
 }
@@ -197,7 +198,7 @@ function add(result, file) {
   return element;
 }
 
-async function draw({ result, file, picture }) {
+async function draw({ result, file, picture, element }) {
   if (!picture) return;
   picture.setAttribute("aria-label", result.name);
   const own = await createImageBitmap(file).catch(() => null);
@@ -209,7 +210,7 @@ async function draw({ result, file, picture }) {
   const context = picture.getContext("2d");
   context.imageSmoothingEnabled = false;
   if (own) context.drawImage(own, 0, 0, picture.width, picture.height);
-  if (!map || !$("show-map").checked) return;
+  if (!map || !$("show-map").checked || !element.classList.contains("out")) return;
   const layer = new OffscreenCanvas(map.width, map.height);
   const paint = layer.getContext("2d");
   paint.drawImage(map, 0, 0);
@@ -345,7 +346,7 @@ async function sheet() {
 
 function setCard() {
   const rows = {
-    model: card.model, "trained on": `${card.data}, ${card.epochs} epochs`,
+    model: card.model, "trained on": `${card.data}, ${card.epochs} epoch${card.epochs === 1 ? "" : "s"}`,
     takes: card.kind === "table" ? `${card.columns.length} columns` : `pictures of ${card.shape[2]}×${card.shape[1]}, ${card.shape[0] === 1 ? "grey" : "RGB"}`,
     score: card.score ? `${card.score} (${card.source}), in ${card.unit}` : "none: it is conditional on labels",
     "calibrated on": card.calibrated_on ? `${card.calibrated_on} examples that training has not seen` : "",
@@ -362,7 +363,7 @@ async function look() {
     const verdicts = await (await ask(`/v1/feedback?${of()}`)).json();
     $("watching").hidden = false;
     $("watches").replaceChildren(...(watches.length ? watches.map(watch)
-      : [make("p", { className: "soft", textContent: "Nothing has been scored yet." })]));
+      : [make("p", { className: "soft", textContent: "Nothing of this version has been scored yet." })]));
     const { flagged_bad, flagged_good, passed_bad, passed_good } = verdicts.counts;
     const flagged = flagged_bad + flagged_good;
     $("verdicts").textContent = flagged + passed_bad + passed_good === 0
@@ -384,7 +385,7 @@ function watch(each) {
     ? `${each.seen.toLocaleString("en")} scored, ${percent(share)} flagged (${percent(low)} to ${percent(high)}; promised ${percent(promised)}).`
     : "Nothing seen yet.";
   const element = make("div", { className: last ? "watch alarmed" : "watch" },
-    make("p", {}, make("strong", { textContent: each.stream || "all" }), `: ${text} `,
+    make("p", {}, make("strong", { textContent: each.stream || "no stream named" }), `: ${text} `,
       last ? `${each.alarms.length} alarms; something has changed.` : "No sign of a change."));
   if (each.history.length > 1) element.append(chart(each));
   if (last) {
