@@ -46,7 +46,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import anogen
-from anogen.detection.martingale import Martingale, Ranks
+from anogen.detection.calibration import Calibration
+from anogen.detection.drift import example_statistics
+from anogen.detection.watch import Watch
 from anogen.durable import replace_durably
 
 CLIENTS = 64
@@ -55,11 +57,13 @@ PROBE = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 Pixels = NDArray[np.uint8]
 
 PLAIN = """
-import sys, io
-import numpy as np, uvicorn, anogen
+import sys, io, os
+import numpy as np, torch, uvicorn, anogen
 from fastapi import FastAPI, Request
-detector = anogen.load(sys.argv[1]).detector
+
+torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(sys.argv[3])))
 app = FastAPI()
+detector = anogen.load(sys.argv[1]).detector if __name__ != "__main__" else None
 
 @app.post("/v1/score")
 async def score(request: Request):
@@ -71,17 +75,18 @@ async def score(request: Request):
 def ready():
     return {}
 
-uvicorn.run(app, port=int(sys.argv[2]), log_level="error")
+if __name__ == "__main__":
+    workers = int(sys.argv[3])
+    uvicorn.run("fastapi_endpoint:app", port=int(sys.argv[2]), log_level="error", workers=workers)
 """
 LIT = """
-import sys, io
-import numpy as np, litserve, anogen
+import sys, io, os
+import numpy as np, torch, litserve, anogen
 
 class API(litserve.LitAPI):
     def setup(self, device):
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(sys.argv[3])))
         self.detector = anogen.load(sys.argv[1]).detector
-    async def decode_request(self, request):
-        return np.array(request["image"], np.uint8)
     def decode_request(self, request):
         return np.array(request["image"], np.uint8)
     def batch(self, inputs):
@@ -95,10 +100,13 @@ class API(litserve.LitAPI):
         return {"score": float(output[0]), "p_value": float(output[1])}
 
 if __name__ == "__main__":
+    workers = int(sys.argv[3])
     api = API(max_batch_size=64, batch_timeout=0.005)
-    server = litserve.LitServer(api, accelerator="cpu")
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=workers)
     server.run(port=int(sys.argv[2]), generate_client_file=False, log_level="error")
 """
+WORKERS = 2
+"""Processes of ours and of each peer."""
 
 
 def npy(pixels: Pixels) -> bytes:
@@ -157,10 +165,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: Sequence[str], port: int) -> Generator[subprocess.Popen[bytes]]:
+def running(
+    command: Sequence[str], port: int, cwd: Path | None = None
+) -> Generator[subprocess.Popen[bytes]]:
     """A server's process while it is ready to answer."""
     log = tempfile.TemporaryFile()  # noqa: SIM115
-    process = subprocess.Popen([*command], stdout=log, stderr=log)
+    process = subprocess.Popen([*command], stdout=log, stderr=log, cwd=cwd)
     try:
         until = time.monotonic() + 60
         while not is_ready(port):
@@ -301,16 +311,16 @@ def single(run: str, images: Pixels, folder: Path) -> dict[str, Any]:
                "litserve": (LIT, "/predict", lists, "application/json")}  # fmt: skip
     for repetition in range(3):
         port = free_port()
-        with running(serve(run, port), port):
+        with running(serve(run, port, "--workers", str(WORKERS)), port):
             found.setdefault("anogen", []).append(asyncio.run(rate(port, body, CLIENTS, 6, 1)))
         for name, (script, path, content, kind) in scripts.items():
             file = folder / f"{name}_endpoint.py"
             file.write_text(script)
             port = free_port()
-            command = [sys.executable, str(file), run, str(port)]
+            command = [sys.executable, str(file), run, str(port), str(WORKERS)]
             probe = running if name == "fastapi" else running_lit
             try:
-                with probe(command, port):
+                with probe(command, port, folder):
                     result = asyncio.run(rate(port, content, CLIENTS, 6, 1, path, kind))
                     found.setdefault(name, []).append(result)
             except SystemExit as error:
@@ -326,9 +336,10 @@ def single(run: str, images: Pixels, folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def running_lit(command: Sequence[str], port: int) -> Generator[subprocess.Popen[bytes]]:
+def running_lit(command: Sequence[str], port: int, cwd: Path) -> Generator[subprocess.Popen[bytes]]:
     """LitServe's process; its probe is at another address."""
-    process = subprocess.Popen([*command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen([*command], stdout=quiet, stderr=quiet, cwd=cwd)
     try:
         until = time.monotonic() + 60
         while time.monotonic() < until:
@@ -339,6 +350,8 @@ def running_lit(command: Sequence[str], port: int) -> Generator[subprocess.Popen
             if process.poll() is not None:
                 raise SystemExit("it has ended")
             time.sleep(0.1)
+        else:
+            raise SystemExit("it is not ready")
         yield process
     finally:
         process.terminate()
@@ -587,45 +600,33 @@ def soak(run: str, images: Pixels, count: int) -> dict[str, Any]:
 def watch(run: str, images: Pixels, outside: Pixels, streams: int) -> dict[str, Any]:
     """Streams are drawn with replacement from scores of test pictures, the calibration too.
 
-    So all are exchangeable, and an alarm is a false one.
+    So all are exchangeable, and an alarm is a false one. Statistics are those of the pictures.
     """
     detector = anogen.load(run).detector
     pool, bad = detector.score(images), detector.score(outside[:2000])
-    limit = np.log(2 / 0.01)  # half of the level is for bets
-    alarmed = 0
+    seen = example_statistics(anogen.images_from_array(images))
+    alarmed = early = 0
     delays: list[float] = []
     for seed in range(streams):
         generator = np.random.default_rng(seed)
-        calibration = generator.choice(pool, 1000)
-        p_values, _ = Ranks.of(calibration).after(generator.choice(pool, 100_000))
-        alarmed += highest(p_values) >= limit
+        drawn = generator.integers(len(pool), size=1000)
+        fresh = Watch.of(Calibration.of(pool[drawn]),
+                         {name: values[drawn] for name, values in seen.items()})  # fmt: skip
+        rows = generator.integers(len(pool), size=100_000)
+        calm = fresh.after(pool[rows], {name: values[rows] for name, values in seen.items()})
+        alarmed += bool(calm.alarms)
         stream = generator.choice(pool, 10_000)
         late = np.flatnonzero(generator.random(5000) < 0.05) + 5000
         stream[late] = generator.choice(bad, len(late))
-        p_values, _ = Ranks.of(calibration).after(stream)
-        found = first_over(p_values, limit)
-        delays.append(float("inf") if found is None else found - 5000)
-    return {"streams": streams, "length": 100_000, "level": 0.01, "alarmed": int(alarmed),
-            "contamination": 0.05, "from": 5000, "median_delay": float(np.median(delays)),
+        at = [alarm.at - 5000 for alarm in fresh.after(stream).alarms]
+        early += any(place <= 0 for place in at)
+        delays.append(min((place for place in at if place > 0), default=float("inf")))
+        if seed % 20 == 0:
+            print("watch", seed, alarmed, delays[-1], flush=True)
+    return {"streams": streams, "length": 100_000, "level": 0.01, "alarmed": alarmed,
+            "contamination": 0.05, "from": 5000, "too_early": early,
+            "median_delay": float(np.median(delays)),
             "delay_90": float(np.quantile(delays, 0.9))}  # fmt: skip
-
-
-def highest(p_values: NDArray[np.float64]) -> float:
-    """The highest that the logarithm of the capital gets."""
-    martingale, most = Martingale(), 0.0
-    for part in np.array_split(p_values, 20):
-        path = martingale.path(part)
-        most = max(most, max(m.log_capital for m in path))
-        martingale = path[-1]
-    return most
-
-
-def first_over(p_values: NDArray[np.float64], limit: float) -> int | None:
-    """After how many p-values there is an alarm."""
-    for place, martingale in enumerate(Martingale().path(p_values), 1):
-        if martingale.log_capital >= limit:
-            return place
-    return None
 
 
 def main() -> None:
