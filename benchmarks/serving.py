@@ -105,6 +105,8 @@ if __name__ == "__main__":
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=workers)
     server.run(port=int(sys.argv[2]), generate_client_file=False, log_level="error")
 """
+WARM_S = 5.0
+"""Before anything is counted: every server is slower at first."""
 WORKERS = 2
 """Processes of ours and of each peer."""
 
@@ -257,9 +259,9 @@ def equal(run: str, port: int, images: Pixels) -> dict[str, Any]:
 
 async def rate(port: int, body: bytes, clients: int, seconds: float, items: int,
                path: str = "/v1/score", kind: str = NPY) -> dict[str, Any]:  # fmt: skip
-    """Items per second by so many clients, after a second of warming up."""
+    """Items per second by so many clients, after some seconds of warming up."""
     statuses: Counter[Any] = Counter()
-    begin = time.monotonic() + 1
+    begin = time.monotonic() + WARM_S
     end = begin + seconds
     waits: list[float] = []
 
@@ -339,7 +341,9 @@ def single(run: str, images: Pixels, folder: Path) -> dict[str, Any]:
 def running_lit(command: Sequence[str], port: int, cwd: Path) -> Generator[subprocess.Popen[bytes]]:
     """LitServe's process; its probe is at another address."""
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen([*command], stdout=quiet, stderr=quiet, cwd=cwd)
+    process = subprocess.Popen(
+        [*command], stdout=quiet, stderr=quiet, cwd=cwd, start_new_session=True
+    )
     try:
         until = time.monotonic() + 60
         while time.monotonic() < until:
@@ -354,10 +358,9 @@ def running_lit(command: Sequence[str], port: int, cwd: Path) -> Generator[subpr
             raise SystemExit("it is not ready")
         yield process
     finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        process.kill()
+        with suppress(ProcessLookupError):  # with all that it has started
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def crowd(run: str, images: Pixels) -> dict[str, Any]:
@@ -399,12 +402,12 @@ def crowd(run: str, images: Pixels) -> dict[str, Any]:
 
 
 def memory_of(process: int) -> float:
-    """Resident megabytes of a process and of those that it has started, without what they share."""
+    """Megabytes of a process and of those that it has started that are no other's."""
     total = 0.0
     for pid in [process, *children(process)]:
         with suppress(OSError):
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
+                if line.startswith(("Private_Clean:", "Private_Dirty:")):
                     total += int(line.split()[1]) / 1024
     return round(total, 1)
 

@@ -79,8 +79,8 @@ def test_a_view_that_rounds_otherwise_is_not_taken(trained, digits):
         return view.x.flatten(1).sum(1, keepdim=True).double().numpy() + rounding
 
     x = torch.rand(2, *digits.shape)
-    assert smallest_view(prepared, x, ("some",), columns) == 16
-    assert prepared.sizes == {("some",): [1, 16, 64, 128, 256]}
+    assert smallest_view(prepared, x, ("some",), columns) == 8
+    assert prepared.sizes == {("some",): [1, 8, 16, 32, 64, 128, 256]}
 
 
 COSTLY = ("regret", "inversion", "importance_weighted")

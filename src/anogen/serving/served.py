@@ -123,9 +123,16 @@ class Served:
         """Of the detector."""
         return self.needed.calibration
 
-    def warm(self) -> None:
-        """Compute once what is computed at first use, so that no request waits for it."""
+    def warm(self, afresh: bool = False) -> None:
+        """Compute once what is computed at first use, so that no request waits for it.
+
+        Args:
+            afresh: ask again which small views give the bits of a whole one, because another number
+                of threads computes than before.
+        """
         if self.detector is not None:
+            if afresh:
+                self.detector.prepared.sizes.clear()
             blank = np.zeros((1, *self.shape), self._dtype)
             with silence():
                 self.detector.score(Images(blank, "blank"))

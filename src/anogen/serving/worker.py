@@ -85,7 +85,7 @@ def work(
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would tell of bad requests
     runs = runs or plan.load()
     for served in runs.values():
-        served.warm()
+        served.warm(afresh=True)
     service = Service(runs, plan.settings, store)
     local = plan.host in LOOPBACK and not plan.keys.hashes
     gate = create_app(service, plan.keys, local)

@@ -23,7 +23,7 @@ from anogen.device import memory_advice
 from anogen.models.base import GenerativeModel
 from anogen.progress import Progress
 
-SIZES = (1, 4, 16, 64, 128)
+SIZES = (1, 4, 8, 16, 32, 64, 128)
 """Of views, smaller than a whole one, that are tried for few images."""
 TRIALS = 4
 """Small views of each size, by which it is found out whether they give the same bits."""
