@@ -490,7 +490,7 @@ async def _stopped(port: int, images: Pixels, process: subprocess.Popen[bytes], 
         nonlocal over
         await asyncio.sleep(0.4 + 0.01 * number)
         process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(3)
+        await asyncio.sleep(2)
         over = True
 
     await asyncio.gather(stop(), together(CLIENTS, client))
@@ -556,7 +556,7 @@ async def _attack(port: int, images: Pixels, count: int, statuses: Counter[Any])
             connection = Connection(port)
             try:
                 content, waits = attacks(generator, images)
-                status, _ = await asyncio.wait_for(connection.send(content), 3 if waits else 60)
+                status, _ = await asyncio.wait_for(connection.send(content), 0.5 if waits else 60)
             except TimeoutError:
                 status = -2
             except (OSError, ValueError):

@@ -55,7 +55,8 @@ def fork(function: Callable[[], int], unused: socket.socket | None = None) -> in
     code = 1
     try:
         for number in SIGNALS:  # Ctrl+C, which all processes get, is for the supervisor
-            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _end_at_once)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if unused is not None:
             unused.close()
@@ -69,6 +70,12 @@ def fork(function: Callable[[], int], unused: socket.socket | None = None) -> in
         with suppress(OSError, ValueError, AttributeError):
             sys.stderr.flush()
         os._exit(code)
+
+
+def _end_at_once(number: int, frame: object) -> None:
+    """What a process does that is told to end before it has begun."""
+    del number, frame
+    os._exit(0)
 
 
 def end(processes: Sequence[int], patience: float, signals: Collection[int] = ()) -> bool:

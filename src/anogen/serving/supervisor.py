@@ -133,7 +133,7 @@ class Supervisor:
         self._stamp, self._versions, self._runs = stamp, versions, runs
 
     def _supervise(self) -> int:
-        if not all(self._start_worker() for _ in range(self.plan.workers)):
+        if not self._start_workers(self.plan.workers):
             return self._stop(0 if self._told_to_stop else MachineError.exit_code)
         self._start_watcher()
         assert self._socket is not None
@@ -154,26 +154,35 @@ class Supervisor:
                 self._look(asked)
         return self._stop(0)
 
-    def _start_worker(self) -> bool:
-        """Fork a worker, and wait until it takes requests; whether it does."""
+    def _start_workers(self, count: int) -> bool:
+        """Fork workers, and wait until all take requests; whether they do."""
+        receivers = [self._fork_worker() for _ in range(count)]
+        until, ready = time.monotonic() + START_S, 0
+        for receiver in receivers:
+            ready += self._is_ready(receiver, until)
+            os.close(receiver)
+        return ready == count
+
+    def _fork_worker(self) -> int:
+        """Fork a worker; a descriptor from which a byte can be read when it takes requests."""
         listening, parent = self._socket, os.getpid()
         assert listening is not None
         receiver, sender = os.pipe()
+        os.set_blocking(receiver, False)
         process = fork(
             lambda: worker.work(self.plan, self._runs, self._store, listening, sender, parent)
         )
         self._workers[process] = time.monotonic()
         os.close(sender)
-        os.set_blocking(receiver, False)
-        until, ready = time.monotonic() + START_S, b""
-        while time.monotonic() < until and not ready and not self._told_to_stop:
+        return receiver
+
+    def _is_ready(self, receiver: int, until: float) -> bool:
+        """Wait for a worker; false where it ends, takes too long, or a signal comes."""
+        while time.monotonic() < until and not self._told_to_stop:
             with suppress(BlockingIOError):
-                ready = os.read(receiver, 1)
-                if not ready:  # closed: it has ended
-                    break
+                return bool(os.read(receiver, 1))  # nothing: it has ended
             time.sleep(0.01)
-        os.close(receiver)
-        return bool(ready)
+        return False
 
     def _start_watcher(self) -> None:
         if self._store is None or self._watch_failures >= MOST_FAILURES:
@@ -207,7 +216,7 @@ class Supervisor:
                 self._failures = self._failures + 1 if young else 0
                 _forget_counts(process)
                 say(f"worker {process} has ended ({ending(status)}); another one is started")
-                self._start_worker()
+                self._start_workers(1)
 
     def _replace_watcher(self, status: int) -> None:
         assert self._watcher is not None
@@ -247,7 +256,7 @@ class Supervisor:
         if not self._asked and self._versions == before[1]:
             return  # touched, not changed
         old, self._workers = self._workers, {}
-        if not all(self._start_worker() for _ in range(self.plan.workers)):
+        if not self._start_workers(self.plan.workers):
             say("the new version does not start, the old one goes on")
             kill(self._workers)
             self._workers, (self._runs, self._versions) = old, before
