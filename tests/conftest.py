@@ -1,6 +1,7 @@
 """Small real data and one trained run for all tests, and the command line as a function."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,9 @@ import torch
 
 from anogen import VAE, Images, Run, Splits, fit, load_data
 from anogen.cli.main import main
+
+CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or shutil.which("chromium-browser"))
+"""The browser that pages are opened in, if there is one."""
 
 torch.set_num_threads(1)  # small tensors: threads would only get in one another's way
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
@@ -94,3 +98,14 @@ def one_line(outcome: Outcome) -> bool:
     """Whether a refusal is one clear line and no traceback."""
     lines = [line for line in outcome.err.splitlines() if line.startswith("anogen ")]
     return len(lines) == 1 and "Traceback" not in outcome.err
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for tests that are skipped where there is none."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()

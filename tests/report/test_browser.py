@@ -1,8 +1,6 @@
 """The pages as a browser shows them: nothing leaves the file, nothing overflows, all is escaped."""
 
-import os
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +13,8 @@ from anogen.experiments.compare import compare
 from anogen.experiments.compare_page import write_comparison
 from anogen.experiments.reproduce import reproduce
 
-CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or shutil.which("chromium-browser"))
+from ..conftest import CHROMIUM
+
 EVIL = "<script>document.title='run'</script>"
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium to open pages in")
@@ -51,16 +50,6 @@ def pages(tmp_path_factory, digits):
         "paper": folder / "<i>out" / "report.html",
         "comparison": folder / "compared" / "comparison.html",
     }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.mark.parametrize("width", [360, 1280])

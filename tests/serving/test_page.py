@@ -1,8 +1,6 @@
 """The page as a browser shows it: used as people would, on a screen and on a phone."""
 
 import io
-import os
-import shutil
 import threading
 import time
 
@@ -18,9 +16,8 @@ from anogen.serving.service import Service
 from anogen.serving.settings import Settings
 from anogen.serving.store import Store
 
+from ..conftest import CHROMIUM
 from .conftest import png
-
-CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or shutil.which("chromium-browser"))
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium to open pages in")
 
@@ -47,16 +44,6 @@ def service(pictures_run, table_run, tmp_path_factory):
     for server, thread in servers:
         server.should_exit = True
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
