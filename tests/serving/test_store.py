@@ -17,7 +17,8 @@ from anogen.detection.refresh import approved
 from anogen.detection.watch import Alarm
 from anogen.errors import DataError, MachineError, UsageError
 from anogen.serving.alerts import alerts_to
-from anogen.serving.store import Kept, Scored, Store
+from anogen.serving.store import Store
+from anogen.serving.tables import Kept, Scored
 from anogen.serving.verdicts import export_verdicts
 from anogen.serving.watching import MOST_STREAMS, Watched, Watcher
 from anogen.serving.worker import alone
@@ -164,6 +165,16 @@ def test_feedback(serving, pictures_run, store, digits_test, tmp_path):
     files = {row["file"]: row["verdict"] for row in csv.DictReader(out.read_text().splitlines())}
     assert files == {"": "good", f"bad/{ids[1]}.png": "bad"}
     assert (tmp_path / "out" / "bad" / f"{ids[1]}.png").read_bytes() == png(x[1, 0])
+
+
+def test_a_later_verdict_keeps_the_picture_unless_it_brings_one(store):
+    store._insert([scored(1)])
+    item = store.scored()[0].item
+    for verdict, picture, kept in (("bad", b"one", b"one"), ("good", None, b"one"),
+                                   ("bad", b"two", b"two")):  # fmt: skip
+        store.judge(item, verdict, "", picture)
+        ((judged, content),) = store.pictures()
+        assert (judged.verdict, content) == (verdict, kept)
 
 
 def test_what_is_no_name_of_an_item_becomes_no_file(store, tmp_path):

@@ -26,7 +26,8 @@ from anogen.serving.openapi import description
 from anogen.serving.reading import json_of, parts_of
 from anogen.serving.scoring import score_request
 from anogen.serving.service import Service
-from anogen.serving.store import VERDICTS, Store
+from anogen.serving.store import Store
+from anogen.serving.tables import VERDICTS
 from anogen.serving.verdicts import ITEM, verdicts_csv
 
 PAGE = {

@@ -12,7 +12,7 @@ from anogen.serving.answers import HTTPError
 from anogen.serving.reading import NPY, Read, parts_of, read_parts
 from anogen.serving.served import Scores, Served
 from anogen.serving.service import Service, flag_of, new_names, number_of, refuse_unknown
-from anogen.serving.store import Scored
+from anogen.serving.tables import Scored
 
 MOST_EXPLAINED = 64
 """Items of one request that are explained."""

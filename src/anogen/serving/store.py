@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import Empty, Full, Queue
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -19,9 +19,17 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from anogen.errors import DataError, MachineError, UsageError, first_line
 from anogen.progress import say
+from anogen.serving.tables import (
+    FEEDBACK,
+    SCORED,
+    VERDICTS,
+    WATCHES,
+    Judged,
+    Kept,
+    Scored,
+    metadata,
+)
 
-Verdict = Literal["good", "bad"]
-VERDICTS: tuple[Verdict, ...] = ("good", "bad")
 WAITING = 50_000
 """Rows that wait to be written, at most; further ones are lost to the store, and counted."""
 EVERY_S = 0.2
@@ -33,117 +41,6 @@ MOST_PICTURES = 10_000
 """That are kept with verdicts, the last ones."""
 FILE = b"SQLite format 3\0"
 """How a file of SQLite begins."""
-
-metadata = sa.MetaData()
-SCORED = sa.Table(
-    "scored", metadata,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("item", sa.String(40), nullable=False, unique=True),
-    sa.Column("time", sa.Float, nullable=False),
-    sa.Column("model", sa.String(255), nullable=False),
-    sa.Column("version", sa.String(40), nullable=False),
-    sa.Column("stream", sa.String(255), nullable=False),
-    sa.Column("score", sa.Float, nullable=False),
-    sa.Column("p_value", sa.Float, nullable=False),
-    sa.Column("label", sa.Integer, nullable=False),
-    sa.Column("statistics", sa.Text, nullable=False),
-)  # fmt: skip
-FEEDBACK = sa.Table(
-    "feedback", metadata,
-    sa.Column("item", sa.String(40), primary_key=True),
-    sa.Column("time", sa.Float, nullable=False),
-    sa.Column("verdict", sa.String(10), nullable=False),
-    sa.Column("note", sa.Text, nullable=False),
-    sa.Column("model", sa.String(255), nullable=False),
-    sa.Column("score", sa.Float, nullable=False),
-    sa.Column("p_value", sa.Float, nullable=False),
-    sa.Column("label", sa.Integer, nullable=False),
-    sa.Column("picture", sa.LargeBinary, nullable=True),
-)  # fmt: skip
-WATCHES = sa.Table(
-    "watches", metadata,
-    sa.Column("model", sa.String(255), primary_key=True),
-    sa.Column("stream", sa.String(255), primary_key=True),
-    sa.Column("version", sa.String(40), nullable=False),
-    sa.Column("number", sa.Integer, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("summary", sa.Text, nullable=False),
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A score that was given.
-
-    Attributes:
-        item: a name of its own, which the client has.
-        time: in seconds since 1970.
-        model: name of the run.
-        version: of it.
-        stream: where it came from, as the client says; empty where it says nothing.
-        score: of the detector.
-        p_value: conformal.
-        label: 1 for out.
-        statistics: of the example, by name.
-        number: in the order in which they were written, from 1.
-    """
-
-    item: str
-    time: float
-    model: str
-    version: str
-    stream: str
-    score: float
-    p_value: float
-    label: int
-    statistics: Mapping[str, float]
-    number: int = 0
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What an operator says of a scored item.
-
-    Attributes:
-        item: its name.
-        time: of the verdict, in seconds since 1970.
-        verdict: `good` or `bad`.
-        note: in words.
-        model: name of the run that scored it.
-        score: of the detector.
-        p_value: conformal.
-        label: 1 for out, as the client was told.
-    """
-
-    item: str
-    time: float
-    verdict: str
-    note: str
-    model: str
-    score: float
-    p_value: float
-    label: int
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The state of a watch.
-
-    Attributes:
-        model: name of the run.
-        stream: that it watches.
-        version: of the run; a watch compares with one calibration.
-        number: of the last row that it has seen.
-        state: see `Watch.content`.
-        summary: see `Watch.summary`.
-    """
-
-    model: str
-    stream: str
-    version: str
-    number: int
-    state: str
-    summary: dict[str, Any]
 
 
 @dataclass
@@ -317,6 +214,8 @@ class Store:
     ) -> Judged | None:
         """Keep what an operator says of an item; a later verdict takes the place of an earlier.
 
+        A picture that came with an earlier one stays, unless another comes.
+
         Returns:
             None where there is no such item.
         """
@@ -326,6 +225,9 @@ class Store:
         judged = Judged(item, time.time(), verdict, note, scored.model, scored.score,
                         scored.p_value, scored.label)  # fmt: skip
         with self.engine.begin() as connection:
+            if picture is None:
+                earlier = sa.select(FEEDBACK.c.picture).where(FEEDBACK.c.item == item)
+                picture = connection.execute(earlier).scalar()
             connection.execute(FEEDBACK.delete().where(FEEDBACK.c.item == item))
             connection.execute(FEEDBACK.insert(), {**asdict(judged), "picture": picture})
             if picture is not None:

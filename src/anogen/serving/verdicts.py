@@ -14,7 +14,8 @@ from anogen.errors import DataError, UsageError
 from anogen.printable import cell
 from anogen.progress import say
 from anogen.run import Run
-from anogen.serving.store import VERDICTS, Judged, Store, Verdict
+from anogen.serving.store import Store
+from anogen.serving.tables import VERDICTS, Judged, Verdict
 
 SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp", b"II*\0": ".tif",
             b"MM\0*": ".tif", b"RIFF": ".webp"}  # fmt: skip

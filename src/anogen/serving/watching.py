@@ -15,7 +15,8 @@ from anogen.progress import say
 from anogen.run import Run
 from anogen.serving.alerts import Tell
 from anogen.serving.served import version_of
-from anogen.serving.store import Kept, Scored, Store
+from anogen.serving.store import Store
+from anogen.serving.tables import Kept, Scored
 
 EVERY_S = 1.0
 MOST_STREAMS = 200

@@ -53,6 +53,8 @@ def _kl(view: View) -> Tensor:
 
 def _regret(view: View) -> Tensor:
     """How much better the bound becomes when the posterior is fitted to the one image."""
+    if torch.compiler.is_exporting():
+        raise NotImplementedError("no graph holds the steps of an optimiser")
     before = view.once(_negative_elbo)
     best = before
     with torch.inference_mode(False), torch.enable_grad():
