@@ -19,7 +19,7 @@ from PIL import Image
 import anogen
 from anogen.data.batches import to_bytes, to_unit
 from anogen.evaluation.generation import sample_images
-from anogen.models.base import Encodes, Reconstructs
+from anogen.models.base import Encodes, Reconstructs, generative
 from anogen.models.mixture import MixtureSampler
 
 COLUMNS, ROWS, ENLARGED = 16, 4, 2
@@ -37,7 +37,7 @@ def main() -> None:
     for run in sorted(path for path in options.runs.iterdir() if (path / "config.yaml").exists()):
         data = emoji if run.name.startswith("emoji") else mnist
         if data is not None:
-            draw(anogen.load(run).model, data, options.out / run.name)
+            draw(generative(anogen.load(run).model, run.name), data, options.out / run.name)
     detection(options.out / "detection.png")
 
 

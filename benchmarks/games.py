@@ -22,6 +22,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 import anogen
 from anogen import PriorSampler, Splits, evaluate_generation, load_data
+from anogen.models.base import generative
 
 IMAGES, EPOCHS, SAMPLES = 20_000, 3, 5_000
 SETTINGS: dict[str, Any] = {
@@ -115,7 +116,7 @@ def measured(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = anogen.fit(model, data, Path(folder) / "run", **(SETTINGS | rest))
         seconds = time.perf_counter() - start
-        model, last = run.load_model("last"), run.metrics[-1]
+        model, last = generative(run.load_model("last"), "games"), run.metrics[-1]
     judged = Splits(whole.train, whole.validation, whole.validation)
     result = evaluate_generation(
         model, judged, samples=SAMPLES, sampler=PriorSampler(model.latent), device="cpu"

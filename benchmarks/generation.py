@@ -25,7 +25,7 @@ from anogen import (
     measure_samples,
 )
 from anogen.evaluation.generation import sample_images
-from anogen.models.base import Encodes
+from anogen.models.base import Encodes, generative
 from anogen.report import figures
 
 SHOWN = 14
@@ -43,7 +43,7 @@ def main() -> None:
     shown = {"test images": data.test.pixels[:SHOWN]}
     for path in options.runs:
         run = Run.open(path)
-        model = run.load_model()
+        model = generative(run.load_model(), f"{path}")
         about = {"name": type(model).__name__, "latent": model.latent,
                  "epochs": run.metrics[-1]["epoch"], "seed": run.config["seed"]}  # fmt: skip
         measured = evaluate(model, data.test, importance_samples=0)

@@ -22,7 +22,7 @@ import torch
 from torch import Generator, Tensor
 
 from anogen import MixtureSampler, PriorSampler, Run, Splits, evaluate_generation
-from anogen.models.base import GenerativeModel, Sampler
+from anogen.models.base import GenerativeModel, Sampler, generative
 from anogen.models.encoding import Encoded, encoded
 from flow_matching import FlowMatchingSampler
 
@@ -45,7 +45,7 @@ def main() -> None:
         rows = json.loads(options.out.read_text("utf-8"))
     for path in options.runs:
         run = Run.open(path)
-        model, data = run.load_model(), run.load_data()
+        model, data = generative(run.load_model(), f"{path}"), run.load_data()
         about = {"model": type(model).__name__, "preset": "recommended", "latent": model.latent,
                  "epochs": run.metrics[-1]["epoch"]}  # fmt: skip
         chosen_on = Splits(data.train, data.validation, data.validation)

@@ -56,7 +56,7 @@ from anogen.errors import (
     first_line,
 )
 from anogen.models import rebuild
-from anogen.models.base import GenerativeModel
+from anogen.models.base import GenerativeModel, Model
 from anogen.models.sampling import load_sampler
 from anogen.progress import silence
 
@@ -347,9 +347,7 @@ class Run:
         except MachineError as error:
             raise MachineError(f"{error}{self._advice(folder)}") from error
 
-    def load_model(
-        self, checkpoint: str | None = None, *, allow_code: bool = False
-    ) -> GenerativeModel:
+    def load_model(self, checkpoint: str | None = None, *, allow_code: bool = False) -> Model:
         """The trained model in evaluation mode, on the processor, with its sampler.
 
         Args:
@@ -370,7 +368,8 @@ class Run:
         try:
             with memory_advice("the model is too large for this machine"):
                 model = rebuild(state["model"], tensors["weights"], allow_code)
-                model.sampler = load_sampler(self.sampler, hash_of_tensors(tensors["weights"]))
+                if isinstance(model, GenerativeModel):
+                    model.sampler = load_sampler(self.sampler, hash_of_tensors(tensors["weights"]))
                 return model
         except AnogenError:
             raise

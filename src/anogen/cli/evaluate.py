@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
 
 def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     from anogen.evaluation.evaluate import evaluate
+    from anogen.models.base import GenerativeModel
     from anogen.progress import say, stage
     from anogen.run import Run
 
@@ -58,7 +59,7 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
         return evaluate(model, run.load_other(options["data"], data_dir), **settings), None
     data = run.load_data(data_dir)
     result = evaluate(model, data.test, **settings)
-    if data.columns is None:
+    if data.columns is None and isinstance(model, GenerativeModel):
         result |= _generation(model, data, options)
     checkpoint = options["checkpoint"]
     result |= {

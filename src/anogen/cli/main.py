@@ -24,6 +24,7 @@ COMMANDS = {
     "serve": "runs behind HTTP: an API, a page, a watch over the stream",
     "watch": "whether a stream of scores is still what the detector was made for",
     "refresh": "a detector learns from examples that were approved",
+    "restore": "noise, holes and blur taken out of pictures",
     "export": "a run as a detector in one ONNX file",
     "report": "a run's page, of all that was measured of it",
     "reproduce": "the whole paper: train, measure, detect, one page",

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def add_model(parser: "Parser") -> None:
     """The options `--model` and `--model.…`, from the signatures of all models."""
-    from anogen.models.base import GenerativeModel
+    from anogen.models.base import Model
 
     parser.add_subclass_arguments(
-        GenerativeModel, "model", skip={"shape"}, default={"class_path": "VAE"},
+        Model, "model", skip={"shape"}, default={"class_path": "VAE"},
         instantiate=False, help="the model: a name or an import path",
     )  # fmt: skip
 

@@ -74,11 +74,12 @@ def _check(options: dict[str, Any]) -> Path | None:
 
 
 def _load(options: dict[str, Any]) -> "tuple[GenerativeModel, Run]":
-    from anogen.models.base import HasStyles
+    from anogen.models.base import HasStyles, generative
     from anogen.run import Run
 
     run = Run.open(options["run"])
-    model = run.load_model(options["checkpoint"], allow_code=options["allow_code"])
+    trained = run.load_model(options["checkpoint"], allow_code=options["allow_code"])
+    model = generative(trained, f"sample {run.path}")
     if options["truncation"] is not None:
         if not isinstance(model, HasStyles):
             raise UsageError(f"--truncation is for style-based models, not {type(model).__name__}")

@@ -14,8 +14,12 @@ Settings come from a preset, then YAML files and options in their order, later o
   anogen train --data my/pictures --image_size 64 --run runs/mine
   anogen train --model VAEGAN --preset recommended --data mnist --run runs/vaegan
   anogen train --model VAE --model.latent 16 --model.width 16 --epochs 5 --run runs/small
+  anogen train --model Restorer --data my/photos --corruption gaussian_noise=0..0.2 --run runs/re
   anogen train --run runs/mine --resume
 The options of a model: anogen train --model.help VAE"""
+
+CORRUPTION = "--corruption"
+"""A short name of the option of those models that learn to restore."""
 
 
 def main(arguments: list[str]) -> int:
@@ -43,6 +47,7 @@ def main(arguments: list[str]) -> int:
 
     options.pop("config", None)
     options.pop("allow_code")
+    options.pop(CORRUPTION.strip("-"))
     if options.pop("preset", None) is not None:
         raise UsageError("preset belongs on the command line: anogen train --preset NAME")
     if options["data"] is None:
@@ -80,6 +85,10 @@ def _parser(whole: bool = True) -> Parser:
         parser.add_argument("--model", help=f"the model: {', '.join(presets())}, or an import path "
                             "(default: VAE); --model.help NAME lists its options, such as "
                             "--model.latent 16")  # fmt: skip
+    parser.add_argument(CORRUPTION, help="of a VAE, VAEGAN or Restorer: what images are damaged "
+                        "by, so that it learns to restore them, such as gaussian_noise=0..0.2 or "
+                        "blur=1+poisson_noise=20..100; anogen data lists all. The same as "
+                        "--model.corruption")  # fmt: skip
     parser.add_argument("--run", required=True, help="a new folder, or with --resume the one to go "
                         "on with")  # fmt: skip
     parser.add_argument("--resume", type=bool, default=False,
@@ -102,6 +111,8 @@ def _expand(arguments: list[str]) -> list[str]:
             name = argument.partition("=")[2] or next(rest, "")
             _refuse_unknown_model(model)
             first += ["--config", str(preset_file(model.rpartition(".")[2], name))]
+        elif argument == CORRUPTION or argument.startswith(f"{CORRUPTION}="):
+            expanded.append(argument.replace(CORRUPTION, "--model.corruption", 1))
         else:
             expanded += argument.split("=", 1) if argument.startswith("--config=") else [argument]
     if "--resume" in arguments or "--resume=true" in arguments:

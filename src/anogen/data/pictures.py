@@ -126,7 +126,7 @@ class Pictures:
         """
         from PIL import ImageOps
 
-        with self._opened(path, content) as picture:
+        with self.opened(path, content) as picture:
             reversed_grey = picture.format == "TIFF" and _tag(picture, PHOTOMETRIC) == 0
             if picture.format != "PNG" or "exif" in picture.info:  # before its pixels
                 picture = ImageOps.exif_transpose(picture)
@@ -144,7 +144,7 @@ class Pictures:
         """
         from PIL import Image
 
-        with self._opened(path) as picture:
+        with self.opened(path) as picture:
             height, width = picture.height, picture.width
             turned = Image.Image.getexif(picture)  # a PNG's own would decode the picture first
             if turned.get(ORIENTATION, 1) in TURNED:
@@ -172,8 +172,12 @@ class Pictures:
         return image.resize(size)
 
     @contextmanager
-    def _opened(self, path: Path, content: bytes | None = None) -> "Generator[Image.Image]":
-        """The picture, its header read and found good; damage that shows in the block is told."""
+    def opened(self, path: Path, content: bytes | None = None) -> "Generator[Image.Image]":
+        """The picture, its header read and found good; damage that shows in the block is told.
+
+        Raises:
+            DataError: it is damaged, too large, moving, or of another format.
+        """
         from PIL import Image, UnidentifiedImageError
 
         if content is None:

@@ -37,7 +37,7 @@ from anogen.detection.view import Prepared, State, exactly, views
 from anogen.device import choose_device, is_starved
 from anogen.errors import AnogenError, MachineError, UsageError, first_line, unknown_name
 from anogen.models import rebuild
-from anogen.models.base import GenerativeModel, refuse_no_model
+from anogen.models.base import Model, refuse_no_model
 from anogen.progress import say
 from anogen.run import Run
 from anogen.training.state import describe
@@ -93,12 +93,12 @@ class Detector:
         True
     """
 
-    model: GenerativeModel
+    model: Model
     name: str
     state: State
     calibration: Calibration
     device: torch.device
-    companions: Sequence[GenerativeModel] = field(default=())
+    companions: Sequence[Model] = field(default=())
     source: Path | None = None
     pictures: Pictures = field(default_factory=Pictures)
     columns: Columns | None = None
@@ -109,11 +109,11 @@ class Detector:
     @classmethod
     def fit(
         cls,
-        model: GenerativeModel,
+        model: Model,
         data: Splits,
         score: str | None = None,
         device: str = "auto",
-        companions: Sequence[GenerativeModel] = (),
+        companions: Sequence[Model] = (),
     ) -> "Detector":
         """Fit what the score needs on training images, and calibrate on validation images.
 
@@ -137,11 +137,11 @@ class Detector:
     @classmethod
     def fit_all(
         cls,
-        model: GenerativeModel,
+        model: Model,
         data: Splits,
         scores: Sequence[str],
         device: str = "auto",
-        companions: Sequence[GenerativeModel] = (),
+        companions: Sequence[Model] = (),
     ) -> "list[Detector]":
         """A detector for each score, as `fit`, from one pass over the images."""
         refuse_no_model(model, "Detector.fit")
@@ -303,7 +303,7 @@ class Detector:
     def load(
         cls,
         folder: str | Path,
-        model: GenerativeModel,
+        model: Model,
         device: str = "auto",
         *,
         allow_code: bool = False,
@@ -346,7 +346,7 @@ class Detector:
         cls,
         tensors: Mapping[str, State],
         state: Mapping[str, Any],
-        model: GenerativeModel,
+        model: Model,
         device: torch.device,
         allow_code: bool,
     ) -> "Detector":
@@ -372,10 +372,10 @@ class Detector:
         run: Run,
         score: str | None = None,
         *,
-        model: GenerativeModel | None = None,
+        model: Model | None = None,
         data: Splits | None = None,
         checkpoint: str | None = None,
-        companions: Sequence[GenerativeModel] = (),
+        companions: Sequence[Model] = (),
         data_dir: str | Path | None = None,
         device: str = "auto",
         allow_code: bool = False,
@@ -442,7 +442,7 @@ class Detector:
         return replace(fitted[0], pictures=run.pictures, columns=run.columns)
 
 
-def _beside(model: GenerativeModel, run: Run) -> list[str]:
+def _beside(model: Model, run: Run) -> list[str]:
     """Scores of few passes that learn nothing and for which the run keeps no detector yet."""
     return [
         name
@@ -460,9 +460,7 @@ def refuse_unknown(score: str) -> None:
         raise unknown_name("score", str(score), SCORES)
 
 
-def refuse_unfit(
-    model: GenerativeModel, score: str, companions: Sequence[GenerativeModel] = ()
-) -> None:
+def refuse_unfit(model: Model, score: str, companions: Sequence[Model] = ()) -> None:
     """Raise a `UsageError` if there is no such score, or the models cannot give it."""
     refuse_unknown(score)
     if not SCORES[score].fits(model):

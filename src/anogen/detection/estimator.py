@@ -32,7 +32,7 @@ from anogen.errors import (
     whole_number,
 )
 from anogen.models import find_model
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 from anogen.progress import silence
 from anogen.training.fit import fit
 
@@ -47,7 +47,7 @@ class Estimator(BaseEstimator):
 
     def __init__(
         self,
-        model: str | type[GenerativeModel] = "VAE",
+        model: str | type[Model] = "VAE",
         *,
         score_name: str | None = None,
         epochs: int = 20,
@@ -72,7 +72,7 @@ class Estimator(BaseEstimator):
         return hasattr(self, "detector_")
 
     @property
-    def model_(self) -> GenerativeModel:
+    def model_(self) -> Model:
         """The fitted model."""
         check_is_fitted(self)
         return self.detector_.model
@@ -232,7 +232,7 @@ class Estimator(BaseEstimator):
             raise UsageError(f"held_out must lie in (0, 1), found {held_out}")
         return rate, held_out
 
-    def _score_for(self, kind: type[GenerativeModel], shape: tuple[int, int, int]) -> str:
+    def _score_for(self, kind: type[Model], shape: tuple[int, int, int]) -> str:
         """The score that was asked for, or the default of images or of tables."""
         if self.score_name is not None:
             return self.score_name
@@ -247,7 +247,7 @@ class Estimator(BaseEstimator):
 
     def _train_model(
         self,
-        model: GenerativeModel,
+        model: Model,
         data: Splits,
         run: Path,
         epochs: int,

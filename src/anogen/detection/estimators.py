@@ -16,7 +16,7 @@ from anogen.detection.scores.surprises import out_of_fold
 from anogen.errors import (
     UsageError,
 )
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 
 
 class OutlierDetector(OutlierMixin, Estimator):
@@ -69,7 +69,7 @@ class OutlierDetector(OutlierMixin, Estimator):
 
     def __init__(
         self,
-        model: str | type[GenerativeModel] = "VAE",
+        model: str | type[Model] = "VAE",
         *,
         false_positive_rate: float = 0.1,
         score_name: str | None = None,
@@ -142,7 +142,7 @@ class PyODDetector(Estimator):
 
     def __init__(
         self,
-        model: str | type[GenerativeModel] = "VAE",
+        model: str | type[Model] = "VAE",
         *,
         contamination: float = 0.1,
         score_name: str | None = None,

@@ -14,7 +14,7 @@ from anogen.detection.detector import Detector, refuse_unfit
 from anogen.detection.metrics import intervals, precision_recall, separation
 from anogen.detection.scores import score_images, usual_score
 from anogen.errors import UsageError
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class Detection:
 
 
 def judge(
-    model: GenerativeModel,
+    model: Model,
     data: Splits,
     out_sets: Sequence[Images],
     *,
     scores: Sequence[str] | None = None,
     false_positive_rate: float = 0.01,
     device: str = "auto",
-    companions: Sequence[GenerativeModel] = (),
+    companions: Sequence[Model] = (),
 ) -> list[Detection]:
     """Calibrate on `data.validation`, then compare `data.test` with each out-of-distribution set.
 

@@ -9,7 +9,7 @@ from anogen.data.pictures import Pictures
 from anogen.data.splits import Splits, expect
 from anogen.detection.detector import Detector
 from anogen.detection.scores import available, usual_score
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 from anogen.run import Run
 
 
@@ -70,7 +70,7 @@ class Detectors:
     """
 
     run: Run
-    model: GenerativeModel
+    model: Model
     pictures: Pictures
     data: Splits | None
     data_dir: str | Path | None
@@ -117,7 +117,7 @@ class Trained:
     """
 
     run: Run
-    model: GenerativeModel
+    model: Model
     detectors: Detectors
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ from anogen.detection.explain import explain
 from anogen.detection.judge import Detection
 from anogen.detection.scores import SCORES
 from anogen.detection.view import collect
-from anogen.models.base import Encodes, Reconstructs
+from anogen.models.base import Encodes, GenerativeModel, Reconstructs
 from anogen.report import figures
 from anogen.report.gallery import Picture
 from anogen.report.pictures import principal_plane
@@ -72,7 +72,8 @@ def detection_pictures(
 def _maps(detection: Detection, inside: Images, outside: Images) -> list[Picture]:
     """Where the images lie in latent space, by the truth and by the calls: the paper's 9 and 10."""
     detector = detection.detector
-    if not isinstance(detector.model, Encodes) or detector.model.latent < 2:
+    model = detector.model
+    if not (isinstance(model, GenerativeModel) and isinstance(model, Encodes)) or model.latent < 2:
         return []
     places = [np.arange(0, len(part), -(-len(part) // MAPPED)) for part in (inside, outside)]
     means = [

@@ -15,7 +15,7 @@ from anogen.data.images import Images, is_table
 from anogen.device import memory_advice
 from anogen.errors import UsageError
 from anogen.models import VAE, VAEGAN
-from anogen.models.base import GenerativeModel, HasPosterior, Reconstructs
+from anogen.models.base import GenerativeModel, HasPosterior, Model, Reconstructs
 from anogen.nets import Encoder
 from anogen.nets.fold import folded, in_bfloat16
 
@@ -69,10 +69,10 @@ class View:
         derived: what was made of states, shared by all views of prepared models.
     """
 
-    model: GenerativeModel
+    model: Model
     x: Tensor
-    companions: Sequence[GenerativeModel] = ()
-    light: Callable[[], GenerativeModel] | None = None
+    companions: Sequence[Model] = ()
+    light: Callable[[], Model] | None = None
     found: "dict[Callable[[View], Tensor], Tensor]" = field(default_factory=dict, repr=False)
     derived: "Derived" = field(default_factory=dict, repr=False)
 
@@ -129,7 +129,7 @@ class View:
     def rebuilt(self) -> Tensor:
         """The reconstruction, `[b, c, h, w]`, of a model that has one."""
         if getattr(type(self.model), "reconstruct", None) in DECODE_THE_MEAN:
-            return self.model.decode(self.mean)  # without encoding again
+            return cast(GenerativeModel, self.model).decode(self.mean)  # without encoding again
         return cast(Reconstructs, self.model).reconstruct(self.x)
 
 
@@ -165,7 +165,7 @@ class Score:
     unit: str
     source: str
     passes: int = 0
-    fit: Callable[[GenerativeModel, Images, torch.device], State] | None = None
+    fit: Callable[[Model, Images, torch.device], State] | None = None
     companions: int = 0
     only: Literal["pictures", "tables"] | None = None
     fused: Literal["pictures", "tables"] | None = None
@@ -186,13 +186,13 @@ class Score:
             return cast(Plain, self.map)(view)
         return cast(Fitted, self.map)(view, state or {})
 
-    def fits(self, model: GenerativeModel) -> bool:
+    def fits(self, model: Model) -> bool:
         """Whether the model has what the score needs."""
         able = all(isinstance(model, ability) for ability in self.needs)
         return able and self.only in (None, kind_of(model))
 
 
-def kind_of(model: GenerativeModel) -> Literal["pictures", "tables"]:
+def kind_of(model: Model) -> Literal["pictures", "tables"]:
     """What a model is of."""
     return "tables" if is_table(model.shape) else "pictures"
 
@@ -211,8 +211,8 @@ class Prepared:
         derived: what was made of the states of scores.
     """
 
-    model: GenerativeModel
-    companions: tuple[GenerativeModel, ...]
+    model: Model
+    companions: tuple[Model, ...]
     device: torch.device
     sizes: dict[tuple[str, ...], list[int]] = field(
         default_factory=dict[tuple[str, ...], list[int]]
@@ -222,9 +222,9 @@ class Prepared:
     @classmethod
     def of(
         cls,
-        model: GenerativeModel,
+        model: Model,
         device: torch.device,
-        companions: Sequence[GenerativeModel] = (),
+        companions: Sequence[Model] = (),
     ) -> "Prepared":
         """From trained models, which stay as they are."""
         prepared, *others = (
@@ -234,7 +234,7 @@ class Prepared:
         return cls(prepared, tuple(others), device)
 
     @cached_property
-    def light(self) -> GenerativeModel:
+    def light(self) -> Model:
         """The model as `in_bfloat16` makes it."""
         return in_bfloat16(self.model)
 
@@ -281,7 +281,7 @@ def exactly() -> Generator[None]:
 @torch.no_grad()
 def collect(
     function: Callable[[View], Tensor],
-    model: GenerativeModel,
+    model: Model,
     images: Images,
     device: torch.device,
 ) -> Tensor:

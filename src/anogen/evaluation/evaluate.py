@@ -17,9 +17,9 @@ from anogen.evaluation.measures import Seen, per_image
 from anogen.evaluation.reconstruction import mean_with_interval
 from anogen.models.base import (
     Encodes,
-    GenerativeModel,
     HasLikelihood,
     HasPosterior,
+    Model,
     refuse_no_model,
 )
 from anogen.progress import Progress
@@ -32,7 +32,7 @@ Result = dict[str, Any]
 
 
 def evaluate(
-    model: GenerativeModel,
+    model: Model,
     images: Images,
     *,
     importance_samples: int = 64,
@@ -93,9 +93,7 @@ def evaluate(
     return result
 
 
-def _per_image(
-    model: GenerativeModel, images: Images, device: torch.device, seed: int
-) -> Iterator[Result]:
+def _per_image(model: Model, images: Images, device: torch.device, seed: int) -> Iterator[Result]:
     """One pass over the images for all that is measured on each of them."""
     columns: dict[str, list[NDArray[Any]]] = {}
     with Progress("evaluating", len(images)) as bar:
@@ -118,7 +116,7 @@ def _per_image(
         yield mean_with_interval(name, values)
 
 
-def _measure(model: GenerativeModel, batch: Batch) -> dict[str, Tensor]:
+def _measure(model: Model, batch: Batch) -> dict[str, Tensor]:
     seen = Seen(model, *batch)
     measures = {name: measure(seen) for name, measure in per_image(model).items()}
     if isinstance(model, HasPosterior):
@@ -129,7 +127,7 @@ def _measure(model: GenerativeModel, batch: Batch) -> dict[str, Tensor]:
 
 
 def _likelihood(
-    model: GenerativeModel,
+    model: Model,
     images: Images,
     device: torch.device,
     seed: int,

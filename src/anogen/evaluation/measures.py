@@ -29,7 +29,7 @@ from anogen.evaluation.reconstruction import (
     psnr_db,
     sharpness,
 )
-from anogen.models.base import GenerativeModel, HasLikelihood, HasPosterior, Reconstructs
+from anogen.models.base import HasLikelihood, HasPosterior, Model, Reconstructs
 from anogen.models.terms import squared_error
 
 
@@ -194,7 +194,7 @@ def compared() -> list[str]:
     return [name for name, measure in MEASURES.items() if measure.compared]
 
 
-def per_image(model: GenerativeModel) -> dict[str, Callable[[Seen], Tensor]]:
+def per_image(model: Model) -> dict[str, Callable[[Seen], Tensor]]:
     """The measures on real images that a model can give."""
     return {
         name: measure.per_image

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,6 +12,8 @@ from anogen.errors import DataError
 from anogen.models.terms import squared_error
 
 MIN_SHARPNESS_SIZE = 4
+WINDOW = 11
+"""Height and width of the window of `ssim`, and of the least image that has one."""
 MIN_MSE = 1e-10
 """A mean squared error below this counts as 100 dB, so that a perfect image stays finite."""
 
@@ -40,6 +43,37 @@ def psnr_db(x: Tensor, y: Tensor) -> Tensor:
     tensor([20.])
     """
     return -10 * mean_squared_error(x, y).clamp(min=MIN_MSE).log10()
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity, mean over pixels and channels; 1 for equal images: `[b]`.
+
+    Means, variances and covariance are those within a Gaussian window of σ = 1.5 pixels, 11×11;
+    pixels nearer to the border than its half are left out. Images below 11×11 get NaN.
+
+    Source: Wang et al. 2004, equation 13, with its constants for values in [0, 1].
+
+    >>> import torch
+    >>> x = torch.rand(1, 1, 16, 16)
+    >>> round(float(ssim(x, x)), 4), float(ssim(x, 1 - x)) < 0
+    (1.0, True)
+    """
+    if min(x.shape[2:]) < WINDOW:
+        return x.new_full((len(x),), torch.nan)
+    place = torch.arange(WINDOW, device=x.device, dtype=x.dtype) - WINDOW // 2
+    line = torch.exp(-0.5 * (place / 1.5) ** 2)
+    line = line / line.sum()
+
+    def mean(values: Tensor) -> Tensor:
+        flat = values.flatten(0, 1)[:, None]
+        flat = F.conv2d(F.conv2d(flat, line[None, None, :, None]), line[None, None, None])
+        return flat.view(*values.shape[:2], *flat.shape[2:])
+
+    mx, my = mean(x), mean(y)
+    vx, vy, both = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
+    c1, c2 = 0.01**2, 0.03**2
+    ratio = (2 * mx * my + c1) * (2 * both + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return ratio.mean((1, 2, 3))
 
 
 def sharpness(x: Tensor) -> Tensor:

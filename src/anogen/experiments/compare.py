@@ -13,7 +13,7 @@ from anogen.errors import UsageError
 from anogen.evaluation.evaluate import evaluate
 from anogen.evaluation.generation import evaluate_generation
 from anogen.evaluation.measures import MEASURES, compared
-from anogen.models.base import Encodes
+from anogen.models.base import Encodes, generative
 from anogen.models.sampling import SamplerName, make_sampler
 from anogen.progress import say
 from anogen.run import Run
@@ -167,7 +167,8 @@ def compare(
     results: dict[str, dict[str, Any]] = {}
     for run in runs:
         say(f"measuring {run.path}")
-        model = run.load_model(allow_code=allow_code).to(choose_device(device))
+        model = generative(run.load_model(allow_code=allow_code), f"compare {run.path}")
+        model = model.to(choose_device(device))
         named = sampler if isinstance(model, Encodes) else "prior"
         sample = make_sampler(named, model, data.train)
         result = evaluate(model, data.test, importance_samples=0, seed=seed, device=device)

@@ -13,7 +13,7 @@ from anogen.errors import finite_numbers
 from anogen.evaluation.generation import sample_images
 from anogen.evaluation.measures import MEASURES
 from anogen.experiments.compare import Comparison, Kind
-from anogen.models.base import Encodes, Reconstructs
+from anogen.models.base import Encodes, Reconstructs, generative
 from anogen.models.sampling import make_sampler
 from anogen.report import figures
 from anogen.report.gallery import Picture
@@ -93,7 +93,8 @@ def _samples(comparison: Comparison) -> Picture:
     rng = np.random.default_rng(comparison.settings["seed"])
     sheet = [real.pixels[np.sort(rng.permutation(len(real))[:COLUMNS])]]
     for kind in comparison.kinds:
-        model = kind.runs[0].load_model(allow_code=comparison.allow_code)
+        run = kind.runs[0]
+        model = generative(run.load_model(allow_code=comparison.allow_code), f"compare {run.path}")
         named = comparison.settings["sampler"] if isinstance(model, Encodes) else "prior"
         sampler = make_sampler(named, model, comparison.data.train)
         drawn = sample_images(model, len(sheet[0]), comparison.settings["seed"], sampler)
@@ -113,7 +114,8 @@ def _reconstructions(comparison: Comparison) -> Picture | None:
     x = to_unit(torch.from_numpy(np.array(originals.pixels[:])))
     sheet, labels = [originals.pixels[:]], ["original"]
     for kind, name in zip(comparison.kinds, [kind.name for kind in comparison.kinds], strict=True):
-        model = kind.runs[0].load_model(allow_code=comparison.allow_code)
+        run = kind.runs[0]
+        model = generative(run.load_model(allow_code=comparison.allow_code), f"compare {run.path}")
         if isinstance(model, Reconstructs):
             condition = None
             if model.classes and originals.labels is not None:

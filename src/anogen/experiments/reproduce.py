@@ -34,7 +34,7 @@ from anogen.experiments.stages import Stages
 from anogen.experiments.summary import detection_rows, over_seeds
 from anogen.experiments.systems import SYSTEMS, System
 from anogen.models import find_model
-from anogen.models.base import Encodes, GenerativeModel
+from anogen.models.base import Encodes, Model, generative
 from anogen.presets import load_preset
 from anogen.progress import say
 from anogen.run import Run
@@ -203,7 +203,7 @@ def _reproduce_one(
     measures = job.stages.do(
         f"measure-{name}-{seed}",
         inputs,
-        lambda: measure(run, model, own, seed, job.device, SAMPLES),
+        lambda: measure(run, generative(model, name), own, seed, job.device, SAMPLES),
     )
     if measures is not None:
         measured.setdefault(name, []).append({"seed": seed, **measures})
@@ -215,7 +215,7 @@ def _reproduce_one(
     }  # fmt: skip
     judged = job.stages.do(
         f"detect-{name}-{seed}", inputs | against,
-        lambda: detect(run, model, own, other.foreign, job.device),
+        lambda: detect(run, generative(model, name), own, other.foreign, job.device),
     )  # fmt: skip
     if judged is not None:
         detected.setdefault(name, []).append({"seed": seed, **judged})
@@ -258,7 +258,7 @@ def _refuse_unfit(job: _Job, systems: Sequence[str], seeds: int) -> None:
             Run.open(path).check_data(own)
 
 
-def _plan(job: _Job, name: str, seed: int) -> tuple[GenerativeModel, dict[str, Any]]:
+def _plan(job: _Job, name: str, seed: int) -> tuple[Model, dict[str, Any]]:
     """A new model, and what `config.yaml` of its run is to have, as far as it is not default."""
     system = SYSTEMS[name]
     settings = load_preset(system.model, system.preset)

@@ -9,24 +9,26 @@ from torch import Tensor
 
 from anogen.device import own_randomness
 from anogen.errors import UsageError, first_line, unknown_name
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 from anogen.models.gan import GAN
 from anogen.models.ncpvae import NCPVAE
+from anogen.models.restorer import Restorer
 from anogen.models.stylegan import StyleGAN
 from anogen.models.vae import VAE
 from anogen.models.vaegan import VAEGAN
 
-MODELS: dict[str, type[GenerativeModel]] = {
+MODELS: dict[str, type[Model]] = {
     "VAE": VAE,
     "NCPVAE": NCPVAE,
     "GAN": GAN,
     "VAEGAN": VAEGAN,
     "StyleGAN": StyleGAN,
+    "Restorer": Restorer,
 }
 """Every model by name; one of your own is named by its import path, `package.module.Class`."""
 
 
-def find_model(name: str, allow_code: bool = False) -> type[GenerativeModel]:
+def find_model(name: str, allow_code: bool = False) -> type[Model]:
     """The class of a model by its name in `MODELS` or by its import path.
 
     Args:
@@ -36,7 +38,7 @@ def find_model(name: str, allow_code: bool = False) -> type[GenerativeModel]:
 
     Raises:
         UsageError: there is no such model, its path may not be followed, or it is no
-            `GenerativeModel`.
+            `Model`.
     """
     given: Any = name
     if not isinstance(given, str):
@@ -58,14 +60,14 @@ def find_model(name: str, allow_code: bool = False) -> type[GenerativeModel]:
             f"model {name!r} cannot be imported: {type(error).__name__}: {first_line(error)} "
             "(expected module.Class, of a module in the working folder or installed)"
         ) from error
-    if not (isinstance(model, type) and issubclass(model, GenerativeModel)):
-        raise UsageError(f"{name} is not a subclass of anogen.GenerativeModel")
+    if not (isinstance(model, type) and issubclass(model, Model)):
+        raise UsageError(f"{name} is not a subclass of anogen.Model")
     return model
 
 
 def rebuild(
     config: Mapping[str, Any], weights: Mapping[str, Tensor], allow_code: bool = False
-) -> GenerativeModel:
+) -> Model:
     """A model as a checkpoint describes it, with its weights, in evaluation mode.
 
     Nothing is drawn for first weights, which these replace: no generator moves, and nobody waits.
@@ -97,7 +99,7 @@ def rebuild(
     return model.eval()
 
 
-def model_name(model: GenerativeModel) -> str:
+def model_name(model: Model) -> str:
     """The shortest name by which `find_model` finds the class of a model."""
     kind = type(model)
     short = kind.__name__

@@ -1,4 +1,4 @@
-"""What every generative model is: players, their losses in one forward pass, and samples."""
+"""What every model is: players with their losses in one forward pass; and what makes new images."""
 
 import inspect
 import math
@@ -23,6 +23,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from anogen.errors import UsageError, finite_number, true_or_false, whole_number
+from anogen.models.damage import Damage
 from anogen.nets import NetOptions, Shape
 from anogen.nets.condition import ClassCondition, Condition, NoCondition
 from anogen.nets.options import DEFAULTS, MAX_UNITS
@@ -55,7 +56,7 @@ class Sampler(Protocol):
         ...
 
 
-class GenerativeModel(nn.Module, ABC):
+class Model(nn.Module, ABC):
     """A module whose parameters are split among players, each with a loss of its own.
 
     The constructor takes `shape` (channels, height, width) first; its other arguments are the
@@ -63,7 +64,6 @@ class GenerativeModel(nn.Module, ABC):
 
     Attributes:
         shape: channels, height and width of the images.
-        latent: length of the latent vector, standard normal a priori.
         condition: what it is conditional on; nothing, unless the constructor sets another
             `Condition` after that of this class.
         arguments: what the constructor was called with, defaults included.
@@ -72,17 +72,16 @@ class GenerativeModel(nn.Module, ABC):
             not say which epoch is best; None: the last one is taken.
         recordable: whether `phase` says what `losses` computes, so that a GPU may replay recorded
             steps; a class that defines `losses` must say so itself.
-        sampler: what `sample` draws latents from, learnt from where the training images lie; None:
-            their prior.
+        damage: what the images are damaged by before the model sees them in training, so that it
+            learns to restore them; None: nothing.
     """
 
     shape: Shape
-    latent: int
     condition: Condition
+    damage: Damage | None = None
     arguments: dict[str, Any]
     monitor: ClassVar[str | None]
     recordable: ClassVar[bool] = False
-    sampler: Sampler | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -120,6 +119,10 @@ class GenerativeModel(nn.Module, ABC):
         super().__init__(*arguments, **options)
         self.condition = NoCondition()
 
+    def _seen(self, x: Tensor) -> Tensor:
+        """What the model is shown of images in training: the damaged ones, if it is to restore."""
+        return x if self.damage is None else self.damage(x)[0]
+
     @property
     def classes(self) -> int:
         """How many classes it is conditional on; 0: none, and labels are ignored."""
@@ -150,6 +153,19 @@ class GenerativeModel(nn.Module, ABC):
             None where a step is like no other.
         """
         return None
+
+
+class GenerativeModel(Model):
+    """A model that makes images of latent vectors.
+
+    Attributes:
+        latent: length of the latent vector, standard normal a priori.
+        sampler: what `sample` draws latents from, learnt from where the training images lie; None:
+            their prior.
+    """
+
+    latent: int
+    sampler: Sampler | None = None
 
     @abstractmethod
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -350,6 +366,21 @@ class HasStyles(Protocol):
     def synthesise(self, styles: Tensor) -> Tensor:
         """float `[b, layers, style]` → float `[b, c, h, w]` in [0, 1]."""
         ...
+
+
+def generative(model: Model, what: str) -> GenerativeModel:
+    """The model, if it makes new images.
+
+    Args:
+        model: any.
+        what: asks for it, for the message.
+
+    Raises:
+        UsageError: it makes none.
+    """
+    if not isinstance(model, GenerativeModel):
+        raise UsageError(f"{what}: a {type(model).__name__} makes no new images")
+    return model
 
 
 def refuse_no_model(value: object, function: str) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Cost:
     operations: int
 
 
-def cost(model: GenerativeModel) -> dict[str, Cost]:
+def cost(model: Model) -> dict[str, Cost]:
     """The cost of a model, under the name of its class, and of each of its nets.
 
     Examples:

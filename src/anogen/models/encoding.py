@@ -9,7 +9,7 @@ from anogen.data.batches import in_order
 from anogen.data.images import Images
 from anogen.data.splits import expect
 from anogen.errors import UsageError
-from anogen.models.base import Encodes, GenerativeModel, HasPosterior
+from anogen.models.base import Encodes, HasPosterior, Model
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Encoded:
         return means + self.scales[rows] * torch.randn_like(means)
 
 
-def encoded(model: GenerativeModel, images: Images, most: int) -> Encoded:
+def encoded(model: Model, images: Images, most: int) -> Encoded:
     """Images as latents.
 
     Args:

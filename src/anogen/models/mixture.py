@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from anogen.data.images import Images
 from anogen.device import own_randomness
 from anogen.errors import UsageError, first_line, whole_number
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 from anogen.models.encoding import encoded
 
 FITTED_IMAGES = 20_000
@@ -50,7 +50,7 @@ class MixtureSampler:
 
     @classmethod
     def fit(
-        cls, model: GenerativeModel, images: Images, components: int = COMPONENTS, seed: int = 0
+        cls, model: Model, images: Images, components: int = COMPONENTS, seed: int = 0
     ) -> "MixtureSampler":
         """Fitted to a latent from each posterior of at most 20,000 images, evenly spaced.
 

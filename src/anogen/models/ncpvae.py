@@ -70,7 +70,9 @@ class NCPVAE(VAE):
     def losses(self, x: Tensor, step: int | None = None, condition: Tensor | None = None) -> Losses:
         """The VAE's loss and terms, with the KL of noisy images from the wide prior, in nats."""
         noisy = (x + self.contrast_noise * torch.randn_like(x)).clamp(0, 1)
-        mu, logvar = self.posterior(torch.cat([x, noisy]))  # normalised together, as later alone
+        mu, logvar = self.posterior(
+            torch.cat([self._seen(x), noisy])
+        )  # normalised together, as later alone
         plain = self._losses_at((mu[: len(x)], logvar[: len(x)]), x, step, condition)
         contrast = self._from_wide(mu[len(x) :], logvar[len(x) :])
         total = plain.players["vae"] + self.contrast * contrast.mean()

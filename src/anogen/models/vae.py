@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from anogen import nets
 from anogen.errors import UsageError, unknown_name
 from anogen.models.base import GenerativeModel, Losses, check_latent
+from anogen.models.damage import Damage
 from anogen.models.terms import (
     bernoulli_nll,
     gaussian_nll,
@@ -54,6 +55,9 @@ class VAE(GenerativeModel):
             within the batch.
         free_nats: KL that each latent may spend unpunished, in nats, batch average (free bits;
             Kingma et al. 2016, equation 15).
+        corruption: where given, the encoder sees images damaged so and the decoder's are compared
+            with the images as they were, so that the model learns to restore them; see
+            `anogen.models.damage.Damage`.
         output: what bounds the image: `sigmoid`, or the paper's literal `leaky_relu`.
         classes: how many labels the decoder is conditional on; 0: none. The encoder sees the
             image alone, q(z|x), so that encoding and detection need no labels.
@@ -88,6 +92,7 @@ class VAE(GenerativeModel):
         kl_warmup_steps: int = 0,
         total_correlation: float = 1.0,
         free_nats: float = 0.0,
+        corruption: str | None = None,
         output: Output = "sigmoid",
         classes: int = 0,
         **options: Unpack[NetOptions],
@@ -116,6 +121,7 @@ class VAE(GenerativeModel):
         self.latent, self.beta, self.free_nats = latent, beta, free_nats
         self.capacity, self.capacity_steps = capacity, capacity_steps
         self.kl_warmup_steps, self.total_correlation = kl_warmup_steps, total_correlation
+        self.damage = None if corruption is None else Damage(corruption)
         self.likelihood: Likelihood = likelihood
         self.output: Output = output
         log_sigma = math.log(math.sqrt(0.5) if likelihood == "squared_error" else sigma)
@@ -133,10 +139,12 @@ class VAE(GenerativeModel):
         `sampled_squared_error` is larger than the squared error of `reconstruct`, which decodes the
         posterior's mean.
         """
-        return self._losses_at(self.posterior(x), x, step, condition)
+        return self._losses_at(self.posterior(self._seen(x)), x, step, condition)
 
     def phase(self, step: int) -> Hashable | None:
-        """Always the same once all schedules are at their end; see `GenerativeModel.phase`."""
+        """Always the same once all schedules are at their end; see `Model.phase`."""
+        if self.damage is not None:  # which is made on the processor
+            return None
         schedules = [self.kl_warmup_steps, self.capacity_steps if self.capacity else 0]
         return "schedules done" if step >= max(schedules) else None
 

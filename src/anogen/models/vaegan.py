@@ -18,6 +18,7 @@ from anogen.models.adversarial import (
     logit_terms,
 )
 from anogen.models.base import GenerativeModel, Losses, check_latent
+from anogen.models.damage import Damage
 from anogen.models.terms import kl_standard_normal, squared_error
 from anogen.nets import Encoder, NetOptions, Shape
 from anogen.nets.condition import condition_on, repeated
@@ -56,6 +57,9 @@ class VAEGAN(GenerativeModel):
             images below 0.68 − `gate` it rests, above 0.68 + `gate` the decoder does, and if both
             would, none does; None: nobody rests.
         discriminator_batch_norm: normalisation in the discriminator, as in the paper's.
+        corruption: where given, the encoder sees images damaged so and the decoder's are compared
+            with the images as they were, so that the model learns to restore them; see
+            `anogen.models.damage.Damage`.
         classes: how many labels decoder and discriminator are conditional on; 0: none. The
             encoder sees the image alone.
         options: of all nets, see `anogen.nets.NetOptions`; `batch_norm` is that of encoder and
@@ -94,6 +98,7 @@ class VAEGAN(GenerativeModel):
         penalty_every: int = 8,
         gate: float | None = None,
         discriminator_batch_norm: bool = False,
+        corruption: str | None = None,
         classes: int = 0,
         **options: Unpack[NetOptions],
     ) -> None:
@@ -107,6 +112,7 @@ class VAEGAN(GenerativeModel):
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.gamma, self.beta, self.pixel_weight = latent, gamma, beta, pixel_weight
         self.feature_layer, self.r1, self.penalty_every = feature_layer, r1, penalty_every
+        self.damage = None if corruption is None else Damage(corruption)
         self.loss: Adversarial = loss
         self.gate = gate
         self.encoder = nets.encoder(shape, 2 * latent, **options)
@@ -126,7 +132,7 @@ class VAEGAN(GenerativeModel):
     def losses(self, x: Tensor, step: int | None = None, condition: Tensor | None = None) -> Losses:
         """Three losses from one pass; per example: errors, KL in nats, logits."""
         twice, thrice = repeated(condition, 2), repeated(condition, 3)
-        mu, logvar = self.posterior(x)
+        mu, logvar = self.posterior(self._seen(x))
         z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
         rebuilt, drawn = self.decode(torch.cat([z, torch.randn_like(z)]), twice).chunk(2)
         features, logits = self._judge(torch.cat([x, rebuilt, drawn]), thrice)
@@ -151,8 +157,10 @@ class VAEGAN(GenerativeModel):
         return Losses(players, terms | logit_terms(real, of_drawn, self.loss))
 
     def phase(self, step: int) -> Hashable | None:
-        """With the penalty or without; a gate looks at values. See `GenerativeModel.phase`."""
-        return step % self.penalty_every == 0 if self.gate is None else None
+        """With the penalty or without; a gate looks at values, damage is made on the processor."""
+        if self.gate is not None or self.damage is not None:
+            return None
+        return step % self.penalty_every == 0
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each float32 `[b, latent]`."""

@@ -66,7 +66,8 @@ def samples_by_epoch(run: Run) -> list[Picture]:
         Picture(
             "samples_by_epoch",
             "Samples while it learns",
-            "Each column decodes one latent, the same in all rows; a row is an epoch.",
+            "Each column decodes one latent (or restores one damaged image), the same in all rows; "
+            "a row is an epoch.",
             figures.mosaic(np.stack(rows), labels=[f"epoch {epoch}" for epoch in epochs]),
         )
     ]

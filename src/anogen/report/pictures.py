@@ -16,6 +16,7 @@ from anogen.models.base import (
     GenerativeModel,
     HasPosterior,
     HasStyles,
+    Model,
     Reconstructs,
     Sampler,
 )
@@ -28,33 +29,42 @@ TRAVERSED = 8
 """How many latents a traversal shows at most."""
 
 
-Maker = Callable[[GenerativeModel, Images, int], Picture | None]
+OF_ANY_MODEL = ("reconstructions", "restorations")
+"""Pictures of models that make no new images, too."""
+
+Maker = Callable[[Any, Images, int], Picture | None]
 
 
 @torch.inference_mode()
-def picture(kind: str, model: GenerativeModel, images: Images, seed: int = 0) -> Picture:
+def picture(kind: str, model: Model, images: Images, seed: int = 0) -> Picture:
     """One picture by its name in `PICTURES`.
 
     Raises:
         UsageError: the model lacks the ability that it needs.
     """
-    drawn = PICTURES[kind](model.eval(), images, seed)
+    drawn = _drawn(kind, model.eval(), images, seed)
     if drawn is None:
         raise UsageError(f"{type(model).__name__} cannot make the picture {kind!r}")
     return drawn
 
 
-def all_pictures(model: GenerativeModel, images: Images, seed: int = 0) -> Iterator[Picture]:
+def all_pictures(model: Model, images: Images, seed: int = 0) -> Iterator[Picture]:
     """Every picture that the model's abilities allow."""
     model.eval()
     with torch.inference_mode():
-        for make in PICTURES.values():
-            drawn = make(model, images, seed)
+        for kind in PICTURES:
+            drawn = _drawn(kind, model, images, seed)
             if drawn is not None:
                 yield drawn
 
 
-def _reconstructions(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
+def _drawn(kind: str, model: Any, images: Images, seed: int) -> Picture | None:
+    if kind not in OF_ANY_MODEL and not isinstance(model, GenerativeModel):
+        return None
+    return PICTURES[kind](model, images, seed)
+
+
+def _reconstructions(model: Model, images: Images, seed: int) -> Picture | None:
     if not isinstance(model, Reconstructs):
         return None
     shown = _some(images, 30, seed)
@@ -69,6 +79,22 @@ def _reconstructions(model: GenerativeModel, images: Images, seed: int) -> Pictu
         "Originals and reconstructions",
         "Test images, each above what the model makes of it.",
         figures.mosaic(to_bytes(sheet), labels=labels),
+    )
+
+
+def _restorations(model: Model, images: Images, seed: int) -> Picture | None:
+    if model.damage is None or not isinstance(model, Reconstructs):
+        return None
+    shown = _some(images, 8, seed)
+    x = _tensor(shown)
+    damaged = model.damage.fixed(x, seed).clamp(0, 1)
+    sheet = torch.stack([damaged, model.reconstruct(damaged, _labels(model, shown)), x])
+    return Picture(
+        "restorations",
+        "Restored images",
+        f"Test images, damaged by {model.damage.name}; what the model makes of them; the images "
+        "as they are.",
+        figures.mosaic(to_bytes(sheet), labels=["damaged", "restored", "original"]),
     )
 
 
@@ -248,6 +274,7 @@ def _truncation(model: GenerativeModel, images: Images, seed: int) -> Picture | 
 
 PICTURES: dict[str, Maker] = {
     "reconstructions": _reconstructions,
+    "restorations": _restorations,
     "samples": _samples,
     "latent_map": _latent_map,
     "latent_grid": _latent_grid,
@@ -281,7 +308,7 @@ def _posterior_tensor(model: Encodes, images: Images) -> Tensor:
     return torch.cat([model.posterior_mean(batch.x) for batch in batches])
 
 
-def _labels(model: GenerativeModel, images: Images) -> Tensor | None:
+def _labels(model: Model, images: Images) -> Tensor | None:
     """The images' labels where the model is conditional, int64 `[n]`."""
     if not model.classes or images.labels is None:
         return None

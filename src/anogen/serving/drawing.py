@@ -36,14 +36,14 @@ async def sample_request(service: Service, request: Request) -> Response:
     name = request.query_params.get("model", asked.get("model"))
     served = service.find(None if name is None else str(name))
     if not served.samples:
-        raise UsageError(f"{served.name} is of a table; rows are not drawn")
+        raise UsageError(f"{served.name} makes no new pictures")
     unknown = set(asked) - {"model", "count", "seed", "label", "latents"}
     if unknown:
         raise HTTPError(400, f"unknown: {', '.join(sorted(map(str, unknown)))[:200]}")
     label = served.label_of(asked.get("label"))
     seed = checked_seed(asked.get("seed", 0))
     if "latents" in asked:
-        latents = _latents(asked["latents"], served.trained.model.latent)
+        latents = _latents(asked["latents"], served.latent)
     else:
         count = whole_number("count", asked.get("count", 16))
         if not 1 <= count <= MOST:

@@ -25,6 +25,7 @@ from anogen.detection.reasons import reasons
 from anogen.detection.scores import SCORES, usual_score
 from anogen.device import own_randomness
 from anogen.errors import AnogenError, DataError, UsageError, unknown_name
+from anogen.models.base import GenerativeModel, generative
 from anogen.models.sampling import own_sampler
 from anogen.progress import say, silence
 from anogen.run import Run
@@ -224,14 +225,14 @@ class Served:
     def latents(self, count: int, seed: int, label: int | None) -> NDArray[np.float32]:
         """Latents from where the training images lie: float32 `[count, latent]`."""
         generator = torch.Generator().manual_seed(seed)
-        sampler = own_sampler(self.trained.model)
+        sampler = own_sampler(self._generative)
         return sampler.latents(count, generator, self._condition(count, label)).numpy()
 
     def decoded(
         self, latents: NDArray[np.float32], seed: int, label: int | None
     ) -> NDArray[np.uint8]:
         """The images of latents: uint8 `[n, c, h, w]`, the same for the same seed."""
-        model = self.trained.model
+        model = self._generative
         generator = torch.Generator().manual_seed(seed)
         condition = self._condition(len(latents), label)
         if condition is None:
@@ -239,13 +240,23 @@ class Served:
         with torch.no_grad(), own_randomness():
             return to_bytes(model.decode_sample(torch.from_numpy(latents), generator, condition))
 
+    @property
+    def latent(self) -> int:
+        """Length of the latent vectors; 0 where there are none."""
+        model = self.trained.model
+        return model.latent if isinstance(model, GenerativeModel) else 0
+
+    @property
+    def _generative(self) -> GenerativeModel:
+        return generative(self.trained.model, self.name)
+
     def _condition(self, count: int, label: int | None) -> torch.Tensor | None:
         return None if label is None else torch.full((count,), label)
 
     @property
     def samples(self) -> bool:
         """Whether new pictures can be drawn."""
-        return not is_table(self.shape)
+        return isinstance(self.trained.model, GenerativeModel) and not is_table(self.shape)
 
     def label_of(self, name: Any) -> int | None:
         """The number of a label, by its name.
@@ -275,7 +286,7 @@ class Served:
             "name": self.name, "version": self.version, "model": type(model).__name__,
             "kind": "table" if is_table(self.shape) else "pictures", "shape": list(self.shape),
             "data": environment["data"]["name"], "epochs": config["epochs"],
-            "latent": model.latent, "sliders": min(SLIDERS, model.latent) if self.samples else 0,
+            "latent": self.latent, "sliders": min(SLIDERS, self.latent) if self.samples else 0,
             "labels": environment["data"].get("classes", [])[: model.classes],
         }  # fmt: skip
         columns = self.columns

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 from anogen.progress import say
 from anogen.training.step import NORM_EVERY, Update
 
@@ -34,7 +34,7 @@ class _Recording:
 class CapturedSteps:
     """A training step that replays what it has recorded, wherever the model says that it may.
 
-    Steps of one phase (`GenerativeModel.phase`) compute the same function of images, weights and
+    Steps of one phase (`Model.phase`) compute the same function of images, weights and
     noise, so that a recording of one does for all. Noise comes from the default generator, which
     is seeded anew before every step; a replay draws from it as the step itself would.
 
@@ -44,9 +44,7 @@ class CapturedSteps:
         record: by default as a CUDA graph.
     """
 
-    def __init__(
-        self, step: Step, model: GenerativeModel, record: "Recorder | None" = None
-    ) -> None:
+    def __init__(self, step: Step, model: Model, record: "Recorder | None" = None) -> None:
         self._step, self._record = step, record or record_graph
         self._model = model
         self._recordings: dict[Hashable, _Recording] = {}

@@ -21,7 +21,7 @@ from anogen.device import (
     own_randomness,
 )
 from anogen.errors import MachineError, UsageError
-from anogen.models.base import Encodes, GenerativeModel, refuse_no_model
+from anogen.models.base import Encodes, GenerativeModel, Model, refuse_no_model
 from anogen.models.mixture import MixtureSampler
 from anogen.models.sampling import load_sampler, save_sampler
 from anogen.progress import say, stage
@@ -43,7 +43,7 @@ from anogen.training.signals import StopRequest
 
 
 def fit(
-    model: GenerativeModel,
+    model: Model,
     data: Splits,
     run: str | Path,
     settings: TrainingSettings | None = None,
@@ -125,7 +125,8 @@ def fit(
         memory_advice(f"try a batch_size below {settings.batch_size}"),
         StopRequest() as request,
     ):
-        model.sampler = None  # one that was fitted to other weights
+        if isinstance(model, GenerativeModel):
+            model.sampler = None  # one that was fitted to other weights
         model.to(target, torch.float32, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         loop = Loop(model, data, target, dtype, settings, hooks)
         loop.rehearse()
@@ -148,7 +149,7 @@ def fit(
     return folder
 
 
-def _keep_sampler(run: Run, model: GenerativeModel, data: Splits, wanted: bool) -> None:
+def _keep_sampler(run: Run, model: Model, data: Splits, wanted: bool) -> None:
     """Fit a sampler to the weights that `Run.load_model` gives, unless it is there already."""
     if not wanted or not isinstance(model, Encodes):
         for folder in (run.sampler, previous_of(run.sampler)):
@@ -193,7 +194,7 @@ def _recorded_precision(run: Run) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
-def _check(settings: TrainingSettings, model: GenerativeModel, data: Splits) -> None:
+def _check(settings: TrainingSettings, model: Model, data: Splits) -> None:
     """Refuse a model or settings that do not fit the data."""
     if model.shape != data.shape:
         raise UsageError(f"the model is for images of {model.shape}, the data has {data.shape}")
@@ -203,7 +204,7 @@ def _check(settings: TrainingSettings, model: GenerativeModel, data: Splits) -> 
         check_tensorboard()
 
 
-def _check_labels(model: GenerativeModel, data: Splits) -> None:
+def _check_labels(model: Model, data: Splits) -> None:
     """Refuse a conditional model where labels are missing or more than it has classes."""
     labels = len(data.train.classes)
     if model.classes > labels > 0:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anogen.errors import UsageError
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 from anogen.run import Run
 from anogen.training.settings import TrainingSettings
 
@@ -23,7 +23,7 @@ class Training:
         stop: why training is to end after this epoch; empty: it goes on.
     """
 
-    model: GenerativeModel
+    model: Model
     run: Run
     settings: TrainingSettings
     step: int = 0

@@ -15,7 +15,7 @@ from anogen.data.splits import Splits
 from anogen.device import matrix_products_in
 from anogen.errors import DivergenceError, Interrupted, MachineError, UsageError
 from anogen.evaluation.epochs import FEWEST, SampleDistance
-from anogen.models.base import GenerativeModel, Losses
+from anogen.models.base import Losses, Model, generative
 from anogen.progress import Progress, say
 from anogen.run import Run
 from anogen.training.capture import CapturedSteps
@@ -37,7 +37,7 @@ class Loop:
 
     def __init__(
         self,
-        model: GenerativeModel,
+        model: Model,
         data: Splits,
         device: torch.device,
         dtype: torch.dtype,
@@ -73,6 +73,7 @@ class Loop:
         """One batch in evaluation mode: what cannot work fails here, before a folder is made."""
         losses = _mean_losses(self.state.model, self.data.validation[:2], self.device, self.dtype)
         if self.monitor == DISTANCE:
+            generative(self.state.model, f"monitor {DISTANCE}")
             self._distance = SampleDistance(self.data, self.device)
             losses[DISTANCE] = math.nan  # it is measured after every epoch
         if self.monitor is None and self.settings.patience is not None:
@@ -208,8 +209,9 @@ class Loop:
             ).items()
         }
         if self._distance is not None:
-            measured[f"validation_{DISTANCE}"] = self._distance(self.state.evaluated)
-        samples = fixed_samples(self.state.evaluated, self.settings.seed)
+            evaluated = generative(self.state.evaluated, f"monitor {DISTANCE}")
+            measured[f"validation_{DISTANCE}"] = self._distance(evaluated)
+        samples = fixed_samples(self.state.evaluated, self.settings.seed, self.data.validation)
         self.state.model.train()
         counters.epoch, counters.batch, counters.sums = counters.epoch + 1, 0, {}
         row = {
@@ -329,7 +331,7 @@ class _Sums:
 
 @torch.no_grad()
 def _mean_losses(
-    model: GenerativeModel, images: Images, device: torch.device, dtype: torch.dtype
+    model: Model, images: Images, device: torch.device, dtype: torch.dtype
 ) -> dict[str, float]:
     """Means over images, in evaluation mode, schedules at their end, with fixed noise."""
     model.eval()

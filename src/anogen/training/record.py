@@ -13,7 +13,7 @@ from anogen.data.splits import Splits
 from anogen.device import device_name
 from anogen.durable import replace_durably
 from anogen.errors import UsageError
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 from anogen.nets.fused import kernels
 from anogen.progress import say
 from anogen.run import Run
@@ -21,7 +21,7 @@ from anogen.training.settings import MAY_CHANGE
 from anogen.training.state import describe
 
 
-def recipe(model: GenerativeModel) -> dict[str, Any]:
+def recipe(model: Model) -> dict[str, Any]:
     """The model as a configuration; the shape comes from the data."""
     recipe = describe(model)
     recipe["init_args"] = {k: v for k, v in recipe["init_args"].items() if k != "shape"}

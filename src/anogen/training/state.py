@@ -11,7 +11,7 @@ from anogen.configuration import plain
 from anogen.device import is_starved
 from anogen.errors import MOST, MachineError, first_line
 from anogen.models import model_name
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 from anogen.training.step import Player
 
 
@@ -67,13 +67,13 @@ class TrainingState:
         counters: where the run is.
     """
 
-    model: GenerativeModel
+    model: Model
     players: list[Player]
-    averaged: GenerativeModel | None
+    averaged: Model | None
     counters: Counters = field(default_factory=Counters)
 
     @property
-    def evaluated(self) -> GenerativeModel:
+    def evaluated(self) -> Model:
         """The weights that are evaluated and kept: averaged where averaging is on."""
         return self.averaged or self.model
 
@@ -151,13 +151,13 @@ class TrainingState:
         self.counters.check()
 
 
-def describe(model: GenerativeModel) -> dict[str, Any]:
+def describe(model: Model) -> dict[str, Any]:
     """How to build the model again, as JSON knows it (tuples are lists)."""
     arguments = {name: plain(value) for name, value in model.arguments.items()}
     return {"class_path": model_name(model), "init_args": arguments}
 
 
-def averaged_copy(model: GenerativeModel) -> GenerativeModel:
+def averaged_copy(model: Model) -> Model:
     """A copy for the moving average, in evaluation mode, without gradients."""
     return copy.deepcopy(model).eval().requires_grad_(False)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from anogen.device import matrix_products_in
 from anogen.errors import UsageError
-from anogen.models.base import GenerativeModel, Losses
+from anogen.models.base import Losses, Model
 from anogen.training.settings import LearningRate
 
 NORM_EVERY = 11
@@ -50,7 +50,7 @@ class Update:
 
 
 def make_players(
-    model: GenerativeModel, learning_rate: LearningRate, betas: tuple[float, float]
+    model: Model, learning_rate: LearningRate, betas: tuple[float, float]
 ) -> list[Player]:
     """One Adam for each player of the model (Kingma & Ba 2015).
 
@@ -91,7 +91,7 @@ def _adam(
 
 
 def train_step(
-    model: GenerativeModel,
+    model: Model,
     players: list[Player],
     x: Tensor,
     step: int,

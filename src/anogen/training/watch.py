@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from anogen.data.batches import to_bytes
-from anogen.data.images import Pixels
+from anogen.data.batches import to_bytes, to_unit
+from anogen.data.images import Images, Pixels
 from anogen.durable import replace_durably
-from anogen.models.base import GenerativeModel
+from anogen.models.base import GenerativeModel, Model, Reconstructs
 from anogen.run import Run
 
 ROWS, COLUMNS = 4, 8
@@ -22,16 +22,22 @@ IDENTICAL = 0.02
 
 
 @torch.no_grad()
-def fixed_samples(model: GenerativeModel, seed: int) -> Pixels:
+def fixed_samples(model: Model, seed: int, images: Images) -> Pixels:
     """The same latents decoded, whatever the epoch: uint8 `[32, c, h, w]`.
 
-    A conditional model decodes one class after another.
+    A conditional model decodes one class after another. A model without latents shows what it
+    makes of the first images, damaged always alike; of fewer than 32, again from the first.
     """
     generator = torch.Generator().manual_seed(seed)
     count = ROWS * COLUMNS
+    if not isinstance(model, GenerativeModel):
+        first = images[np.arange(count) % len(images)]
+        x = to_unit(torch.from_numpy(np.array(first.pixels[:])))
+        x = x if model.damage is None else model.damage.fixed(x, seed)
+        x = x.to(next(model.parameters()).device)
+        return to_bytes(model.eval().reconstruct(x) if isinstance(model, Reconstructs) else x)
     condition = torch.arange(count) % model.classes if model.classes else None
-    images = model.eval().sample(count, generator, condition)
-    return to_bytes(images)
+    return to_bytes(model.eval().sample(count, generator, condition))
 
 
 def grid(samples: Pixels) -> Pixels:

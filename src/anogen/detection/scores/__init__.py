@@ -20,7 +20,7 @@ from anogen.detection.scores.reconstruction import RECONSTRUCTION
 from anogen.detection.scores.tables import TABLES
 from anogen.detection.view import Prepared, Score, State, View, exactly, refuse_shape
 from anogen.device import memory_advice
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 from anogen.progress import Progress
 
 SIZES = (1, 4, 8, 16, 32, 64, 128)
@@ -42,7 +42,7 @@ SCORES: dict[str, Score] = {
 """Every score by name."""
 
 
-def available(model: GenerativeModel, companions: Sequence[GenerativeModel] = ()) -> list[str]:
+def available(model: Model, companions: Sequence[Model] = ()) -> list[str]:
     """The names of the scores that the model can give, in the table's order.
 
     Args:
@@ -71,7 +71,7 @@ def usual_score(shape: tuple[int, int, int]) -> str:
 
 
 def fit_scores(
-    model: GenerativeModel, images: Images, names: Sequence[str], device: torch.device
+    model: Model, images: Images, names: Sequence[str], device: torch.device
 ) -> dict[str, State]:
     """What each score learns from in-distribution images; nothing for those that learn nothing."""
     states: dict[str, State] = {}
@@ -88,12 +88,12 @@ def fit_scores(
 
 
 def score_images(
-    model: GenerativeModel,
+    model: Model,
     images: Images,
     names: Sequence[str],
     device: torch.device,
     states: Mapping[str, State] | None = None,
-    companions: Sequence[GenerativeModel] = (),
+    companions: Sequence[Model] = (),
 ) -> NDArray[np.float64]:
     """Scores in one pass: float64 `[n, len(names)]`; the same for the same image in any company.
 

@@ -20,7 +20,7 @@ from anogen.detection.scores.surprises import (
 )
 from anogen.detection.view import Score, State, View, collect, kind_of
 from anogen.device import fast_bfloat16
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 
 FUSED, ROBUST = "fused", "robust"
 RESISTANT = ("isolation_forest", "robust_distance", "core_neighbours")
@@ -31,7 +31,7 @@ BFLOAT16 = "bfloat16"
 FEW = 40
 
 
-def statistics(model: GenerativeModel) -> list[str]:
+def statistics(model: Model) -> list[str]:
     """The scores that a model's fused score is made of.
 
     Which of the cheap ones these are was chosen on changed validation images
@@ -56,7 +56,7 @@ def density_of(state: State) -> Density:
     return Density.of(parts_of(state).get(OWN, {}))
 
 
-def _fit(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit(model: Model, images: Images, device: torch.device) -> State:
     """Of pictures, statistics learn from one half, their density from the other.
 
     Otherwise training images would be nearer to what was learnt from them than new ones are.

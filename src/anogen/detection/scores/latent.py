@@ -6,21 +6,21 @@ from torch import Tensor
 from anogen.data.images import Images
 from anogen.detection.density import Density
 from anogen.detection.view import Score, State, View, collect
-from anogen.models.base import Encodes, GenerativeModel
+from anogen.models.base import Encodes, Model
 
 NEIGHBOURS = 5
 COMPONENTS = 10
 
 
-def _means(model: GenerativeModel, images: Images, device: torch.device) -> Tensor:
+def _means(model: Model, images: Images, device: torch.device) -> Tensor:
     return collect(lambda view: view.mean, model, images, device)
 
 
-def _fit_mixture(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_mixture(model: Model, images: Images, device: torch.device) -> State:
     return Density.fit(_means(model, images, device).numpy(), components=COMPONENTS, fits=1).state()
 
 
-def _fit_gaussian(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_gaussian(model: Model, images: Images, device: torch.device) -> State:
     return Density.fit(_means(model, images, device).numpy(), components=1).state()
 
 
@@ -34,7 +34,7 @@ def _distance(view: View, state: State) -> Tensor:
     return torch.from_numpy(density.distances(view.mean.double().cpu().numpy())[0])
 
 
-def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_neighbours(model: Model, images: Images, device: torch.device) -> State:
     return {"means": _means(model, images, device)}
 
 

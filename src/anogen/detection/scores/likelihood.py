@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from anogen.data.batches import to_bytes
 from anogen.data.images import Images
 from anogen.detection.view import Score, State, View, collect
-from anogen.models.base import GenerativeModel, HasContrast, HasLikelihood, HasPosterior
+from anogen.models.base import HasContrast, HasLikelihood, HasPosterior, Model
 from anogen.models.terms import kl_standard_normal
 
 DRAWS = 8
@@ -96,7 +96,7 @@ def _complexity_corrected(view: View) -> Tensor:
     return view.once(_negative_elbo) - nats
 
 
-def _fit_typicality(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_typicality(model: Model, images: Images, device: torch.device) -> State:
     return {"mean": collect(_negative_elbo, model, images, device).mean()}
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from anogen.data.images import Images
 from anogen.detection.features import SOURCES, joined
 from anogen.detection.view import Prepared, Score, State, View, exactly, views
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 
 SHARE = 0.01
 """Of the cells, the largest, whose mean is an image's score."""
@@ -58,9 +58,7 @@ def _weights(source: str, images: Images, device: torch.device) -> State:
     return {NET + key: value for key, value in own.items()}
 
 
-def _fit_gaussians(
-    source: str, model: GenerativeModel, images: Images, device: torch.device
-) -> State:
+def _fit_gaussians(source: str, model: Model, images: Images, device: torch.device) -> State:
     """The mean and the covariance of the features in each cell, from one pass over the images."""
     weights = _weights(source, images, device)
     count, shift = 0, torch.zeros(())
@@ -114,7 +112,7 @@ def _gaussian_cells(source: str, view: View, state: State) -> Tensor:
     return torch.cat(lengths, 1)[:, : len(seen)].T.reshape(len(seen), *seen.shape[2:])
 
 
-def _fit_memory(source: str, model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_memory(source: str, model: Model, images: Images, device: torch.device) -> State:
     """Patches of known images, thinned so that each is near to one that is kept.
 
     Source: Roth et al. 2022 (PatchCore); the greedy choice of centres, Gonzalez 1985.

@@ -14,7 +14,7 @@ from anogen.detection.density import Density
 from anogen.detection.scores.likelihood import compressed_bytes
 from anogen.detection.view import Points, Score, State, View, collect
 from anogen.evaluation.reconstruction import sharpness
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 
 PRINCIPAL_SHARE = 0.95
 """Share of the variance that the kept principal components explain, for the error."""
@@ -41,7 +41,7 @@ def _rows(view: View) -> Tensor:
     return view.x.flatten(1).double()
 
 
-def _fit_mean(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_mean(model: Model, images: Images, device: torch.device) -> State:
     return {"mean": collect(lambda view: view.x, model, images, device).mean(0)}
 
 
@@ -49,7 +49,7 @@ def _mean_distance(view: View, state: State) -> Tensor:
     return (view.once(_rows) - state["mean"].to(view.x.device).flatten()).square().sum(1)
 
 
-def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_neighbours(model: Model, images: Images, device: torch.device) -> State:
     pixels = torch.from_numpy(np.ascontiguousarray(images.pixels[:]))
     return {"pixels": pixels}
 
@@ -77,7 +77,7 @@ def _bytes(x: Tensor) -> Tensor:
 
 
 def _components(
-    model: GenerativeModel, images: Images, device: torch.device, kept: float
+    model: Model, images: Images, device: torch.device, kept: float
 ) -> tuple[State, NDArray[np.float64]]:
     """Principal components, so many or of such a share of the variance; the images along them."""
     from sklearn.decomposition import PCA
@@ -95,7 +95,7 @@ def _along(view: View, state: State) -> tuple[Tensor, Tensor]:
     return centred, centred @ state["components"].to(view.x.device).T
 
 
-def _fit_principal_error(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_principal_error(model: Model, images: Images, device: torch.device) -> State:
     return _components(model, images, device, PRINCIPAL_SHARE)[0]
 
 
@@ -104,7 +104,7 @@ def _principal_error(view: View, state: State) -> Tensor:
     return (centred.square().sum(1) - lengths.square().sum(1)).clamp(min=0)  # orthonormal
 
 
-def _fit_principal_mixture(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_principal_mixture(model: Model, images: Images, device: torch.device) -> State:
     kept = min(PRINCIPAL_COMPONENTS, math.prod(images.shape), len(images))
     state, lengths = _components(model, images, device, kept)
     return state | Density.fit(lengths, fits=1).state()
@@ -115,7 +115,7 @@ def _principal_mixture(view: View, state: State) -> Tensor:
     return torch.from_numpy(view.of_state(Density.of, state).surprise(lengths))
 
 
-def _fit_svm(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_svm(model: Model, images: Images, device: torch.device) -> State:
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import SGDOneClassSVM
 
@@ -138,7 +138,7 @@ def _svm(view: View, state: State) -> Tensor:
     return -(torch.exp(-gamma * squares) * weights).sum(1)
 
 
-def _fit_forest(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_forest(model: Model, images: Images, device: torch.device) -> State:
     from sklearn.ensemble import IsolationForest
 
     rows = collect(_rows, model, images, device).numpy().astype(np.float32)

@@ -10,7 +10,7 @@ from torch import Tensor
 from anogen.data.images import Images
 from anogen.detection.scores.tables import twice_the_rank
 from anogen.detection.view import Score, State, View, collect
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 
 OUT_OF_FOLD = "out_of_fold"
 """Part of the state: the scores of the training rows, float64 `[n, scores]`."""
@@ -27,7 +27,7 @@ DIGITS, LARGE = 1e8, 1e6
 
 
 def fit_surprises(
-    names: Sequence[str], model: GenerativeModel, images: Images, device: torch.device
+    names: Sequence[str], model: Model, images: Images, device: torch.device
 ) -> State:
     """What each score learns from all rows, and by cross-fitting what is usual of it.
 
@@ -71,9 +71,7 @@ def folds_of(rows: int) -> int:
     return max(1, min(most, max(least, FOLDED_ROWS // rows), rows // 2))
 
 
-def learnt(
-    names: Sequence[str], model: GenerativeModel, images: Images, device: torch.device
-) -> State:
+def learnt(names: Sequence[str], model: Model, images: Images, device: torch.device) -> State:
     """What each score learns from images, `score.name` → tensor; nothing for most."""
     state: State = {}
     for name in names:

@@ -11,7 +11,7 @@ from anogen.data.images import Images
 from anogen.data.scaling import standardised
 from anogen.detection.density import Density
 from anogen.detection.view import Points, Score, State, View, collect
-from anogen.models.base import GenerativeModel
+from anogen.models.base import Model
 
 NEIGHBOURS = 5
 IDENTICAL = 1e-9
@@ -51,7 +51,7 @@ def _rows(view: View) -> Tensor:
     return standardised(view.x.flatten(1))
 
 
-def _all_rows(model: GenerativeModel, images: Images, device: torch.device) -> Tensor:
+def _all_rows(model: Model, images: Images, device: torch.device) -> Tensor:
     return collect(lambda view: view.once(_rows), model, images, device)
 
 
@@ -120,7 +120,7 @@ def twice_the_rank(values: Tensor, columns: Tensor) -> Tensor:
     return torch.searchsorted(values, columns) + torch.searchsorted(values, columns, right=True)
 
 
-def _fit_neighbours(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_neighbours(model: Model, images: Images, device: torch.device) -> State:
     return {"rows": _all_rows(model, images, device)}
 
 
@@ -162,7 +162,7 @@ def _local_density(fit_scale: Callable[[Tensor], State], scale: Scale) -> Score:
     a sparse region lies.
     """
 
-    def fit(model: GenerativeModel, images: Images, device: torch.device) -> State:
+    def fit(model: Model, images: Images, device: torch.device) -> State:
         raw = _all_rows(model, images, device)
         state = fit_scale(raw)
         rows = scale(raw, state)
@@ -191,7 +191,7 @@ def _reach(rows: Tensor) -> Tensor:
 def _mixture(fit_scale: Callable[[Tensor], State], scale: Scale) -> Score:
     """−log density of a mixture of ten Gaussians, in nats; of at most 100 principal components."""
 
-    def fit(model: GenerativeModel, images: Images, device: torch.device) -> State:
+    def fit(model: Model, images: Images, device: torch.device) -> State:
         raw = _all_rows(model, images, device)
         state = fit_scale(raw)
         rows = scale(raw, state)
@@ -214,7 +214,7 @@ def _mixture(fit_scale: Callable[[Tensor], State], scale: Scale) -> Score:
     )  # fmt: skip
 
 
-def _fit_robust(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_robust(model: Model, images: Images, device: torch.device) -> State:
     return _core(_all_rows(model, images, device))[0]
 
 
@@ -259,7 +259,7 @@ def _robust(view: View, state: State) -> Tensor:
     return (centred @ state["whitening"].to(rows.device)).square().sum(1).sqrt()
 
 
-def _fit_core_neighbours(model: GenerativeModel, images: Images, device: torch.device) -> State:
+def _fit_core_neighbours(model: Model, images: Images, device: torch.device) -> State:
     raw = _all_rows(model, images, device)
     _, distances = _core(raw)
     core = raw[distances <= distances.quantile(REFERENCES)]

@@ -1,0 +1,110 @@
+"""Picture files restored: read with all their bits, written as they were found."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anogen.data.pictures import Pictures, check_regular
+from anogen.errors import DataError, first_line
+
+JPEG_QUALITY = 95
+KEPT = ("icc_profile", "exif", "dpi")
+"""What is kept of a file beside its pixels; of a PNG file its texts too."""
+SIXTEEN = "I;16"
+PNG_DEPTH, PNG_COLOUR = 24, 25
+"""Where a PNG file's header says how many bits its values have, and what they are."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as its file has it.
+
+    Attributes:
+        pixels: uint8 `[h, w]` or `[h, w, 3]`, or uint16 `[h, w]`.
+        alpha: how opaque each pixel is, uint8 `[h, w]`; None: fully.
+        form: Pillow's name of the file's format.
+        about: what else the file says, to be written again.
+        sha256: of the file.
+    """
+
+    pixels: NDArray[Any]
+    alpha: NDArray[np.uint8] | None
+    form: str
+    about: dict[str, Any]
+    sha256: str
+
+    @classmethod
+    def read(cls, path: Path) -> "Picture":
+        """A picture with all its bits, turned as it lies in the file.
+
+        Raises:
+            DataError: it is damaged, too large, moving, of another format, or in colours of 16
+                bits.
+        """
+        check_regular(path)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        if content.startswith(b"\x89PNG") and content[PNG_DEPTH : PNG_COLOUR + 1] in (
+            b"\x10\x02", b"\x10\x06",
+        ):  # fmt: skip
+            raise DataError(
+                f"{path}: colours of 16 bits; of 16-bit pictures only grey ones are restored, "
+                "split its colours or save it with 8 bits"
+            )
+        with Pictures().opened(path, content) as picture:
+            about = {key: picture.info[key] for key in KEPT if picture.info.get(key)}
+            texts = getattr(picture, "text", None)
+            if isinstance(texts, dict) and texts:
+                about["texts"] = {str(key): str(value) for key, value in texts.items()}
+            form, alpha = picture.format or "PNG", None
+            if picture.mode.startswith("I"):
+                values = np.asarray(picture).astype(np.int64)
+                if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+                    raise DataError(f"{path}: grey values that do not fit into 16 bits")
+                pixels: NDArray[Any] = values.astype(np.uint16)
+            else:
+                if picture.has_transparency_data:
+                    picture = picture.convert("LA" if picture.mode in ("L", "LA", "La") else "RGBA")
+                    alpha = np.asarray(picture.getchannel("A"))
+                grey = picture.mode in ("1", "L", "LA", "La")
+                pixels = np.asarray(picture.convert("L" if grey else "RGB"))
+        return cls(pixels, alpha, form, about, hashlib.sha256(content).hexdigest())
+
+    def content(self, pixels: NDArray[Any]) -> bytes:
+        """A file of the same kind, with the same description, of other pixels.
+
+        What a format cannot hold without loss (JPEG) is written with little loss.
+        """
+        from PIL import Image, PngImagePlugin
+
+        if pixels.dtype == np.uint16:
+            picture = Image.fromarray(pixels.astype("<u2"), SIXTEEN)
+        else:
+            picture = Image.fromarray(pixels)
+        if self.alpha is not None:
+            picture.putalpha(Image.fromarray(self.alpha))
+        options: dict[str, Any] = {k: v for k, v in self.about.items() if k != "texts"}
+        form = "JPEG" if self.form == "MPO" else self.form
+        if form == "PNG" and "texts" in self.about:
+            options["pnginfo"] = PngImagePlugin.PngInfo()
+            for key, text in self.about["texts"].items():
+                options["pnginfo"].add_text(key, text)
+        if form == "JPEG":
+            options |= {"quality": JPEG_QUALITY, "subsampling": 0}
+        if form == "WEBP":
+            options["lossless"] = True
+        if form == "TIFF":
+            options["compression"] = "tiff_deflate"
+        file = io.BytesIO()
+        try:
+            picture.save(file, form, **options)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"cannot be written as {form} ({first_line(error)})") from error
+        return file.getvalue()

@@ -1,0 +1,253 @@
+"""Folders of pictures restored: one file for each, to be gone on with where it stopped."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anogen.data.files import is_folder
+from anogen.data.pictures import PICTURE_SUFFIXES
+from anogen.data.walk import walk
+from anogen.durable import make_folder, replace_durably
+from anogen.errors import DataError, MachineError, UsageError, first_line
+from anogen.evaluation.reconstruction import WINDOW, psnr_db, ssim
+from anogen.progress import Progress, say
+from anogen.restoration.files import Picture
+from anogen.restoration.layout import Layout
+from anogen.restoration.restore import Restored
+
+RECORD = "restored.jsonl"
+SAMPLES = "samples"
+"""The folder, beside the results, of further pictures that could have been."""
+Restore = Callable[[NDArray[Any], NDArray[Any] | None], Restored]
+"""Pixels and the mask of what is missing → what may have been."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one picture.
+
+    Attributes:
+        file: as it was given.
+        out: of the restored one, relative to the folder of results.
+        sha256: of the file.
+        settings: a hash of how it was restored, and by which weights.
+        seconds: that it took.
+        psnr_before_db: of the given picture against the original, where there is one, decibels.
+        psnr_db: of the restored one.
+        ssim_before: structural similarity of the given picture with the original.
+        ssim: of the restored one.
+        error: why it could not be restored; empty where it could.
+    """
+
+    file: str
+    out: str
+    sha256: str = ""
+    settings: str = ""
+    seconds: float = 0.0
+    psnr_before_db: float | None = None
+    psnr_db: float | None = None
+    ssim_before: float | None = None
+    ssim: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Pictures to restore.
+
+    Attributes:
+        files: source → the name of its result, relative to the folder of results.
+        out: the folder of results.
+        masks: a picture of what is missing, white where it is, or a folder with one of the same
+            name for each picture; or None.
+        originals: a folder with undamaged pictures of the same names, or one such file; or None.
+    """
+
+    files: Mapping[Path, Path]
+    out: Path
+    masks: Path | None = None
+    originals: Path | None = None
+
+    @classmethod
+    def find(
+        cls,
+        given: Sequence[str | Path],
+        out: str | Path,
+        masks: str | Path | None = None,
+        originals: str | Path | None = None,
+    ) -> "Job":
+        """The pictures in files and folders, with a name for each result.
+
+        Raises:
+            DataError: something is missing, or no picture.
+            UsageError: results would take the place of the pictures, or of one another.
+        """
+        files: dict[Path, Path] = {}
+        for path in map(Path, given):
+            if is_folder(path):
+                walked = walk(path)
+                walked.say_left_out()
+                files |= {file: file.relative_to(path) for file in walked.files}
+            elif path.exists():
+                files[path] = Path(path.name)
+            else:
+                raise DataError(f"{path}: No such file or folder")
+        if not files:
+            raise DataError(f"{given[0]}: no picture in it" if given else "give pictures")
+        names: dict[Path, Path] = {}
+        for file, name in files.items():
+            if name in names:
+                raise UsageError(f"{names[name]} and {file} would both become {name}; restore them "
+                                 "into two folders")  # fmt: skip
+            names[name] = file
+        out = Path(out)
+        own = [file for file, name in files.items() if _same(file, out / name)]
+        if own:
+            raise UsageError(f"--out {out}: {own[0]} would be lost; choose another folder")
+        for path in (masks, originals):
+            if path is not None and not Path(path).exists():
+                raise DataError(f"{path}: No such file or folder")
+        return cls(files, out, None if masks is None else Path(masks),
+                   None if originals is None else Path(originals))  # fmt: skip
+
+    def go(self, restore: Restore, settings: str) -> Iterator[Row]:
+        """Restore what has not been restored in this manner, in order; a row for each picture.
+
+        Args:
+            restore: pixels `[h, w]` or `[h, w, 3]` and a mask `[h, w]` → restored ones like them.
+            settings: what the result depends on beside the picture.
+
+        Raises:
+            MachineError: a result cannot be written.
+        """
+        make_folder(self.out)
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
+        done = self._done()
+        kept = 0
+        with Progress("restoring", len(self.files), "pictures") as bar:
+            for file, name in self.files.items():
+                before = done.get(str(name))
+                row = self._one(file, name, restore, digest, before)
+                kept += row is before
+                if row is not before:
+                    self._note(row)
+                if row.error:
+                    say(f"{file}: not restored: {row.error}")
+                bar.advance(1)
+                yield row
+        if kept:
+            say(f"{kept} of {len(self.files)} pictures had been restored before, and were kept")
+
+    def _one(
+        self, file: Path, name: Path, restore: Restore, digest: str, before: Row | None
+    ) -> Row:
+        start = perf_counter()
+        try:
+            picture = Picture.read(file)
+            mask, key = self._mask(file, name)
+            settings = digest + key
+            same = before is not None and not before.error and before.sha256 == picture.sha256
+            same = same and before is not None and before.settings == settings
+            if same and before is not None and (self.out / name).is_file():
+                return before
+            found = restore(picture.pixels, mask)
+            contents = {name: picture.content(found.images)}
+            for number, sample in enumerate([] if found.samples is None else found.samples, 1):
+                contents[Path(SAMPLES, str(number), name)] = picture.content(sample)
+            measured = self._measured(name, picture.pixels, found.images)
+        except (DataError, UsageError) as error:
+            return Row(str(file), str(name), error=first_line(error).removeprefix(f"{file}: "))
+        for path, content in contents.items():
+            make_folder((self.out / path).parent)
+            replace_durably(self.out / path, content)
+        row = Row(str(file), str(name), picture.sha256, settings, round(perf_counter() - start, 3))
+        return replace(row, **measured)
+
+    def _mask(self, file: Path, name: Path) -> tuple[NDArray[np.bool_] | None, str]:
+        """Where pixels of a picture are missing, and a hash of that."""
+        if self.masks is None:
+            return None, ""
+        path = self.beside(self.masks, name)
+        if path is None:
+            raise DataError(f"{file}: there is no mask for it in {self.masks}")
+        picture = Picture.read(path)
+        grey = picture.pixels if picture.pixels.ndim == 2 else picture.pixels.max(2)
+        return grey > 0, picture.sha256[:16]
+
+    def _measured(self, name: Path, given: NDArray[Any], found: NDArray[Any]) -> dict[str, float]:
+        path = None if self.originals is None else self.beside(self.originals, name)
+        if path is None:
+            return {}
+        original = Picture.read(path).pixels
+        if original.shape != given.shape:
+            raise DataError(f"{path}: of shape {list(original.shape)}, the damaged picture has "
+                            f"{list(given.shape)}")  # fmt: skip
+        x, y, z = (Layout.read(array)[1] for array in (original, given, found))
+        numbers = {
+            "psnr_before_db": psnr_db(x, y).item(), "psnr_db": psnr_db(x, z).item()
+        }  # fmt: skip
+        if min(x.shape[2:]) >= WINDOW:
+            numbers |= {"ssim_before": ssim(x, y).item(), "ssim": ssim(x, z).item()}
+        return {key: round(value, 4) for key, value in numbers.items()}
+
+    @staticmethod
+    def beside(place: Path, name: Path) -> Path | None:
+        """The picture in a folder that goes with a name, whatever its ending; or the one file."""
+        if not is_folder(place):
+            return place
+        if (place / name).is_file():
+            return place / name
+        others = [(place / name).with_suffix(suffix) for suffix in sorted(PICTURE_SUFFIXES)]
+        return next((path for path in others if path.is_file()), None)
+
+    def _done(self) -> dict[str, Row]:
+        """What earlier calls have noted, by the name of the result; damaged lines count nothing."""
+        path = self.out / RECORD
+        if not path.is_file():
+            return {}
+        rows: dict[str, Row] = {}
+        for line in path.read_text("utf-8", "replace").splitlines():
+            try:
+                row = Row(**json.loads(line))
+            except (ValueError, TypeError, RecursionError):
+                continue
+            rows[str(row.out)] = row
+        return rows
+
+    def _note(self, row: Row) -> None:
+        try:
+            with (self.out / RECORD).open("a", encoding="utf-8", errors="replace") as file:
+                file.write(json.dumps(asdict(row)) + "\n")
+        except OSError as error:
+            raise MachineError(
+                f"{self.out / RECORD}: cannot be written ({error.strerror})"
+            ) from error
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """Means over the pictures, with how many there were and how many could not be restored."""
+    result: dict[str, Any] = {
+        "pictures": len(rows), "errors": sum(bool(row.error) for row in rows),
+        "seconds": round(sum(row.seconds for row in rows), 3),
+    }  # fmt: skip
+    for name in ("psnr_before_db", "psnr_db", "ssim_before", "ssim"):
+        values = [getattr(row, name) for row in rows if getattr(row, name) is not None]
+        if values:
+            result[name] = float(torch.tensor(values, dtype=torch.float64).mean())
+    return result
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121 (of files that need not exist)
+    except OSError:
+        return False

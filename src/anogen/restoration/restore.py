@@ -1,0 +1,278 @@
+"""Restoring images: one function for every model that can, by three ways."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anogen.data.batches import evaluation_batch
+from anogen.data.corruptions import HOLE, Part, parts_of
+from anogen.device import choose_device, memory_advice, own_randomness
+from anogen.errors import (
+    DataError,
+    UsageError,
+    checked_seed,
+    finite_number,
+    unknown_name,
+    whole_number,
+)
+from anogen.models.base import GenerativeModel, HasPosterior, Model, Reconstructs, refuse_no_model
+from anogen.models.restorer import Restorer
+from anogen.restoration.layout import Layout, in_channels, out_of_channels
+from anogen.restoration.prior import most_likely
+from anogen.restoration.tiles import TILE, restored
+from anogen.run import Run
+
+Method = Literal["auto", "net", "posterior", "prior"]
+STEPS = 300
+INVERTED = ("gaussian_noise", "poisson_noise", "blur")
+"""Damage that the way `prior` can be told of, beside a mask."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Images as they may have been.
+
+    Attributes:
+        images: in the layout and type of those that were given.
+        method: by which way they were restored.
+        samples: further ones that could have been, drawn from the posterior, `[samples, …]`; or
+            None.
+    """
+
+    images: NDArray[Any]
+    method: str
+    samples: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Restoring:
+    """How images are restored.
+
+    Args:
+        method: `net`, one pass of a `Restorer`; `posterior`, one pass of a model that encodes: what
+            it decodes from the posterior's mean; `prior`, latents of a model that draws images,
+            fitted to what was seen by gradient descent; `auto`: `net` of a `Restorer`, `posterior`
+            of a model that was trained with a corruption and encodes, else `prior`.
+        damage: what the way `prior` is to undo, such as `blur=2` or `gaussian_noise=0.2`; noise is
+            estimated by default.
+        level: standard deviation of the noise, full range 1, for a `Restorer` that is not blind;
+            default: estimated from each image.
+        samples: further images that could have been, for the way `posterior`.
+        steps: of the gradient descent of `prior`.
+        seed: of its starts, and of samples.
+        tile: height and width of the pieces in which a `Restorer` works on larger images.
+
+    Raises:
+        UsageError: a value that makes no sense.
+    """
+
+    method: Method = "auto"
+    damage: str | None = None
+    level: float | None = None
+    samples: int = 0
+    steps: int = STEPS
+    seed: int = 0
+    tile: int = TILE
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise unknown_name("method", str(self.method), get_args(Method))
+        for part in self.undone:
+            if part.name not in INVERTED:
+                raise UsageError(f"damage {part.name}: {', '.join(INVERTED)} can be undone, and "
+                                 "holes, by a mask")  # fmt: skip
+        if self.level is not None and not 0 <= finite_number("level", self.level) <= 10:
+            raise UsageError(f"level must lie between 0 and 10, found {self.level}")
+        if not 0 <= whole_number("samples", self.samples) <= 1000:
+            raise UsageError(f"samples must lie between 0 and 1000, found {self.samples}")
+        if whole_number("steps", self.steps) < 1:
+            raise UsageError(f"steps must be at least 1, found {self.steps}")
+        if whole_number("tile", self.tile) < 64:
+            raise UsageError(f"tile must be at least 64, found {self.tile}")
+        checked_seed(self.seed)
+
+    @property
+    def undone(self) -> list[Part]:
+        """The damage that the way `prior` undoes."""
+        return [] if self.damage is None else parts_of(self.damage, "damage")
+
+    def way(self, model: Model, masked: bool) -> str:
+        """By which way a model restores.
+
+        Raises:
+            UsageError: it cannot restore, not by the way that is asked for, or not with a mask.
+        """
+        kind, learnt = type(model).__name__, [] if model.damage is None else model.damage.parts
+        for_holes = any(part.name == "holes" for part in learnt)
+        posterior = isinstance(model, HasPosterior | Reconstructs)
+        posterior = posterior and isinstance(model, GenerativeModel)
+        if self.method == "auto":
+            chosen = "net" if isinstance(model, Restorer) else "prior"
+            if posterior and learnt and not self.damage and (for_holes or not masked):
+                chosen = "posterior"
+        else:
+            chosen = self.method
+        able = {"net": isinstance(model, Restorer), "posterior": posterior,
+                "prior": isinstance(model, GenerativeModel)}  # fmt: skip
+        if not able[chosen]:
+            ways = [way for way, can in able.items() if can]
+            raise UsageError(f"a {kind} does not restore by {chosen}"
+                             + (f"; choose {' or '.join(ways)}" if ways else ""))  # fmt: skip
+        if masked and chosen != "prior" and not for_holes:
+            raise UsageError(
+                f"this {kind} has not learnt to fill holes; train one with a corruption holes, or "
+                "take a model that draws images"
+            )
+        if model.classes and chosen == "posterior":
+            raise UsageError(f"this {kind} is conditional on labels, which nobody knows here; "
+                             "choose prior")  # fmt: skip
+        if self.samples and chosen != "posterior":
+            raise UsageError(f"samples are drawn by the way posterior, not by {chosen}")
+        if self.damage and chosen != "prior":
+            raise UsageError(
+                f"damage is what the way prior undoes; {chosen} undoes what it has learnt"
+            )
+        return chosen
+
+
+def restore(
+    model: Model | Run | str | Path,
+    images: NDArray[Any],
+    *,
+    mask: NDArray[Any] | None = None,
+    settings: Restoring | None = None,
+    device: str = "auto",
+    **changes: Any,
+) -> Restored:
+    """Images as they may have been before they were damaged.
+
+    A `Restorer` takes images of any size, and colours one by one if it has learnt grey; other
+    models take images of their own size only. The same images give the same result, in any
+    company.
+
+    Args:
+        model: a model, a run, or the path of a run.
+        images: `[h, w]`, `[h, w, 3]`, `[n, h, w]`, `[n, c, h, w]` or `[n, h, w, c]` with 1 or 3
+            channels; uint8, uint16, bool, or floats, white 1, which may lie outside [0, 1].
+        mask: where pixels are missing: bool or numbers, not 0 where they are, `[h, w]` or
+            `[n, h, w]`. All other pixels stay as they are.
+        settings: how; default: those of `Restoring()`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        changes: single settings by name, such as `samples=10`; see `Restoring`.
+
+    Raises:
+        UsageError: the model cannot do what is asked.
+        DataError: images or a mask of the wrong shape or type.
+        TrainingError: memory ran out.
+
+    Examples:
+        >>> import anogen, torch
+        >>> _ = torch.manual_seed(0)
+        >>> model = anogen.Restorer((1, 16, 16), width=4)
+        >>> noisy = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+        >>> anogen.restore(model, noisy).images.shape
+        (40, 50, 3)
+    """
+    if isinstance(model, Run | str | Path):
+        model = (model if isinstance(model, Run) else Run.open(model)).load_model()
+    refuse_no_model(model, "restore")
+    how = settings or Restoring()
+    if changes:
+        how = Restoring(**{**vars(how), **changes})
+    way = how.way(model, mask is not None)
+    layout, given = Layout.read(images)
+    missing = None if mask is None else _mask(mask, given)
+    target = choose_device(device)
+    model = model.eval().to(target)
+    count, channels = given.shape[:2]
+    x = in_channels(given, model.shape[0])
+    copies = len(x) // count
+    gone = None if missing is None else missing.repeat_interleave(copies, 0)
+    if way != "net" and x.shape[1:] != model.shape:
+        raise DataError(
+            f"images of {tuple(given.shape[1:])}: the model is for {model.shape}; only a Restorer "
+            "takes images of other sizes"
+        )
+    if gone is not None:
+        x = torch.where(gone, x.new_tensor(HOLE / 255), x)
+    with own_randomness(), torch.inference_mode(), memory_advice("restore fewer images at once"):
+        found, drawn = _by(way, model, x.to(target), gone, how)
+
+    def given_back(y: Tensor) -> NDArray[Any]:
+        y = out_of_channels(y.cpu(), count, channels)
+        return layout.array(y if missing is None else torch.where(missing, y, given))
+
+    samples = None if drawn is None else np.stack([given_back(one) for one in drawn])
+    return Restored(given_back(found), way, samples)
+
+
+def _by(
+    way: str, model: Model, x: Tensor, gone: Tensor | None, how: Restoring
+) -> tuple[Tensor, Tensor | None]:
+    """Restored images, and samples `[samples, b, c, h, w]` where they are asked for."""
+    if way == "net":
+        level = None if how.level is None else x.new_full((len(x),), how.level)
+        return restored(cast(Restorer, model), x, level, how.tile), None
+    passes = list(zip(*(_split(part, model.shape) for part in (x, gone)), strict=False))
+    if way == "prior":
+        one = _inverse(cast(GenerativeModel, model), how)
+        return torch.cat([one(part, holes) for part, holes in passes]), None
+    found = torch.cat([cast(Any, model).reconstruct(part) for part, _ in passes])
+    if not how.samples:
+        return found, None
+    drawn = [posterior_samples(model, part, how.samples, how.seed) for part, _ in passes]
+    return found, torch.cat(drawn, 1)
+
+
+def _split(x: Tensor | None, shape: tuple[int, int, int]) -> list[Any]:
+    size = evaluation_batch(shape)
+    return [None] * 10**6 if x is None else list(x.split(size))
+
+
+def _inverse(model: GenerativeModel, how: Restoring) -> Callable[[Tensor, Tensor | None], Tensor]:
+    strengths = {part.name: part.high for part in how.undone}
+    noise = strengths.get("gaussian_noise")
+    if "poisson_noise" in strengths and noise is None:
+        noise = (0.5 / strengths["poisson_noise"]) ** 0.5  # of a pixel of half grey
+
+    def one(x: Tensor, gone: Tensor | None) -> Tensor:
+        known = None if gone is None else ~gone.to(x.device)
+        return most_likely(
+            model, x, known=known, blur=strengths.get("blur", 0.0), noise=noise, steps=how.steps,
+            seed=how.seed,
+        )  # fmt: skip
+
+    return one
+
+
+def posterior_samples(model: Any, x: Tensor, samples: int, seed: int) -> Tensor:
+    """Images decoded from latents drawn from each image's posterior: `[samples, b, c, h, w]`.
+
+    The same draws are made for every image.
+    """
+    mean, logvar = model.posterior(x)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(samples, mean.shape[1], generator=generator).to(mean)
+    return torch.stack([model.decode(mean + one * torch.exp(0.5 * logvar)) for one in noise])
+
+
+def _mask(mask: NDArray[Any], images: Tensor) -> Tensor:
+    """Where pixels are missing, bool `[n, 1, h, w]`."""
+    values = np.asarray(mask)
+    if values.dtype.kind not in "buif" or values.ndim not in (2, 3):
+        raise DataError(f"a mask is bool or numbers, [h, w] or [n, h, w], found {values.dtype} "
+                        f"{list(values.shape)}")  # fmt: skip
+    values = values[None] if values.ndim == 2 else values
+    count, _, height, width = images.shape
+    if values.shape[1:] != (height, width) or len(values) not in (1, count):
+        raise DataError(
+            f"a mask of {list(values.shape)} does not fit {count} images of {width}×{height}"
+        )
+    missing = torch.from_numpy(values != 0)[:, None]
+    return missing.expand(count, -1, -1, -1)
