@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from anogen import VAE, Images, Run, Splits, fit, load_data
+from anogen import MODELS, VAE, GenerativeModel, Images, Model, Run, Splits, fit, load_data
 from anogen.cli.main import main
 
 CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or shutil.which("chromium-browser"))
@@ -57,6 +57,16 @@ def small_vae(shape: tuple[int, int, int], seed: int = 0, **arguments: object) -
     """A VAE of a few hundred weights, the same for the same seed."""
     torch.manual_seed(seed)
     return VAE(shape, **({"latent": 2, "width": 4} | arguments))  # type: ignore[arg-type]
+
+
+GENERATIVE = [name for name, kind in MODELS.items() if issubclass(kind, GenerativeModel)]
+"""The models that make new images."""
+
+
+def small_model(name: str, shape: tuple[int, int, int], latent: int = 3, width: int = 4) -> Model:
+    """Any model of the table, with few weights."""
+    latents = {"latent": latent} if name in GENERATIVE else {}
+    return MODELS[name](shape, width=width, **latents)  # type: ignore[arg-type]
 
 
 @pytest.fixture

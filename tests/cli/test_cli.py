@@ -377,7 +377,7 @@ def test_a_preset_is_of_the_model_that_the_configuration_names(anogen, tmp_path)
     assert found["model"]["init_args"]["r1"] == 0.1
     assert found["ema_decay"] == 0.999
     refused = anogen("train", "--config", config, "--preset", "demo", "--run", "x")
-    assert "preset 'demo' is for the model VAE, not for GAN" in refused.err
+    assert "preset 'demo' is for the model Restorer, VAE, not for GAN" in refused.err
 
 
 def test_a_model_in_the_working_directory_is_found_where_that_is_allowed(noise_file, tmp_path):

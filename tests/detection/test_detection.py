@@ -23,13 +23,15 @@ from anogen.detection.scores import FUSED, available, fit_scores, score_images, 
 from anogen.detection.view import Prepared
 from anogen.errors import DataError, UsageError
 
+from ..conftest import small_model
+
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(params=MODELS)
 def model(request, digits):
     torch.manual_seed(0)
-    return MODELS[request.param](digits.shape, latent=3, width=4).eval()
+    return small_model(request.param, digits.shape).eval()
 
 
 def awkward(shape) -> Images:

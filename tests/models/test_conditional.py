@@ -9,12 +9,14 @@ from anogen.errors import UsageError
 from anogen.models.base import HasLikelihood, Reconstructs
 from anogen.nets.condition import ClassCondition, condition_on, repeated
 
+from ..conftest import GENERATIVE
+
 SHAPE = (1, 16, 16)
 X = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(0))
 LABEL = torch.tensor([0, 1, 2, 0, 1, 2])
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=GENERATIVE)
 def model(request):
     torch.manual_seed(0)
     return MODELS[request.param](SHAPE, latent=4, width=4, classes=3)

@@ -46,6 +46,10 @@ class Checker(HTMLParser):
                 self.outside.append(found[name])
 
 
+OF_OTHERS = {"style_mixing", "truncation", "restorations"}
+"""Pictures of models that have styles, or learn to restore."""
+
+
 def _page(run, result, pictures):
     run.write_json("evaluation.json", result)
     keep_pictures(pictures, run.figures, "evaluation")
@@ -54,7 +58,7 @@ def _page(run, result, pictures):
 
 def test_every_picture_of_a_trained_model(trained, digits, tmp_path):
     made = keep_pictures(all_pictures(trained.load_model(), digits.test), tmp_path, "all")
-    assert {entry.name for entry in made} == set(PICTURES) - {"style_mixing", "truncation"}
+    assert {entry.name for entry in made} == set(PICTURES) - OF_OTHERS
     for entry in made:
         with Image.open(tmp_path / f"{entry.name}.png") as image:
             assert min(image.size) > 100
@@ -72,7 +76,7 @@ def test_pictures_are_the_same_bytes_again(trained, digits, tmp_path):
 def test_colour_images_of_odd_sizes_without_labels(vae, tmp_path):
     images = images_from_array(np.random.default_rng(0).random((4, 17, 22, 3)))
     made = {entry.name for entry in all_pictures(vae((3, 17, 22), latent=5), images)}
-    assert made == set(PICTURES) - {"style_mixing", "truncation"}
+    assert made == set(PICTURES) - OF_OTHERS
 
 
 def test_a_picture_that_the_model_cannot_make_is_refused(vae, noise):

@@ -19,6 +19,8 @@ from anogen.training.loop import _mean_losses
 from anogen.training.signals import StopRequest
 from anogen.training.state import TrainingState, averaged_copy
 
+from ..conftest import small_model
+
 OPTIONS = {"epochs": 3, "batch_size": 16}
 RICH = {"ema_decay": 0.9, "schedule": "cosine", "warmup_steps": 3, "clip_gradient": 1.0}
 
@@ -111,7 +113,7 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(
 def test_every_model_resumes_to_the_bit(name, noise, tmp_path, stop_at, monkeypatch):
     def model():
         torch.manual_seed(0)
-        return MODELS[name](noise.shape, latent=3, width=4)
+        return small_model(name, noise.shape)
 
     options = {"epochs": 3, "batch_size": 16, "ema_decay": 0.9}
     whole = fit(model(), noise, tmp_path / "whole", **options)

@@ -14,6 +14,8 @@ from anogen.nets import fused
 from anogen.nets.fused import kernels
 from anogen.training.step import make_players, set_gradients, train_step
 
+from ..conftest import small_model
+
 BETAS = (0.9, 0.999)
 
 
@@ -182,7 +184,7 @@ def test_a_rate_is_a_share_of_the_learning_rate_not_of_the_last_one(vae):
 def test_a_step_is_that_of_an_optimiser_which_goes_by_places(name):
     """Fused Adam goes by memory, and second derivatives lie in it otherwise than weights do."""
     torch.manual_seed(0)
-    model = MODELS[name]((3, 16, 16), latent=4, width=8).train()
+    model = small_model(name, (3, 16, 16), latent=4, width=8).train()
     model.to(memory_format=torch.channels_last)
     plain = copy.deepcopy(model)
     x = torch.rand(8, 3, 16, 16).contiguous(memory_format=torch.channels_last)
