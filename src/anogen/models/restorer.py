@@ -12,7 +12,7 @@ from anogen.models.base import Losses, Model
 from anogen.models.damage import Damage
 from anogen.models.terms import squared_error
 from anogen.nets import Shape
-from anogen.nets.restoration import RestorationNet
+from anogen.nets.restoration import RestorationNet, filled_up
 
 Learning = Literal["clean", "noise_to_noise", "recorrupted", "noise_to_self"]
 LEAST_PATCH = 16
@@ -38,7 +38,8 @@ class Restorer(Model):
       x − 2e, whose noises are independent of one another (Pang et al. 2021).
     - `noise_to_self`: the training images are noisy themselves, in a manner that need not be known
       but must not reach from pixel to pixel. One pixel of every sixteen is hidden, and is to be
-      found from the others (Batson & Royer 2019).
+      found from the others (Batson & Royer 2019). Restoring takes sixteen passes, in which each
+      pixel is hidden once.
 
     Args:
         shape: channels, height and width of the training images; others may have another height
@@ -152,9 +153,21 @@ class Restorer(Model):
             level: for a net that is not blind, the standard deviation of the noise, float `[b]`;
                 default: estimated from each image.
         """
+        if self.learning == "noise_to_self":
+            return self._without_themselves(x)
         if self.blind:
             return self.net(x)
         return self.net(x, self.level_of(x) if level is None else level)
+
+    def _without_themselves(self, x: Tensor) -> Tensor:
+        """Every pixel as it is found from the others, in a pass for each that hides."""
+        height, width = x.shape[2:]
+        found = filled = filled_up(x, max(self.net.step, GRID))
+        neighbours = _neighbours(filled)
+        for place in range(GRID**2):
+            hidden = _grid(filled, *divmod(place, GRID))
+            found = torch.where(hidden, self.net(torch.where(hidden, neighbours, filled)), found)
+        return found[..., :height, :width]
 
     def level_of(self, x: Tensor) -> Tensor:
         """The noise of images as far as the net has learnt such, estimated: float32 `[b]`."""
@@ -212,7 +225,11 @@ def noise_level(x: Tensor) -> Tensor:
 
 def _hidden(x: Tensor) -> Tensor:
     """One pixel of every square, at the same random place in each: bool `[b, 1, h, w]`."""
-    top, left = (int(torch.randint(GRID, ())) for _ in range(2))
+    return _grid(x, *(int(torch.randint(GRID, ())) for _ in range(2)))
+
+
+def _grid(x: Tensor, top: int, left: int) -> Tensor:
+    """The pixels at one place of every square: bool `[b, 1, h, w]`."""
     hidden = torch.zeros_like(x[:, :1], dtype=torch.bool)
     hidden[:, :, top::GRID, left::GRID] = True
     return hidden
@@ -220,5 +237,5 @@ def _hidden(x: Tensor) -> Tensor:
 
 def _neighbours(x: Tensor) -> Tensor:
     """At each pixel the mean of the eight around it."""
-    sums = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, 1) * 9
+    sums = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1) * 9
     return (sums - x) / 8

@@ -59,7 +59,7 @@ class RestorationNet(nn.Module):
         self.levelled = levelled
         self.step = 2 << (levels - 1)
         """Heights and widths are filled up to multiples of this."""
-        self.reach = self.step * (2 * blocks + 2) + sum(
+        self.reach = self.step * (2 * blocks + 3) + sum(
             (2 << level) * (4 * blocks + 2) for level in range(levels - 1)
         )
         """How far away a pixel may be that has a part in another one's result, at most."""

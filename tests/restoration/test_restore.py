@@ -1,0 +1,149 @@
+"""`anogen.restore`: layouts, ways, masks and refusals."""
+
+import numpy as np
+import pytest
+import torch
+
+import anogen
+from anogen import GAN, VAE, Restorer
+from anogen.errors import DataError, UsageError
+from anogen.restoration.prior import gaussian_blur, most_likely
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def net() -> Restorer:
+    torch.manual_seed(0)
+    model = Restorer((1, 16, 16), width=4, levels=2, blocks=1)
+    torch.nn.init.normal_(model.net.tail.weight, std=0.05)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ((20, 30), np.uint8), ((20, 30, 3), np.uint8), ((4, 20, 30), np.uint16),
+        ((2, 3, 20, 30), np.float32), ((2, 20, 30, 1), np.float64), ((20, 30), np.bool_),
+    ],
+)  # fmt: skip
+def test_what_comes_back_is_like_what_was_given(net, shape, kind):
+    top = {np.uint8: 256, np.uint16: 65536, np.bool_: 2}.get(kind)
+    given = RNG.random(shape) if top is None else RNG.integers(0, top, shape)
+    given = given.astype(kind)
+    before = given.copy()
+    found = anogen.restore(net, given)
+    assert found.images.shape == shape
+    assert found.images.dtype == kind
+    assert found.method == "net"
+    assert np.array_equal(given, before)
+    if kind is not np.bool_:
+        assert not np.array_equal(found.images, given)
+
+
+def test_sixteen_bits_stay(net):
+    given = RNG.integers(0, 65536, (24, 24), np.uint16)
+    found = anogen.restore(net, given).images
+    eight = anogen.restore(net, (given >> 8).astype(np.uint8)).images
+    assert len(np.unique(found)) > 256
+    assert np.abs((found >> 8).astype(int) - eight).max() <= 2
+
+
+def test_colours_are_restored_one_by_one_by_a_net_for_grey(net):
+    given = RNG.integers(0, 256, (20, 30, 3), np.uint8)
+    whole = anogen.restore(net, given).images
+    for colour in range(3):
+        alone = anogen.restore(net, given[:, :, colour]).images
+        assert np.array_equal(whole[:, :, colour], alone)
+
+
+def test_only_missing_pixels_change():
+    torch.manual_seed(0)
+    model = Restorer((1, 16, 16), corruption="holes=0.1..0.3", width=4)
+    torch.nn.init.normal_(model.net.tail.weight, std=0.1)
+    given = RNG.integers(0, 256, (3, 16, 16), np.uint8)
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:8, 2:9] = 255
+    found = anogen.restore(model, given, mask=mask).images
+    assert np.array_equal(found[:, mask == 0], given[:, mask == 0])
+    assert not np.array_equal(found[:, mask > 0], given[:, mask > 0])
+    other = given.copy()
+    other[:, mask > 0] = 0  # what is missing has no say
+    assert np.array_equal(anogen.restore(model, other, mask=mask).images, found)
+
+
+def test_a_prior_finds_what_it_can_draw():
+    torch.manual_seed(0)
+    model = VAE((1, 16, 16), latent=3, width=4).eval()
+    with torch.no_grad():
+        for weight in model.decoder.parameters():
+            weight.mul_(2)
+        x = model.decode(torch.tensor([[1.0, -1.0, 0.5], [-0.7, 0.2, 1.4]]))
+        known = torch.ones(2, 1, 16, 16, dtype=torch.bool)
+        known[:, :, :8] = False
+        seen = torch.where(known, x, torch.rand_like(x))
+        blurred = gaussian_blur(1.0, x)(x)
+    for damage in ({"seen": seen, "known": known}, {"seen": blurred, "blur": 1.0}):
+        found = most_likely(model, noise=0.01, steps=400, **damage)
+        assert (found - x).square().mean() < 0.1 * (seen - x).square().mean()
+
+
+def test_a_prior_gives_an_image_the_same_result_in_any_company():
+    torch.manual_seed(0)
+    model = GAN((1, 16, 16), latent=4, width=4, classes=2)
+    given = RNG.integers(0, 256, (3, 16, 16), np.uint8)
+    whole = anogen.restore(model, given, steps=3)
+    assert whole.method == "prior"
+    for index in range(3):
+        alone = anogen.restore(model, given[index], steps=3).images
+        assert np.abs(whole.images[index].astype(int) - alone).max() <= 1
+
+
+def test_blur_is_that_of_the_transformation():
+    image = anogen.Images(RNG.integers(0, 256, (2, 1, 20, 31), np.uint8), "x")
+    ours = gaussian_blur(1.5, torch.zeros(1))(torch.from_numpy(image.pixels[:]).float())
+    assert np.abs(ours.numpy() - anogen.corrupt(image, "blur=1.5").pixels).max() < 0.6
+
+
+def test_samples_of_a_posterior():
+    torch.manual_seed(0)
+    model = VAE((1, 16, 16), latent=3, width=4, corruption="gaussian_noise=0.2")
+    given = RNG.integers(0, 256, (2, 16, 16), np.uint8)
+    found = anogen.restore(model, given, samples=5, seed=1)
+    assert found.method == "posterior"
+    assert found.samples.shape == (5, 2, 16, 16)
+    assert not np.array_equal(found.samples[0], found.samples[1])
+    again = anogen.restore(model, given[:1], samples=5, seed=1)
+    assert np.abs(again.samples[:, 0].astype(int) - found.samples[:, 0]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "options", "error", "message"),
+    [
+        (Restorer, np.zeros((20, 20), np.int32), {}, DataError, "type int32"),
+        (Restorer, np.zeros((2, 5, 20, 20), np.uint8), {}, DataError, "shape"),
+        (Restorer, np.full((20, 20), np.nan), {}, DataError, "not a finite number"),
+        (Restorer, np.zeros((0, 20, 20)), {}, DataError, "shape"),
+        (
+            Restorer,
+            np.zeros((20, 20)),
+            {"mask": np.zeros((3, 3))},
+            UsageError,
+            "not learnt to fill",
+        ),
+        (Restorer, np.zeros((20, 20)), {"samples": 3}, UsageError, "by the way posterior"),
+        (Restorer, np.zeros((20, 20)), {"method": "prior"}, UsageError, "choose net"),
+        (Restorer, np.zeros((20, 20)), {"method": "magic"}, UsageError, "unknown method"),
+        (Restorer, np.zeros((20, 20)), {"damage": "blur"}, UsageError, "the way prior undoes"),
+        (VAE, np.zeros((20, 20)), {}, DataError, "only a Restorer takes"),
+        (VAE, np.zeros((16, 16)), {"mask": np.zeros((3, 3))}, DataError, "does not fit"),
+        (VAE, np.zeros((16, 16)), {"mask": np.zeros((16, 16), "U1")}, DataError, "a mask is"),
+        (VAE, np.zeros((16, 16)), {"damage": "rotation"}, UsageError, "can be undone"),
+        (GAN, np.zeros((16, 16)), {"method": "posterior"}, UsageError, "choose prior"),
+        (GAN, np.zeros((16, 16)), {"steps": 0}, UsageError, "steps must be"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(model, given, options, error, message):
+    with pytest.raises(error, match=message) as refusal:
+        anogen.restore(model((1, 16, 16), width=4), given, **options)
+    assert "\n" not in str(refusal.value)
