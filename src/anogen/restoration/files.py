@@ -15,7 +15,6 @@ from anogen.errors import DataError, first_line
 JPEG_QUALITY = 95
 KEPT = ("icc_profile", "exif", "dpi")
 """What is kept of a file beside its pixels; of a PNG file its texts too."""
-SIXTEEN = "I;16"
 PNG_DEPTH, PNG_COLOUR = 24, 25
 """Where a PNG file's header says how many bits its values have, and what they are."""
 
@@ -84,10 +83,7 @@ class Picture:
         """
         from PIL import Image, PngImagePlugin
 
-        if pixels.dtype == np.uint16:
-            picture = Image.fromarray(pixels.astype("<u2"), SIXTEEN)
-        else:
-            picture = Image.fromarray(pixels)
+        picture = Image.fromarray(pixels)
         if self.alpha is not None:
             picture.putalpha(Image.fromarray(self.alpha))
         options: dict[str, Any] = {k: v for k, v in self.about.items() if k != "texts"}

@@ -1,0 +1,183 @@
+"""`anogen restore`, and training for it, as in a shell."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from anogen import Restorer, Run, Splits, fit
+from anogen.data.images import Images
+from anogen.restoration.files import Picture
+from anogen.restoration.folder import RECORD
+
+from ..conftest import one_line
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    """A run of a net that has learnt a little."""
+    pixels = np.kron(RNG.integers(0, 256, (40, 1, 8, 8), np.uint8), np.ones((1, 1, 4, 4), np.uint8))
+    images = Images(pixels, "squares")
+    torch.manual_seed(0)
+    model = Restorer(images.shape, corruption="gaussian_noise=0.1+holes=0.1..0.2", width=4)
+    return fit(model, Splits(images[:30], images[30:35], images[35:]),
+               tmp_path_factory.mktemp("runs") / "net", epochs=2, batch_size=10)  # fmt: skip
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Pictures of several kinds below a folder."""
+    folder = tmp_path / "given"
+    (folder / "deep").mkdir(parents=True)
+    grey = RNG.integers(0, 256, (30, 20), np.uint8)
+    Image.fromarray(grey).save(folder / "grey.png")
+    Image.fromarray(RNG.integers(0, 65536, (20, 24), np.uint16)).save(folder / "deep.tif")
+    Image.fromarray(RNG.integers(0, 256, (20, 24, 3), np.uint8)).save(
+        folder / "deep" / "colour.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0", dpi=(120, 120)
+    )
+    Image.fromarray(RNG.integers(0, 256, (20, 24, 4), np.uint8)).save(folder / "clear.webp")
+    (folder / "broken.png").write_bytes(b"\x89PNG no picture")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_a_folder_is_restored_and_gone_on_with(anogen, run, pictures, tmp_path):
+    out = tmp_path / "out"
+    first = anogen("restore", run.path, pictures, "--out", out, "--json")
+    assert first.code == 0, first.err
+    result = json.loads(first.out)
+    assert (result["pictures"], result["errors"], result["method"]) == (5, 1, "net")
+    assert "broken.png" in first.err
+    assert "left out" in first.err
+    names = ["clear.webp", "deep/colour.jpg", "deep.tif", "grey.png"]
+    kinds = {name: Picture.read(pictures / name) for name in names}
+    for name, given in kinds.items():
+        found = Picture.read(out / name)
+        assert (found.form, found.pixels.shape) == (given.form, given.pixels.shape)
+        assert found.pixels.dtype == given.pixels.dtype
+        assert not np.array_equal(found.pixels, given.pixels)
+    assert np.array_equal(Picture.read(out / "clear.webp").alpha, kinds["clear.webp"].alpha)
+    assert Picture.read(out / "deep/colour.jpg").about["dpi"] == (120, 120)
+    assert len(np.unique(Picture.read(out / "deep.tif").pixels)) > 256
+    times = {name: (out / name).stat().st_mtime_ns for name in names}
+    Image.fromarray(RNG.integers(0, 256, (30, 20), np.uint8)).save(pictures / "grey.png")
+    again = anogen("restore", run.path, pictures, "--out", out)
+    assert again.code == 0
+    assert "3 of 5 pictures had been restored before" in again.err
+    after = {name: (out / name).stat().st_mtime_ns for name in names}
+    assert [name for name in names if after[name] != times[name]] == ["grey.png"]
+    with (out / RECORD).open("a") as file:
+        file.write('{"file": "cut sho')  # as a crash leaves it
+    assert "4 of 5" in anogen("restore", run.path, pictures, "--out", out).err
+
+
+def test_originals_measure_and_the_page_shows(anogen, run, pictures, tmp_path):
+    (pictures / "broken.png").unlink()
+    arguments = ("--out", tmp_path / "o", "--originals", pictures, "--json")
+    outcome = anogen("restore", run.path, pictures, *arguments)
+    result = json.loads(outcome.out)
+    assert result["psnr_before_db"] == pytest.approx(100)
+    assert 5 < result["psnr_db"] < 60
+    assert result["ssim_before"] == pytest.approx(1)
+    page = (tmp_path / "o" / "restored.html").read_text("utf-8")
+    assert page.count("<img") == 12
+    assert "deep/colour.jpg" in page
+
+
+def test_a_mask_for_all_or_one_for_each(anogen, run, tmp_path):
+    given = RNG.integers(0, 256, (24, 24), np.uint8)
+    mask = np.zeros((24, 24), np.uint8)
+    mask[:6] = 255
+    for name, array in (("given.png", given), ("mask.png", mask)):
+        Image.fromarray(array).save(tmp_path / name)
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(mask[::-1]).save(tmp_path / "masks" / "given.bmp")
+    for masks, kept in (("mask.png", slice(6, None)), ("masks", slice(None, 18))):
+        out = tmp_path / f"out-{masks}"
+        outcome = anogen("restore", run.path, tmp_path / "given.png", "--out", out, "--mask",
+                         tmp_path / masks)  # fmt: skip
+        assert outcome.code == 0, outcome.err
+        found = np.asarray(Image.open(out / "given.png"))
+        assert np.array_equal(found[kept], given[kept])
+        assert not np.array_equal(found, given)
+    other = tmp_path / "small.png"
+    Image.fromarray(mask[:5]).save(other)
+    refused = anogen("restore", run.path, tmp_path / "given.png", "--out", tmp_path / "x", "--mask",
+                     other)  # fmt: skip
+    assert refused.code == 3
+    assert "a mask of [1, 5, 24] does not fit 1 images of 24×24" in refused.err
+
+
+def test_samples_of_a_vae(anogen, tmp_path, digits, vae):
+    model = vae(digits.shape, corruption="gaussian_noise=0.2")
+    run = fit(model, digits, tmp_path / "run", epochs=1, fit_sampler=False)
+    Image.fromarray(digits.test.pixels[0, 0]).save(tmp_path / "digit.png")
+    outcome = anogen("restore", run.path, tmp_path / "digit.png", "--out", tmp_path / "o",
+                     "--samples", 3)  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "posterior" in outcome.out
+    assert len(list((tmp_path / "o" / "samples").glob("*/digit.png"))) == 3
+
+
+def test_bad_calls_are_one_line(anogen, run, pictures, tmp_path):
+    grey, other = pictures / "grey.png", tmp_path / "grey.png"
+    shutil.copy(grey, other)
+    for code, arguments, message in (
+        (3, [tmp_path / "none.png", "--out", tmp_path / "o"], "No such file or folder"),
+        (2, [pictures, "--out", pictures], "would be lost"),
+        (2, [grey, "--out", grey.parent], "would be lost"),
+        (2, [pictures, other, "--out", tmp_path / "o"], "would both become grey.png"),
+        (2, [grey, "--out", tmp_path / "o", "--method", "prior"], "choose net"),
+        (2, [grey, "--out", tmp_path / "o", "--tile", 3], "tile must be"),
+        (3, [grey, "--out", tmp_path / "o", "--mask", tmp_path / "none"], "No such file"),
+        (3, [pictures / "broken.png", "--out", tmp_path / "o"], "broken.png"),
+        (5, [grey, "--out", grey], "cannot be made"),
+    ):
+        outcome = anogen("restore", run.path, *arguments)
+        assert outcome.code == code, (arguments, outcome.err)
+        assert message in outcome.err
+        assert "Traceback" not in outcome.err
+    assert one_line(anogen("restore", tmp_path / "no", grey, "--out", tmp_path / "o"))
+
+
+def test_colours_of_sixteen_bits_are_refused(anogen, run, tmp_path):
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + b"\x12\x34" * 6 for _ in range(2)))
+    path = tmp_path / "deep.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows)
+                     + chunk(b"IEND", b""))  # fmt: skip
+    outcome = anogen("restore", run.path, path, "--out", tmp_path / "o")
+    assert outcome.code == 3
+    assert "colours of 16 bits" in outcome.err
+
+
+def test_training_by_the_short_name(anogen, noise_file, tmp_path):
+    run = tmp_path / "run"
+    options = ("--model.width", 4, "--epochs", 1, "--data", noise_file, "--run", run)
+    outcome = anogen(
+        "train", "--model", "Restorer", "--corruption", "gaussian_noise=0..0.3", *options
+    )
+    assert outcome.code == 0, outcome.err
+    assert Run.open(run).config["model"]["init_args"]["corruption"] == "gaussian_noise=0..0.3"
+    assert anogen("train", "--run", run, "--resume", "--epochs", 2).code == 0
+    refused = anogen(
+        "train", "--model", "GAN", "--corruption", "blur", *options[:-1], tmp_path / "g"
+    )
+    assert refused.code == 2
+    assert "corruption" in refused.err
+    assert one_line(anogen("sample", run))
+    assert one_line(anogen("compare", run, "--out", tmp_path / "c"))
+    assert anogen("evaluate", run).code == 0
+    assert "Restored images" in (run / "report.html").read_text("utf-8")
