@@ -8,7 +8,7 @@ All from the JSON files in docs/results, so no number there is typed by hand.
 import json
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def pages() -> dict[Path, str]:
         guides / "tables.md": filled(guides / "tables.md", "tables_results.md.j2"),
         guides / "parts.md": filled(guides / "parts.md", "parts_results.md.j2"),
         guides / "serving.md": filled(guides / "serving.md", "serving_results.md.j2"),
+        guides / "restoring.md": filled(guides / "restoring.md", "restoration_results.md.j2"),
     }
 
 
@@ -77,11 +78,16 @@ def render(template: str) -> str:
         shown_range=shown_range, of_kind=of_kind, members_of=members_of,
         share_within=share_within, share_above=share_above, best_of=best_of,
         part_rows=part_rows, few_shown=few_shown, seeds_of=seeds_of,
-        generated_rows=generated_rows,
+        generated_rows=generated_rows, names_of=names_of, photograph_rows=photograph_rows,
+        small_rows=small_rows,
     )  # fmt: skip
 
 
 Runs = list[dict[str, Any]]
+DENOISED = {("Set12", 15): (32.37, 32.86), ("Set12", 25): (29.97, 30.44),
+            ("Set12", 50): (26.72, 27.18), ("BSD68", 15): (31.07, 31.73),
+            ("BSD68", 25): (28.57, 29.23), ("BSD68", 50): (25.62, 26.23)}  # fmt: skip
+"""PSNR of BM3D and DnCNN-S, Zhang et al. 2017, tables 2 and 3, by data and σ of 255."""
 
 
 def shown(claim: dict[str, Any]) -> str:
@@ -100,6 +106,34 @@ def source(name: str) -> str:
     text = (ROOT / "examples" / name).read_text("utf-8")
     code = text.partition('"""\n\n')[2].partition('\n\nif __name__ == "__main__":')[0]
     return code.replace("import argparse\n", "").strip()
+
+
+def names_of(rows: Runs) -> list[str]:
+    """The methods, in their order."""
+    return list(dict.fromkeys(row["method"] for row in rows))
+
+
+def photograph_rows(rows: Runs) -> Runs:
+    """A line for each set and noise: PSNR and SSIM of each method, and published PSNR."""
+    return [
+        {**line, **dict(zip(("bm3d", "dncnn"), DENOISED[line["data"], line["sigma"]], strict=True))}
+        for line in _lines(rows, lambda row: f"{row['psnr_db']:.2f} ({row['ssim']:.3f})")
+    ]
+
+
+def small_rows(rows: Runs) -> Runs:
+    """A line for each set and noise: PSNR of each method with its interval."""
+    return _lines(rows, lambda row: f"{row['psnr_db']:.2f} ± {row['psnr_half_db']:.2f}")
+
+
+def _lines(rows: Runs, cell: Callable[[dict[str, Any]], str]) -> Runs:
+    kinds = dict.fromkeys((row["data"], row["sigma"]) for row in rows)
+    by_place = {(row["data"], row["sigma"], row["method"]): cell(row) for row in rows}
+    return [
+        {"data": data, "sigma": sigma,
+         "cells": [by_place[data, sigma, name] for name in names_of(rows)]}
+        for data, sigma in kinds
+    ]  # fmt: skip
 
 
 def of(runs: Runs, data: str, score: str, out_set: str, key: str) -> list[float]:

@@ -64,8 +64,15 @@ def _restore(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     way = how.way(model, options["mask"] is not None)
     job = Job.find(options["files"], options["out"], options["mask"], options["originals"])
 
+    intervals = None
+    if how.interval is not None:
+        from anogen.restoration.intervals import Intervals
+
+        intervals = Intervals.of_run(run, model, how.interval)
+
     def one(pixels: "NDArray[Any]", mask: "NDArray[np.bool_] | None") -> "Restored":
-        return restore(model, pixels, mask=mask, settings=how, device=options["device"])
+        return restore(model, pixels, mask=mask, settings=how, intervals=intervals,
+                       device=options["device"])  # fmt: skip
 
     settings = f"{how} {hash_of_tensors(model.state_dict())}"
     rows = list(job.go(one, settings))

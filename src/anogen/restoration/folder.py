@@ -25,8 +25,11 @@ from anogen.restoration.layout import Layout
 from anogen.restoration.restore import Restored
 
 RECORD = "restored.jsonl"
-SAMPLES = "samples"
-"""The folder, beside the results, of further pictures that could have been."""
+SAMPLES, LOW, HIGH = "samples", "low", "high"
+"""The folders, beside the results, of further pictures that could have been, and of the ends of the
+intervals."""
+ROUNDING = 0.5 / 255
+"""Half a grey level: the ends of intervals are rounded to whole ones."""
 Restore = Callable[[NDArray[Any], NDArray[Any] | None], Restored]
 """Pixels and the mask of what is missing → what may have been."""
 
@@ -45,6 +48,7 @@ class Row:
         psnr_db: of the restored one.
         ssim_before: structural similarity of the given picture with the original.
         ssim: of the restored one.
+        coverage: share of the original's pixels that lie in their intervals.
         error: why it could not be restored; empty where it could.
     """
 
@@ -57,6 +61,7 @@ class Row:
     psnr_db: float | None = None
     ssim_before: float | None = None
     ssim: float | None = None
+    coverage: float | None = None
     error: str = ""
 
 
@@ -163,7 +168,10 @@ class Job:
             contents = {name: picture.content(found.images)}
             for number, sample in enumerate([] if found.samples is None else found.samples, 1):
                 contents[Path(SAMPLES, str(number), name)] = picture.content(sample)
-            measured = self._measured(name, picture.pixels, found.images)
+            for end, pixels in ((LOW, found.low), (HIGH, found.high)):
+                if pixels is not None:
+                    contents[Path(end, name)] = picture.content(pixels)
+            measured = self._measured(name, picture.pixels, found)
         except (DataError, UsageError) as error:
             return Row(str(file), str(name), error=first_line(error).removeprefix(f"{file}: "))
         for path, content in contents.items():
@@ -183,7 +191,7 @@ class Job:
         grey = picture.pixels if picture.pixels.ndim == 2 else picture.pixels.max(2)
         return grey > 0, picture.sha256[:16]
 
-    def _measured(self, name: Path, given: NDArray[Any], found: NDArray[Any]) -> dict[str, float]:
+    def _measured(self, name: Path, given: NDArray[Any], found: Restored) -> dict[str, float]:
         path = None if self.originals is None else self.beside(self.originals, name)
         if path is None:
             return {}
@@ -191,12 +199,16 @@ class Job:
         if original.shape != given.shape:
             raise DataError(f"{path}: of shape {list(original.shape)}, the damaged picture has "
                             f"{list(given.shape)}")  # fmt: skip
-        x, y, z = (Layout.read(array)[1] for array in (original, given, found))
+        x, y, z = (Layout.read(array)[1] for array in (original, given, found.images))
         numbers = {
             "psnr_before_db": psnr_db(x, y).item(), "psnr_db": psnr_db(x, z).item()
         }  # fmt: skip
         if min(x.shape[2:]) >= WINDOW:
             numbers |= {"ssim_before": ssim(x, y).item(), "ssim": ssim(x, z).item()}
+        if found.low is not None and found.high is not None:
+            low, high = (Layout.read(end)[1] for end in (found.low, found.high))
+            inside = (low - ROUNDING <= x) & (x <= high + ROUNDING)
+            numbers["coverage"] = inside.double().mean().item()
         return {key: round(value, 4) for key, value in numbers.items()}
 
     @staticmethod
@@ -239,7 +251,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         "pictures": len(rows), "errors": sum(bool(row.error) for row in rows),
         "seconds": round(sum(row.seconds for row in rows), 3),
     }  # fmt: skip
-    for name in ("psnr_before_db", "psnr_db", "ssim_before", "ssim"):
+    for name in ("psnr_before_db", "psnr_db", "ssim_before", "ssim", "coverage"):
         values = [getattr(row, name) for row in rows if getattr(row, name) is not None]
         if values:
             result[name] = float(torch.tensor(values, dtype=torch.float64).mean())

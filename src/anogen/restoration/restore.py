@@ -23,6 +23,7 @@ from anogen.errors import (
 )
 from anogen.models.base import GenerativeModel, HasPosterior, Model, Reconstructs, refuse_no_model
 from anogen.models.restorer import Restorer
+from anogen.restoration.intervals import Intervals
 from anogen.restoration.layout import Layout, in_channels, out_of_channels
 from anogen.restoration.prior import most_likely
 from anogen.restoration.tiles import TILE, restored
@@ -43,11 +44,15 @@ class Restored:
         method: by which way they were restored.
         samples: further ones that could have been, drawn from the posterior, `[samples, …]`; or
             None.
+        low: the lower ends of the intervals of pixels, laid out like the images; or None.
+        high: the upper ends.
     """
 
     images: NDArray[Any]
     method: str
     samples: NDArray[Any] | None = None
+    low: NDArray[Any] | None = None
+    high: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Restoring:
         level: standard deviation of the noise, full range 1, for a `Restorer` that is not blind;
             default: estimated from each image.
         samples: further images that could have been, for the way `posterior`.
+        interval: share of the pixels that are to lie between `low` and `high`, such as 0.9; for
+            runs that were trained with a corruption, whose validation images calibrate it.
         steps: of the gradient descent of `prior`.
         seed: of its starts, and of samples.
         tile: height and width of the pieces in which a `Restorer` works on larger images.
@@ -76,6 +83,7 @@ class Restoring:
     damage: str | None = None
     level: float | None = None
     samples: int = 0
+    interval: float | None = None
     steps: int = STEPS
     seed: int = 0
     tile: int = TILE
@@ -91,6 +99,8 @@ class Restoring:
             raise UsageError(f"level must lie between 0 and 10, found {self.level}")
         if not 0 <= whole_number("samples", self.samples) <= 1000:
             raise UsageError(f"samples must lie between 0 and 1000, found {self.samples}")
+        if self.interval is not None and not 0 < finite_number("interval", self.interval) < 1:
+            raise UsageError(f"interval must lie between 0 and 1, found {self.interval}")
         if whole_number("steps", self.steps) < 1:
             raise UsageError(f"steps must be at least 1, found {self.steps}")
         if whole_number("tile", self.tile) < 64:
@@ -134,6 +144,8 @@ class Restoring:
                              "choose prior")  # fmt: skip
         if self.samples and chosen != "posterior":
             raise UsageError(f"samples are drawn by the way posterior, not by {chosen}")
+        if self.interval and (chosen == "prior" or not learnt):
+            raise UsageError("interval is for a run that was trained with a corruption")
         if self.damage and chosen != "prior":
             raise UsageError(
                 f"damage is what the way prior undoes; {chosen} undoes what it has learnt"
@@ -147,6 +159,7 @@ def restore(
     *,
     mask: NDArray[Any] | None = None,
     settings: Restoring | None = None,
+    intervals: Intervals | None = None,
     device: str = "auto",
     **changes: Any,
 ) -> Restored:
@@ -163,6 +176,8 @@ def restore(
         mask: where pixels are missing: bool or numbers, not 0 where they are, `[h, w]` or
             `[n, h, w]`. All other pixels stay as they are.
         settings: how; default: those of `Restoring()`.
+        intervals: calibrated ones, see `Intervals`; default: those of the run, where the settings
+            ask for an interval.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         changes: single settings by name, such as `samples=10`; see `Restoring`.
 
@@ -179,13 +194,17 @@ def restore(
         >>> anogen.restore(model, noisy).images.shape
         (40, 50, 3)
     """
-    if isinstance(model, Run | str | Path):
-        model = (model if isinstance(model, Run) else Run.open(model)).load_model()
+    run = Run.open(model) if isinstance(model, str | Path) else model
+    model = run.load_model() if isinstance(run, Run) else run
     refuse_no_model(model, "restore")
     how = settings or Restoring()
     if changes:
         how = Restoring(**{**vars(how), **changes})
     way = how.way(model, mask is not None)
+    if intervals is None and how.interval is not None:
+        if not isinstance(run, Run):
+            raise UsageError("interval needs a run, whose validation images calibrate it")
+        intervals = Intervals.of_run(run, model, how.interval)
     layout, given = Layout.read(images)
     missing = None if mask is None else _mask(mask, given)
     target = choose_device(device)
@@ -202,14 +221,16 @@ def restore(
     if gone is not None:
         x = torch.where(gone, x.new_tensor(HOLE / 255), x)
     with own_randomness(), torch.inference_mode(), memory_advice("restore fewer images at once"):
-        found, drawn = _by(way, model, x.to(target), gone, how)
+        x = x.to(target)
+        found, drawn = _by(way, model, x, gone, how)
+        ends = () if intervals is None else intervals.around(model, x, found)
 
     def given_back(y: Tensor) -> NDArray[Any]:
         y = out_of_channels(y.cpu(), count, channels)
         return layout.array(y if missing is None else torch.where(missing, y, given))
 
     samples = None if drawn is None else np.stack([given_back(one) for one in drawn])
-    return Restored(given_back(found), way, samples)
+    return Restored(given_back(found), way, samples, *(given_back(end) for end in ends))
 
 
 def _by(
