@@ -37,7 +37,8 @@ def test_a_pixel_reaches_no_further_than_the_net_says(levels, blocks):
     [
         ((1, 1, 200, 330), "clean", 3),
         ((2, 3, 129, 257), "clean", 3),
-        ((1, 1, 300, 8), "clean", 1),
+        ((1, 1, 302, 10), "clean", 1),
+        ((1, 1, 27, 241), "clean", 2),
         ((1, 1, 70, 205), "noise_to_self", 1),
         ((1, 1, 30, 203), "noise_to_self", 3),
     ],

@@ -6,7 +6,9 @@ import torch
 
 import anogen
 from anogen import GAN, VAE, Restorer
+from anogen.checkpoint import hash_of_tensors
 from anogen.errors import DataError, UsageError
+from anogen.restoration.intervals import Intervals
 from anogen.restoration.prior import gaussian_blur, most_likely
 
 RNG = np.random.default_rng(0)
@@ -97,6 +99,55 @@ def test_a_prior_gives_an_image_the_same_result_in_any_company():
     for index in range(3):
         alone = anogen.restore(model, given[index], steps=3).images
         assert np.abs(whole.images[index].astype(int) - alone).max() <= 1
+
+
+@pytest.mark.parametrize("kind", [VAE, GAN])
+def test_a_prior_fills_holes_and_sharpens(kind):
+    torch.manual_seed(0)
+    model = kind((1, 16, 16), latent=4, width=4)
+    given = RNG.integers(0, 256, (2, 16, 16), np.uint8)
+    mask = np.zeros((16, 16), np.bool_)
+    mask[3:9, 3:9] = True
+    filled = anogen.restore(model, given, mask=mask, steps=3).images
+    assert np.array_equal(filled[:, ~mask], given[:, ~mask])
+    assert not np.array_equal(filled[:, mask], given[:, mask])
+    sharp = anogen.restore(model, given, damage="blur=1+gaussian_noise=0.05", steps=3)
+    assert sharp.method == "prior"
+    assert not np.array_equal(sharp.images, anogen.restore(model, given, steps=3).images)
+
+
+def test_intervals_hold_what_they_promise():
+    torch.manual_seed(0)
+    model = Restorer((1, 16, 16), corruption="gaussian_noise=0.2", width=4)
+    x = np.kron(RNG.integers(60, 190, (400, 1, 4, 4), np.uint8), np.ones((4, 4), np.uint8))
+    seen, fresh = anogen.Images(x[:200], "seen"), anogen.Images(x[200:], "fresh")
+    for share in (0.5, 0.9):
+        intervals = Intervals.fit(model, seen, share)
+        given = anogen.corrupt(fresh, "gaussian_noise=0.2", seed=3).pixels[:, 0]
+        found = anogen.restore(model, given, intervals=intervals)
+        inside = (found.low <= x[200:, 0]) & (x[200:, 0] <= found.high)
+        assert inside.mean() == pytest.approx(share, abs=0.04)
+        assert (found.low <= found.images).all()
+        assert (found.images <= found.high).all()
+    with pytest.raises(UsageError, match=r"5 validation images support no interval of 0\.9; 10 do"):
+        Intervals.fit(model, seen[:5], 0.9)
+    with pytest.raises(UsageError, match="interval needs a run"):
+        anogen.restore(model, given, interval=0.9)
+    with pytest.raises(UsageError, match="trained with a corruption"):
+        Intervals.fit(VAE((1, 16, 16), width=4), seen)
+
+
+def test_intervals_are_kept_with_a_run(digits, tmp_path, vae):
+    model = vae(digits.shape, corruption="gaussian_noise=0.2")
+    run = anogen.fit(model, digits, tmp_path / "run", epochs=1, fit_sampler=False)
+    kept = Intervals.fit(run.load_model(), digits.validation, 0.8)
+    with pytest.raises(DataError, match="differ from those"):  # what calibrates is not there
+        anogen.restore(run, digits.test.pixels[:2], interval=0.8)
+    digest = hash_of_tensors(run.load_model().state_dict())
+    run.write_json("restoration.json", {**vars(kept), "weights_sha256": digest})
+    found = anogen.restore(run, digits.test.pixels[:2], interval=0.8)
+    assert found.low.shape == found.high.shape == (2, *digits.shape)
+    assert found.samples is None
 
 
 def test_blur_is_that_of_the_transformation():

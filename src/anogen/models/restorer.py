@@ -113,6 +113,11 @@ class Restorer(Model):
         self.damage = None if noisy else damage
         self.net = RestorationNet(shape[0], width, levels, blocks, levelled=not blind)
 
+    @property
+    def step(self) -> int:
+        """Heights and widths are filled up to multiples of this."""
+        return max(self.net.step, GRID) if self.learning == "noise_to_self" else self.net.step
+
     def players(self) -> dict[str, list[nn.Module]]:
         """One player trains the net."""
         return {"restorer": [self]}
@@ -162,7 +167,7 @@ class Restorer(Model):
     def _without_themselves(self, x: Tensor) -> Tensor:
         """Every pixel as it is found from the others, in a pass for each that hides."""
         height, width = x.shape[2:]
-        found = filled = filled_up(x, max(self.net.step, GRID))
+        found = filled = filled_up(x, self.step)
         neighbours = _neighbours(filled)
         for place in range(GRID**2):
             hidden = _grid(filled, *divmod(place, GRID))

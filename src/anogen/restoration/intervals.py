@@ -79,7 +79,7 @@ class Intervals:
         if allowed <= 0:
             raise UsageError(
                 f"{images.name}: {count} validation images support no interval of {share:g}; "
-                f"{math.ceil(1 / (1 - share))} do"
+                f"{math.floor(1 / (1 - share) + 1e-9)} do"
             )
         ratios: list[Tensor] = []
         device = next(model.parameters()).device

@@ -70,10 +70,10 @@ def most_likely(
     images = torch.zeros_like(seen)
     for start, kind in first:
         condition = None if kind is None else seen.new_full((len(seen),), kind).long()
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.enable_grad():
             z = start.clone().requires_grad_()
             optimizer = torch.optim.Adam([z], lr=RATE)
-            y, weight = seen.clone(), 0.5 / sigma.clone().square()
+            y, weight = seen, 0.5 / sigma.square()
 
             def judged(
                 z: Tensor,

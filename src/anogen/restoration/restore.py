@@ -220,7 +220,7 @@ def restore(
         )
     if gone is not None:
         x = torch.where(gone, x.new_tensor(HOLE / 255), x)
-    with own_randomness(), torch.inference_mode(), memory_advice("restore fewer images at once"):
+    with own_randomness(), torch.no_grad(), memory_advice("restore fewer images at once"):
         x = x.to(target)
         found, drawn = _by(way, model, x, gone, how)
         ends = () if intervals is None else intervals.around(model, x, found)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from anogen.models.restorer import GRID, Restorer
+from anogen.models.restorer import Restorer
 from anogen.nets.restoration import filled_up
 
 TILE = 1024
@@ -42,11 +42,11 @@ def restored(model: Restorer, x: Tensor, level: Tensor | None = None, tile: int 
         levels = [None] * len(x) if level is None else level.split(size)
         parts = zip(x.split(size), levels, strict=False)
         return torch.cat([model.restore(*part).clamp(0, 1) for part in parts])
-    unit = max(model.net.step, GRID)
-    filled = filled_up(x, unit)
+    step = model.step
+    filled = filled_up(x, step)
     out = torch.empty_like(x)
-    margin = (model.net.reach // unit + 1) * unit
-    core = max(unit, (tile - 2 * margin) // unit * unit)
+    margin = (model.net.reach // step + 1) * step
+    core = max(step, (tile - 2 * margin) // step * step)
     for top in range(0, height, core):
         for left in range(0, width, core):
             above, before = min(margin, top), min(margin, left)
