@@ -34,6 +34,33 @@ def pictures_run(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def restoring_run(tmp_path_factory) -> Path:
+    """A run of a net that has learnt a little to restore."""
+    run = tmp_path_factory.mktemp("served") / "denoiser"
+    assert (
+        main(
+            [
+                "train",
+                "--model",
+                "Restorer",
+                "--corruption",
+                "gaussian_noise=0.2+holes=0.1",
+                "--model.width",
+                "4",
+                "--data",
+                "digits",
+                "--epochs",
+                "1",
+                "--run",
+                str(run),
+            ]
+        )
+        == 0
+    )
+    return run
+
+
+@pytest.fixture(scope="session")
 def rows() -> pandas.DataFrame:
     generator = np.random.default_rng(0)
     return pandas.DataFrame({

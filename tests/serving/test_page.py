@@ -7,7 +7,9 @@ import time
 import numpy as np
 import pytest
 
+import anogen
 from anogen.serving.app import create_app
+from anogen.serving.client import Client
 from anogen.serving.gate import Keys
 from anogen.serving.processes import listen
 from anogen.serving.served import open_all
@@ -23,10 +25,11 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium to op
 
 
 @pytest.fixture(scope="module")
-def service(pictures_run, table_run, tmp_path_factory):
+def service(pictures_run, table_run, restoring_run, tmp_path_factory):
     """Two services in threads, one of both runs and one with a key: their addresses."""
     addresses, servers = [], []
-    for runs, keys in (((pictures_run, table_run), Keys()), ((pictures_run,), Keys.of(["k" * 20]))):
+    all_runs = (pictures_run, table_run, restoring_run)
+    for runs, keys in ((all_runs, Keys()), ((pictures_run,), Keys.of(["k" * 20]))):
         settings = Settings(grace_s=0.1)
         store = Store.open(tmp_path_factory.mktemp("store") / "s.sqlite")
         own = Service(open_all(runs, settings), settings, store)
@@ -208,3 +211,22 @@ def test_a_key_is_asked_for(opened, service, files):
     page.wait_for_selector("#main:not([hidden])")
     page.set_input_files("#files", files[:1])
     page.locator(".result").first.wait_for()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_picture_is_restored(service, opened, files, restoring_run, width):
+    page = opened(service[0], width, expected=("422",))
+    page.select_option("#model", "denoiser")
+    assert page.locator("#scoring").is_hidden()
+    page.set_input_files("#damaged", files[1])
+    page.wait_for_selector("#restored", state="visible")
+    assert page.locator("#save").get_attribute("download") == "noise.png"
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    size = page.evaluate("[restored.naturalWidth, restored.naturalHeight]")
+    assert size == [28, 28]
+    page.set_input_files("#damaged", files[2])
+    page.wait_for_selector("#restored-status:has-text('not')")
+    assert page.locator("#restored").is_hidden()
+    given = np.random.default_rng(0).integers(0, 256, (2, 20, 24), np.uint8)
+    found = Client(service[0], model="denoiser").restore(given)
+    assert np.array_equal(found, anogen.restore(restoring_run, given).images)

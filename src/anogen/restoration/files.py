@@ -39,17 +39,21 @@ class Picture:
 
     @classmethod
     def read(cls, path: Path) -> "Picture":
-        """A picture with all its bits, turned as it lies in the file.
+        """A picture with all its bits, turned as it lies in the file; see `of`."""
+        check_regular(path)
+        try:
+            return cls.of(path.read_bytes(), path)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+    @classmethod
+    def of(cls, content: bytes, path: Path) -> "Picture":
+        """The picture in the content of a file; the path is its name in messages.
 
         Raises:
             DataError: it is damaged, too large, moving, of another format, or in colours of 16
                 bits.
         """
-        check_regular(path)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
         if content.startswith(b"\x89PNG") and content[PNG_DEPTH : PNG_COLOUR + 1] in (
             b"\x10\x02", b"\x10\x06",
         ):  # fmt: skip
@@ -75,6 +79,10 @@ class Picture:
                 grey = picture.mode in ("1", "L", "LA", "La")
                 pixels = np.asarray(picture.convert("L" if grey else "RGB"))
         return cls(pixels, alpha, form, about, hashlib.sha256(content).hexdigest())
+
+    def as_mask(self) -> NDArray[np.bool_]:
+        """Where it is not black, bool `[h, w]`."""
+        return (self.pixels if self.pixels.ndim == 2 else self.pixels.max(2)) > 0
 
     def content(self, pixels: NDArray[Any]) -> bytes:
         """A file of the same kind, with the same description, of other pixels.

@@ -188,8 +188,7 @@ class Job:
         if path is None:
             raise DataError(f"{file}: there is no mask for it in {self.masks}")
         picture = Picture.read(path)
-        grey = picture.pixels if picture.pixels.ndim == 2 else picture.pixels.max(2)
-        return grey > 0, picture.sha256[:16]
+        return picture.as_mask(), picture.sha256[:16]
 
     def _measured(self, name: Path, given: NDArray[Any], found: Restored) -> dict[str, float]:
         path = None if self.originals is None else self.beside(self.originals, name)

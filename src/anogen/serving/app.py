@@ -24,6 +24,7 @@ from anogen.serving.gate import Gate, Keys
 from anogen.serving.inference import infer, metadata_of
 from anogen.serving.openapi import description
 from anogen.serving.reading import json_of, parts_of
+from anogen.serving.restoring import restore_request
 from anogen.serving.scoring import score_request
 from anogen.serving.service import Service
 from anogen.serving.store import Store
@@ -84,6 +85,9 @@ def _routes(service: Service) -> list[Route]:
 
     async def sample(request: Request) -> Response:
         return await sample_request(service, request)
+
+    async def restoring(request: Request) -> Response:
+        return await restore_request(service, request)
 
     def named(request: Request) -> str:
         name = str(request.path_params["name"])
@@ -149,6 +153,7 @@ def _routes(service: Service) -> list[Route]:
     return [
         Route("/v1/score", score, methods=post),
         Route("/v1/sample", sample, methods=post),
+        Route("/v1/restore", restoring, methods=post),
         Route("/v1/models", answering(models)),
         Route("/v1/models/{name}", answering(lambda r: service.find(named(r)).card)),
         Route("/v1/watch", from_store(watch)),

@@ -109,6 +109,16 @@ class Client:
                             "application/json", "application/x-npy")  # fmt: skip
         return np.load(io.BytesIO(content), allow_pickle=False)
 
+    def restore(self, given: NDArray[Any], **query: Any) -> NDArray[Any]:
+        """As `anogen.restore` of the served run: an array like the one that is given.
+
+        Args:
+            given: an array as `anogen.restore` takes it.
+            query: what the service takes: `method`, `level`, `deadline_s`, `model`.
+        """
+        content = self._raw("POST", "/v1/restore", query, *_body(given))
+        return np.load(io.BytesIO(content), allow_pickle=False)
+
     def judge(
         self, item: str, verdict: str, note: str = "", picture: str | Path | None = None
     ) -> dict[str, Any]:
@@ -137,7 +147,7 @@ class Client:
         self, method: str, path: str, query: Mapping[str, Any], content: bytes | None, kind: str,
         accept: str = "application/json",
     ) -> bytes:  # fmt: skip
-        if path in ("/v1/score", "/v1/sample") and self._model is not None:
+        if path in ("/v1/score", "/v1/sample", "/v1/restore") and self._model is not None:
             query = {"model": self._model, **query}
         told = {name: int(value) if isinstance(value, bool) else value
                 for name, value in query.items()}  # fmt: skip

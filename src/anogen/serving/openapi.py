@@ -88,6 +88,7 @@ def _paths() -> dict[str, Any]:
     return {
         "/v1/score": {"post": _score()},
         "/v1/sample": {"post": _sample()},
+        "/v1/restore": {"post": _restore()},
         "/v1/models": {"get": _operation(
             "models", "All runs: what they take, and what they promise",
             {"200": _answer("Their cards.", {"type": "object", "properties": {
@@ -183,6 +184,37 @@ def _sample() -> dict[str, Any]:
                 "label": {"type": "string"},
                 "latents": {"type": "array", "items": {"type": "array",
                                                        "items": {"type": "number"}}}}}}}},
+    )  # fmt: skip
+
+
+def _restore() -> dict[str, Any]:
+    pictures = {
+        kind: {"schema": FILE}
+        for kind in (
+            "image/png",
+            "image/jpeg",
+            "image/tiff",
+            "image/bmp",
+            "image/webp",
+            "application/x-npy",
+        )
+    }
+    return _operation(
+        "restore", "Take noise, blur or holes out of a picture",
+        {"200": {"description": "A picture like the one that was sent.", "content": pictures},
+         **_errors(*USUAL, 415, 422)},
+        description="One picture as the body or in a form; in a form a second one may say what is "
+        "missing, white where it is. A Restorer takes pictures of any size, another model those of "
+        "its own.",
+        parameters=[
+            MODEL, DEADLINE,
+            _query("method", {"enum": ["auto", "net", "posterior"]}, "See `anogen restore`."),
+            _query("level", {"type": "number", "minimum": 0, "maximum": 10},
+                   "Standard deviation of the noise, full range 1, for a net that is told."),
+        ],
+        requestBody={"required": True, "content": {
+            "multipart/form-data": {"schema": {"type": "object", "properties": {
+                "file": {"type": "array", "items": FILE, "maxItems": 2}}}}, **pictures}},
     )  # fmt: skip
 
 

@@ -25,7 +25,8 @@ from anogen.detection.reasons import reasons
 from anogen.detection.scores import SCORES, usual_score
 from anogen.device import own_randomness
 from anogen.errors import AnogenError, DataError, UsageError, unknown_name
-from anogen.models.base import GenerativeModel, generative
+from anogen.models.base import GenerativeModel, Model, generative
+from anogen.models.restorer import Restorer
 from anogen.models.sampling import own_sampler
 from anogen.progress import say, silence
 from anogen.run import Run
@@ -35,6 +36,7 @@ from anogen.serving.settings import Settings
 Pixels = NDArray[Any]
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 """For which the page says what is promised."""
+NO_SCORES = "it gives no scores, being conditional on labels or made to restore"
 SLIDERS = 12
 """Latents of a model that the page has sliders for, at most."""
 
@@ -55,7 +57,7 @@ class Served:
         version: changes whenever weights or calibration do.
         trained: the run.
         detector: with the score that is served; None for a model that cannot detect, such as one
-            that needs a label for every image.
+            that needs a label for every image, or only restores.
         rate: of false positives, by which labels are given where a request names none.
         settings: of the service.
     """
@@ -86,7 +88,7 @@ class Served:
         trained = load(path, data_dir=data_dir, device=device)
         detector = None
         rate = settings.fpr or run.false_positive_rate
-        if not trained.model.classes:
+        if detects(trained.model):
             name = score or usual_score(trained.model.shape)
             detector = trained.detectors[name]
             with silence():
@@ -95,7 +97,7 @@ class Served:
                 allowed(rate, count)
             version = version_of(run, name)  # it may have been calibrated just now
         elif score is not None:
-            raise UsageError(f"{path}: conditional on labels, so that it gives no scores")
+            raise UsageError(f"{path}: {NO_SCORES}")
         return cls(run.path.name, version, trained, detector, rate, settings)
 
     @property
@@ -116,7 +118,7 @@ class Served:
             UsageError: there is none.
         """
         if self.detector is None:
-            raise UsageError(f"{self.name} gives no scores: it is conditional on labels")
+            raise UsageError(f"{self.name}: {NO_SCORES}")
         return self.detector
 
     @property
@@ -254,6 +256,13 @@ class Served:
         return None if label is None else torch.full((count,), label)
 
     @property
+    def restores(self) -> bool:
+        """Whether damaged pictures can be restored, in one pass."""
+        model = self.trained.model
+        restorer = isinstance(model, Restorer) or (model.damage is not None and not model.classes)
+        return restorer and not is_table(self.shape)
+
+    @property
     def samples(self) -> bool:
         """Whether new pictures can be drawn."""
         return isinstance(self.trained.model, GenerativeModel) and not is_table(self.shape)
@@ -287,6 +296,7 @@ class Served:
             "kind": "table" if is_table(self.shape) else "pictures", "shape": list(self.shape),
             "data": environment["data"]["name"], "epochs": config["epochs"],
             "latent": self.latent, "sliders": min(SLIDERS, self.latent) if self.samples else 0,
+            "restores": self.restores,
             "labels": environment["data"].get("classes", [])[: model.classes],
         }  # fmt: skip
         columns = self.columns
@@ -315,6 +325,11 @@ class Served:
                 for rate in rates
             ],
         }  # fmt: skip
+
+
+def detects(model: Model) -> bool:
+    """Whether a model gives scores: it draws images, and needs no label for each."""
+    return isinstance(model, GenerativeModel) and not model.classes
 
 
 def manifests(run: Run, score: str | None) -> list[Path]:

@@ -26,7 +26,7 @@ from anogen.run import Run
 from anogen.serving import worker
 from anogen.serving.metrics import FOLDER, share_between_processes
 from anogen.serving.processes import SIGNALS, end, ending, fork, kill, listen
-from anogen.serving.served import manifests, version_of
+from anogen.serving.served import detects, manifests, version_of
 from anogen.serving.store import Store
 from anogen.serving.worker import Plan, Runs
 
@@ -304,7 +304,7 @@ def not_ready(plan: Plan) -> list[str]:
     for path in plan.runs:
         run = Run.open(path)
         model = run.load_model()
-        if model.classes:
+        if not detects(model):
             continue
         score = plan.score or usual_score(model.shape)
         refuse_unfit(model, score)

@@ -80,6 +80,7 @@ function choose(name) {
   }
   if (card.score) setRates();
   setSliders();
+  $("restoring").hidden = !card.restores;
   setCard();
   clearInterval(timer);
   timer = setInterval(look, EVERY_MS);
@@ -342,13 +343,38 @@ async function sheet() {
   }
 }
 
+// Restoring
+
+async function restoreOne() {
+  const file = $("damaged").files[0];
+  if (!file) return;
+  $("restored-status").textContent = "Restoring …";
+  $("given").parentElement.hidden = $("restored").parentElement.hidden = true;
+  try {
+    const form = new FormData();
+    form.append("file", file);
+    const answer = await ask(`/v1/restore?${of()}`, { method: "POST", body: form });
+    for (const [id, blob] of [["given", file], ["restored", await answer.blob()]]) {
+      URL.revokeObjectURL($(id).src);
+      $(id).src = URL.createObjectURL(blob);
+      $(id).parentElement.hidden = false;
+    }
+    $("save").href = $("restored").src;
+    $("save").download = file.name;
+    $("restored-status").textContent = "";
+  } catch (error) {
+    $("restored-status").textContent = error.message;
+  }
+  $("damaged").value = "";
+}
+
 // The model and the watch
 
 function setCard() {
   const rows = {
     model: card.model, "trained on": `${card.data}, ${card.epochs} epoch${card.epochs === 1 ? "" : "s"}`,
     takes: card.kind === "table" ? `${card.columns.length} columns` : `pictures of ${card.shape[2]}×${card.shape[1]}, ${card.shape[0] === 1 ? "grey" : "RGB"}`,
-    score: card.score ? `${card.score} (${card.source}), in ${card.unit}` : "none: it is conditional on labels",
+    score: card.score ? `${card.score} (${card.source}), in ${card.unit}` : "none",
     "calibrated on": card.calibrated_on ? `${card.calibrated_on} examples that training has not seen` : "",
     version: card.version,
   };
@@ -439,6 +465,7 @@ $("show-map").addEventListener("change", () => shown.forEach(draw));
 $("random").addEventListener("click", drawLatents);
 $("zero").addEventListener("click", () => setLatents(Array(card.latent).fill(0)));
 $("sheet").addEventListener("click", sheet);
+$("damaged").addEventListener("change", restoreOne);
 $("send").addEventListener("click", async () => {
   $("trouble").textContent = "";
   const row = Object.fromEntries([...$("row").querySelectorAll("input")].map((field) => [field.name, field.value]));
