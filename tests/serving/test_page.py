@@ -218,6 +218,7 @@ def test_a_picture_is_restored(service, opened, files, restoring_run, width):
     page = opened(service[0], width, expected=("422",))
     page.select_option("#model", "denoiser")
     assert page.locator("#scoring").is_hidden()
+    assert page.locator("#watching").is_hidden()
     page.set_input_files("#damaged", files[1])
     page.wait_for_selector("#restored", state="visible")
     assert page.locator("#save").get_attribute("download") == "noise.png"

@@ -296,7 +296,7 @@ class Served:
             "kind": "table" if is_table(self.shape) else "pictures", "shape": list(self.shape),
             "data": environment["data"]["name"], "epochs": config["epochs"],
             "latent": self.latent, "sliders": min(SLIDERS, self.latent) if self.samples else 0,
-            "restores": self.restores,
+            "restores": self.restores, "any_size": isinstance(model, Restorer),
             "labels": environment["data"].get("classes", [])[: model.classes],
         }  # fmt: skip
         columns = self.columns

@@ -358,6 +358,7 @@ async function restoreOne() {
       URL.revokeObjectURL($(id).src);
       $(id).src = URL.createObjectURL(blob);
       $(id).parentElement.hidden = false;
+      $(id).onload = () => { $(id).style.width = `${Math.max($(id).naturalWidth, 192)}px`; };
     }
     $("save").href = $("restored").src;
     $("save").download = file.name;
@@ -373,7 +374,7 @@ async function restoreOne() {
 function setCard() {
   const rows = {
     model: card.model, "trained on": `${card.data}, ${card.epochs} epoch${card.epochs === 1 ? "" : "s"}`,
-    takes: card.kind === "table" ? `${card.columns.length} columns` : `pictures of ${card.shape[2]}×${card.shape[1]}, ${card.shape[0] === 1 ? "grey" : "RGB"}`,
+    takes: card.kind === "table" ? `${card.columns.length} columns` : `pictures of ${card.any_size ? "any size" : `${card.shape[2]}×${card.shape[1]}`}, ${card.shape[0] === 1 ? "grey" : "RGB"}`,
     score: card.score ? `${card.score} (${card.source}), in ${card.unit}` : "none",
     "calibrated on": card.calibrated_on ? `${card.calibrated_on} examples that training has not seen` : "",
     version: card.version,
@@ -384,6 +385,10 @@ function setCard() {
 
 async function look() {
   if (document.hidden) return;
+  if (!card.score) {
+    $("watching").hidden = true;
+    return;
+  }
   try {
     const watches = (await (await ask("/v1/watch")).json()).watches.filter((each) => each.model === card.name);
     const verdicts = await (await ask(`/v1/feedback?${of()}`)).json();
