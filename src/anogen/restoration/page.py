@@ -16,7 +16,7 @@ from anogen.restoration.folder import Job, Row
 PAGE = "restored.html"
 SHOWN = 24
 """Pictures on a page, the worst first."""
-CROP = 320
+CROP = 300
 """Of larger pictures the middle is shown, so many pixels high and wide, at their own size."""
 LEAST = 160
 """Smaller ones are shown enlarged to at least so many."""
