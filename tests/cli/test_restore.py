@@ -160,7 +160,7 @@ def test_colours_of_sixteen_bits_are_refused(anogen, run, tmp_path):
                      + chunk(b"IEND", b""))  # fmt: skip
     outcome = anogen("restore", run.path, path, "--out", tmp_path / "o")
     assert outcome.code == 3
-    assert "colours of 16 bits" in outcome.err
+    assert "16 bits for colours or opacity" in outcome.err
 
 
 def test_training_by_the_short_name(anogen, noise_file, tmp_path):

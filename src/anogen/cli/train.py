@@ -47,7 +47,8 @@ def main(arguments: list[str]) -> int:
 
     options.pop("config", None)
     options.pop("allow_code")
-    options.pop(CORRUPTION.strip("-"))
+    if options.pop(CORRUPTION.strip("-"), None) is not None:
+        raise UsageError("in a configuration corruption is one of the model's init_args")
     if options.pop("preset", None) is not None:
         raise UsageError("preset belongs on the command line: anogen train --preset NAME")
     if options["data"] is None:

@@ -127,7 +127,7 @@ class Pictures:
         from PIL import ImageOps
 
         with self.opened(path, content) as picture:
-            reversed_grey = picture.format == "TIFF" and _tag(picture, PHOTOMETRIC) == 0
+            reversed_grey = picture.format == "TIFF" and tag(picture, PHOTOMETRIC) == 0
             if picture.format != "PNG" or "exif" in picture.info:  # before its pixels
                 picture = ImageOps.exif_transpose(picture)
             picture = self._to_8_bit(picture, path, reversed_grey)
@@ -296,6 +296,6 @@ def _moves(picture: "Image.Image") -> bool:
     return True
 
 
-def _tag(picture: Any, number: int) -> Any:
+def tag(picture: Any, number: int) -> Any:
     """A tag of a TIFF file."""
     return picture.tag_v2.get(number)

@@ -29,7 +29,7 @@ from anogen.evaluation.reconstruction import (
     psnr_db,
     sharpness,
 )
-from anogen.models.base import HasLikelihood, HasPosterior, Model, Reconstructs
+from anogen.models.base import GenerativeModel, HasLikelihood, HasPosterior, Model, Reconstructs
 from anogen.models.terms import squared_error
 
 
@@ -49,8 +49,13 @@ class Seen:
 
     @cached_property
     def rebuilt(self) -> Tensor:
-        """The reconstructions, `[b, c, h, w]`, of a model that has them."""
-        return self.model.reconstruct(self.x, self.condition)
+        """The reconstructions, `[b, c, h, w]`, of a model that has them.
+
+        Of one that does nothing but restore, those of damaged images.
+        """
+        model: Any = self.model
+        alone = not isinstance(self.model, GenerativeModel) and self.model.damage is not None
+        return model.reconstruct(model.damage.fixed(self.x, 0) if alone else self.x, self.condition)
 
     @cached_property
     def kl_per_latent(self) -> Tensor:

@@ -59,7 +59,7 @@ class Damage:
             for row, strength in enumerate(strengths[:, column].tolist()):
                 one = slice(row, row + 1)
                 values[one] = part.entry.apply(values[one], strength, rng)
-        as_files = np.arange(len(values)) % 2 == 1
+        as_files = rng.random(len(values)) < 0.5
         values[as_files] = np.clip(np.rint(values[as_files]), 0, 255)
         damaged = torch.from_numpy(values / np.float32(255)).to(x.device)
         return (

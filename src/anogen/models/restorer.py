@@ -136,7 +136,7 @@ class Restorer(Model):
         if hidden is not None:
             restored, target = restored * hidden, target * hidden
         error = squared_error(target, restored)
-        pixels = x[0].numel() if hidden is None else hidden[0].sum() * self.shape[0]
+        pixels = x[0].numel() if hidden is None else hidden[0].sum().clamp(min=1) * self.shape[0]
         mean = error / pixels
         terms = {"squared_error": error.detach(), "mean_squared_error": mean.detach()}
         return Losses({"restorer": mean.mean()}, terms)
@@ -198,9 +198,10 @@ class Restorer(Model):
         """Patches at random, turned and flipped at random, all of a batch alike."""
         height, width = (min(self.patch, size) for size in x.shape[2:])
         cut: list[Tensor] = []
-        for image in x.repeat_interleave(self.patches, 0):
+        for number in range(len(x) * self.patches):
             top = int(torch.randint(x.shape[2] - height + 1, ()))
             left = int(torch.randint(x.shape[3] - width + 1, ()))
+            image = x[number // self.patches]
             cut.append(image[:, top : top + height, left : left + width])
         patches = torch.stack(cut)
         turns, flipped = int(torch.randint(4, ())), int(torch.randint(2, ()))
@@ -214,7 +215,7 @@ def noise_level(x: Tensor) -> Tensor:
     From what a filter leaves that is blind to constant, sloped and curved grey.
 
     Args:
-        x: float `[b, c, h, w]`, height and width at least 3.
+        x: float `[b, c, h, w]`.
 
     Source: Immerkær 1996.
 
@@ -223,6 +224,8 @@ def noise_level(x: Tensor) -> Tensor:
     0.1
     """
     mask = x.new_tensor([[1, -2, 1], [-2, 4, -2], [1, -2, 1]])[None, None]
+    if min(x.shape[2:]) < 3:
+        x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     left = F.conv2d(x.float().flatten(0, 1)[:, None], mask.float())
     mean = left.abs().unflatten(0, x.shape[:2]).mean((1, 2, 3, 4))
     return mean * ((torch.pi / 2) ** 0.5 / 6)

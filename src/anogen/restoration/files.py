@@ -9,12 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anogen.data.pictures import Pictures, check_regular
+from anogen.data.pictures import PHOTOMETRIC, Pictures, check_regular, tag
 from anogen.errors import DataError, first_line
 
 JPEG_QUALITY = 95
 KEPT = ("icc_profile", "exif", "dpi")
 """What is kept of a file beside its pixels; of a PNG file its texts too."""
+COLOURS = ("RGB", "RGBA", "RGBX", "RGBa")
+BITS = 258
+"""The tag of a TIFF file that says how many bits its values have."""
+DEEP = (
+    "16 bits for colours or opacity; of 16-bit pictures only plain grey ones are restored, save "
+    "it with 8 bits, or split it"
+)
 PNG_DEPTH, PNG_COLOUR = 24, 25
 """Where a PNG file's header says how many bits its values have, and what they are."""
 
@@ -55,22 +62,25 @@ class Picture:
                 bits.
         """
         if content.startswith(b"\x89PNG") and content[PNG_DEPTH : PNG_COLOUR + 1] in (
-            b"\x10\x02", b"\x10\x06",
+            b"\x10\x02", b"\x10\x04", b"\x10\x06",
         ):  # fmt: skip
-            raise DataError(
-                f"{path}: colours of 16 bits; of 16-bit pictures only grey ones are restored, "
-                "split its colours or save it with 8 bits"
-            )
+            raise DataError(f"{path}: {DEEP}")
         with Pictures().opened(path, content) as picture:
+            if picture.mode in COLOURS and any(bits > 8 for bits in _bits(picture)):
+                raise DataError(f"{path}: {DEEP}")
             about = {key: picture.info[key] for key in KEPT if picture.info.get(key)}
             texts = getattr(picture, "text", None)
             if isinstance(texts, dict) and texts:
                 about["texts"] = {str(key): str(value) for key, value in texts.items()}
+            if picture.mode not in (*COLOURS, "P", "L", "LA") and not picture.mode.startswith("I"):
+                about.pop("icc_profile", None)  # of colours that are about to be others
             form, alpha = picture.format or "PNG", None
             if picture.mode.startswith("I"):
                 values = np.asarray(picture).astype(np.int64)
                 if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
                     raise DataError(f"{path}: grey values that do not fit into 16 bits")
+                if picture.format == "TIFF" and tag(picture, PHOTOMETRIC) == 0:
+                    values = 65535 - values
                 pixels: NDArray[Any] = values.astype(np.uint16)
             else:
                 if picture.has_transparency_data:
@@ -81,8 +91,9 @@ class Picture:
         return cls(pixels, alpha, form, about, hashlib.sha256(content).hexdigest())
 
     def as_mask(self) -> NDArray[np.bool_]:
-        """Where it is not black, bool `[h, w]`."""
-        return (self.pixels if self.pixels.ndim == 2 else self.pixels.max(2)) > 0
+        """Where it is nearer to white than to black, bool `[h, w]`."""
+        grey = self.pixels if self.pixels.ndim == 2 else self.pixels.max(2)
+        return grey > np.iinfo(grey.dtype).max // 2
 
     def content(self, pixels: NDArray[Any]) -> bytes:
         """A file of the same kind, with the same description, of other pixels.
@@ -112,3 +123,9 @@ class Picture:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"cannot be written as {form} ({first_line(error)})") from error
         return file.getvalue()
+
+
+def _bits(picture: Any) -> tuple[int, ...]:
+    """How many bits the values of a TIFF file have, by channel; of other files nothing."""
+    bits = tag(picture, BITS) if picture.format == "TIFF" else None
+    return tuple(bits) if isinstance(bits, tuple) else ()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,7 +17,7 @@ from anogen.data.files import is_folder
 from anogen.data.pictures import PICTURE_SUFFIXES
 from anogen.data.walk import walk
 from anogen.durable import make_folder, replace_durably
-from anogen.errors import DataError, MachineError, UsageError, first_line
+from anogen.errors import DataError, MachineError, TrainingError, UsageError, first_line
 from anogen.evaluation.reconstruction import WINDOW, psnr_db, ssim
 from anogen.progress import Progress, say
 from anogen.restoration.files import Picture
@@ -28,6 +28,9 @@ RECORD = "restored.jsonl"
 SAMPLES, LOW, HIGH = "samples", "low", "high"
 """The folders, beside the results, of further pictures that could have been, and of the ends of the
 intervals."""
+OTHERS = (LOW, HIGH, SAMPLES)
+KEPT = ["(kept)"]
+"""Stands in for the files of a picture that had been restored before."""
 ROUNDING = 0.5 / 255
 """Half a grey level: the ends of intervals are rounded to whole ones."""
 Restore = Callable[[NDArray[Any], NDArray[Any] | None], Restored]
@@ -49,6 +52,7 @@ class Row:
         ssim_before: structural similarity of the given picture with the original.
         ssim: of the restored one.
         coverage: share of the original's pixels that lie in their intervals.
+        written: all files that were written for it, relative to the folder of results.
         error: why it could not be restored; empty where it could.
     """
 
@@ -62,6 +66,7 @@ class Row:
     ssim_before: float | None = None
     ssim: float | None = None
     coverage: float | None = None
+    written: list[str] = field(default_factory=list[str])
     error: str = ""
 
 
@@ -115,14 +120,30 @@ class Job:
                                  "into two folders")  # fmt: skip
             names[name] = file
         out = Path(out)
-        own = [file for file, name in files.items() if _same(file, out / name)]
-        if own:
-            raise UsageError(f"--out {out}: {own[0]} would be lost; choose another folder")
+        taken = next((name for name in names if name.parts[0] in OTHERS and name.parts[1:]), None)
+        if taken is not None:
+            raise UsageError(f"{names[taken]}: results called {'/, '.join(OTHERS)}/ are something "
+                             f"else; restore the folder {taken.parts[0]} by itself")  # fmt: skip
         for path in (masks, originals):
             if path is not None and not Path(path).exists():
                 raise DataError(f"{path}: No such file or folder")
-        return cls(files, out, None if masks is None else Path(masks),
-                   None if originals is None else Path(originals))  # fmt: skip
+        job = cls(files, out, None if masks is None else Path(masks),
+                  None if originals is None else Path(originals))  # fmt: skip
+        job._refuse_losses()
+        return job
+
+    def _refuse_losses(self) -> None:
+        """Refuse results in the place of what is given."""
+        given = set(map(_real, self.files))
+        for place in filter(None, (self.masks, self.originals)):
+            for name in self.files.values():
+                path = self.beside(place, name)
+                given |= set() if path is None else {_real(path)}
+        for name in self.files.values():
+            for path in (self.out / name, self.out / LOW / name, self.out / HIGH / name):
+                if _real(path) in given:
+                    raise UsageError(f"--out {self.out}: {path} would be lost; choose another "
+                                     "folder")  # fmt: skip
 
     def go(self, restore: Restore, settings: str) -> Iterator[Row]:
         """Restore what has not been restored in this manner, in order; a row for each picture.
@@ -142,8 +163,10 @@ class Job:
             for file, name in self.files.items():
                 before = done.get(str(name))
                 row = self._one(file, name, restore, digest, before)
-                kept += row is before
-                if row is not before:
+                kept += row.written == KEPT
+                if row.written == KEPT:
+                    row = replace(row, written=[] if before is None else before.written)
+                else:
                     self._note(row)
                 if row.error:
                     say(f"{file}: not restored: {row.error}")
@@ -159,11 +182,14 @@ class Job:
         try:
             picture = Picture.read(file)
             mask, key = self._mask(file, name)
-            settings = digest + key
-            same = before is not None and not before.error and before.sha256 == picture.sha256
-            same = same and before is not None and before.settings == settings
-            if same and before is not None and (self.out / name).is_file():
-                return before
+            original, of_original = self._original(name, picture.pixels)
+            settings = digest + key + of_original
+            if (
+                before is not None and not before.error and before.sha256 == picture.sha256
+                and before.settings == settings
+                and all((self.out / path).is_file() for path in before.written)
+            ):  # fmt: skip
+                return replace(before, file=str(file), written=KEPT)
             found = restore(picture.pixels, mask)
             contents = {name: picture.content(found.images)}
             for number, sample in enumerate([] if found.samples is None else found.samples, 1):
@@ -171,14 +197,16 @@ class Job:
             for end, pixels in ((LOW, found.low), (HIGH, found.high)):
                 if pixels is not None:
                     contents[Path(end, name)] = picture.content(pixels)
-            measured = self._measured(name, picture.pixels, found)
-        except (DataError, UsageError) as error:
+            measured = _measured(original, picture.pixels, found)
+        except (DataError, UsageError, TrainingError) as error:
             return Row(str(file), str(name), error=first_line(error).removeprefix(f"{file}: "))
         for path, content in contents.items():
             make_folder((self.out / path).parent)
             replace_durably(self.out / path, content)
-        row = Row(str(file), str(name), picture.sha256, settings, round(perf_counter() - start, 3))
-        return replace(row, **measured)
+        return Row(
+            str(file), str(name), picture.sha256, settings, round(perf_counter() - start, 3),
+            written=[str(path) for path in contents], **measured,
+        )  # fmt: skip
 
     def _mask(self, file: Path, name: Path) -> tuple[NDArray[np.bool_] | None, str]:
         """Where pixels of a picture are missing, and a hash of that."""
@@ -190,25 +218,16 @@ class Job:
         picture = Picture.read(path)
         return picture.as_mask(), picture.sha256[:16]
 
-    def _measured(self, name: Path, given: NDArray[Any], found: Restored) -> dict[str, float]:
+    def _original(self, name: Path, given: NDArray[Any]) -> tuple[NDArray[Any] | None, str]:
+        """The undamaged picture, where there is one, and a hash of it."""
         path = None if self.originals is None else self.beside(self.originals, name)
         if path is None:
-            return {}
-        original = Picture.read(path).pixels
-        if original.shape != given.shape:
-            raise DataError(f"{path}: of shape {list(original.shape)}, the damaged picture has "
-                            f"{list(given.shape)}")  # fmt: skip
-        x, y, z = (Layout.read(array)[1] for array in (original, given, found.images))
-        numbers = {
-            "psnr_before_db": psnr_db(x, y).item(), "psnr_db": psnr_db(x, z).item()
-        }  # fmt: skip
-        if min(x.shape[2:]) >= WINDOW:
-            numbers |= {"ssim_before": ssim(x, y).item(), "ssim": ssim(x, z).item()}
-        if found.low is not None and found.high is not None:
-            low, high = (Layout.read(end)[1] for end in (found.low, found.high))
-            inside = (low - ROUNDING <= x) & (x <= high + ROUNDING)
-            numbers["coverage"] = inside.double().mean().item()
-        return {key: round(value, 4) for key, value in numbers.items()}
+            return None, ""
+        original = Picture.read(path)
+        if original.pixels.shape != given.shape:
+            raise DataError(f"{path}: of shape {list(original.pixels.shape)}, the damaged picture "
+                            f"has {list(given.shape)}")  # fmt: skip
+        return original.pixels, original.sha256[:16]
 
     @staticmethod
     def beside(place: Path, name: Path) -> Path | None:
@@ -236,12 +255,32 @@ class Job:
 
     def _note(self, row: Row) -> None:
         try:
-            with (self.out / RECORD).open("a", encoding="utf-8", errors="replace") as file:
-                file.write(json.dumps(asdict(row)) + "\n")
+            path = self.out / RECORD
+            cut = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")
+            with path.open("a", encoding="utf-8", errors="replace") as file:
+                file.write(("\n" if cut else "") + json.dumps(asdict(row)) + "\n")
         except OSError as error:
             raise MachineError(
                 f"{self.out / RECORD}: cannot be written ({error.strerror})"
             ) from error
+
+
+def _measured(
+    original: NDArray[Any] | None, given: NDArray[Any], found: Restored
+) -> dict[str, Any]:
+    if original is None:
+        return {}
+    x, y, z = (Layout.read(array)[1] for array in (original, given, found.images))
+    numbers = {
+        "psnr_before_db": psnr_db(x, y).item(), "psnr_db": psnr_db(x, z).item()
+    }  # fmt: skip
+    if min(x.shape[2:]) >= WINDOW:
+        numbers |= {"ssim_before": ssim(x, y).item(), "ssim": ssim(x, z).item()}
+    if found.low is not None and found.high is not None:
+        low, high = (Layout.read(end)[1] for end in (found.low, found.high))
+        inside = (low - ROUNDING <= x) & (x <= high + ROUNDING)
+        numbers["coverage"] = inside.double().mean().item()
+    return {key: round(value, 4) for key, value in numbers.items()}
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
@@ -257,8 +296,6 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     return result
 
 
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return os.path.samefile(one, other)  # noqa: PTH121 (of files that need not exist)
-    except OSError:
-        return False
+def _real(path: Path) -> str:
+    """The one name of a file, which need not exist."""
+    return os.path.realpath(path)

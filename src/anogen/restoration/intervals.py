@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,16 +13,17 @@ from anogen.data.batches import in_order
 from anogen.data.images import Images
 from anogen.device import own_randomness
 from anogen.errors import MachineError, UsageError, finite_number, first_line
-from anogen.models.base import HasPosterior, Model, Reconstructs
+from anogen.models.base import Model, Reconstructs
 from anogen.models.restorer import Restorer, noise_level
 from anogen.progress import Progress
+from anogen.restoration.posterior import posterior_samples
 from anogen.run import Run
 
 FILE = "restoration.json"
 DRAWS = 20
 """Samples of a posterior from which the spread of a pixel is taken."""
-MOST = 500
-"""Validation images that calibrate."""
+MOST, LEAST, MOST_VALUES = 500, 20, 20_000_000
+"""Validation images that calibrate, at most, and fewer where they have more values than that."""
 LEAST_SPREAD = 0.5 / 255
 AROUND = 5
 """Height and width of what a pixel's surroundings are, for the spread of a `Restorer`."""
@@ -73,7 +74,7 @@ class Intervals:
             raise UsageError(f"interval must lie between 0 and 1, found {share}")
         if model.damage is None or not isinstance(model, Reconstructs):
             raise UsageError("intervals are for a model that was trained with a corruption")
-        images = images.evenly(MOST)
+        images = images.evenly(min(MOST, max(LEAST, MOST_VALUES // math.prod(images.shape))))
         count = len(images)
         allowed = ((1 - share) * (count + 1) - 1) / count
         if allowed <= 0:
@@ -89,9 +90,9 @@ class Intervals:
                 found = model.reconstruct(given)
                 ratios.append(((x - found).abs() / spread(model, given, found)).flatten().cpu())
                 bar.advance(len(x))
-        values = torch.cat(ratios).sort().values
-        place = min(len(values) - 1, math.ceil((1 - allowed) * len(values)))
-        return cls(share, float(values[place]), count, model.damage.name)
+        values = torch.cat(ratios)
+        place = min(len(values), math.ceil((1 - allowed) * len(values)) + 1)
+        return cls(share, float(values.kthvalue(place).values), count, model.damage.name)
 
     @classmethod
     def of_run(cls, run: Run, model: Model, share: float) -> "Intervals":
@@ -102,17 +103,20 @@ class Intervals:
             DataError: the run's data is not there.
             MachineError: what was kept is damaged.
         """
-        kept = run.read_json(FILE)
-        digest = hash_of_tensors(model.state_dict())
-        if kept.get("weights_sha256") == digest and kept.get("share") == share:
-            try:
-                own = {key: value for key, value in kept.items() if key != "weights_sha256"}
-                return cls(**own)
-            except TypeError as error:
-                raise MachineError(f"{run.inside(FILE)}: damaged ({first_line(error)})") from error
+        kept, digest = run.read_json(FILE), hash_of_tensors(model.state_dict())
+        shares: Any = kept.get("shares", {}) if kept.get("weights_sha256") == digest else {}
+        key = f"{share:g}"
+        try:
+            if key in shares:
+                return cls(**shares[key])
+        except TypeError as error:
+            raise MachineError(
+                f"{run.inside(FILE)}: damaged ({first_line(error)}); remove it"
+            ) from error
         made = cls.fit(model, run.load_data().validation, share)
         if run.is_writable:
-            run.write_json(FILE, {**asdict(made), "weights_sha256": digest})
+            shares = {**shares, key: asdict(made)}
+            run.write_json(FILE, {"weights_sha256": digest, "shares": shares})
         return made
 
     def around(self, model: Model, given: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,16 +138,7 @@ def spread(model: Model, given: Tensor, found: Tensor) -> Tensor:
         mean = _around(found)
         detail = (_around(found.square()) - mean.square()).clamp(min=0)
         return (OF_NOISE**2 * noise.square() + OF_DETAIL**2 * detail).sqrt() + LEAST_SPREAD
-    assert isinstance(model, HasPosterior)
-    decoder: Any = cast(Any, model)
-    mean, logvar = model.posterior(given)
-    generator = torch.Generator().manual_seed(0)
-    total, squares = torch.zeros_like(found), torch.zeros_like(found)
-    for noise in torch.randn(DRAWS, mean.shape[1], generator=generator).to(mean):
-        drawn = decoder.decode(mean + noise * torch.exp(0.5 * logvar)) - found
-        total, squares = total + drawn, squares + drawn.square()
-    variance = (squares - total.square() / DRAWS) / (DRAWS - 1)
-    return variance.clamp(min=0).sqrt() + LEAST_SPREAD
+    return posterior_samples(model, given, DRAWS, 0).std(0) + LEAST_SPREAD
 
 
 def _around(x: Tensor) -> Tensor:

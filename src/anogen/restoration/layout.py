@@ -69,6 +69,13 @@ class Layout:
         layout = cls(values.shape, order, values.dtype)
         return layout, torch.from_numpy(np.ascontiguousarray(x))
 
+    def plane(self, x: Tensor) -> NDArray[Any]:
+        """One value for each pixel, `[n, 1, h, w]`, as an array that goes with those of images."""
+        values = x.cpu().numpy()
+        values = values.transpose(0, 2, 3, 1) if self.order.endswith("c") else values
+        values = values if "c" in self.order else values.squeeze(1)
+        return values if "n" in self.order else values[0]
+
     def array(self, x: Tensor) -> NDArray[Any]:
         """Images `[n, c, h, w]` in [0, 1], laid out as those that were read, of the same type."""
         values = x.float().clamp(0, 1).cpu().numpy()
@@ -95,11 +102,16 @@ def _order(shape: tuple[int, ...]) -> str | None:
 def in_channels(x: Tensor, channels: int) -> Tensor:
     """Images with so many channels: colours become images of their own, grey becomes three alike.
 
+    Raises:
+        DataError: that cannot be done.
+
     >>> in_channels(torch.zeros(2, 3, 4, 4), 1).shape, in_channels(torch.zeros(2, 1, 4, 4), 3).shape
     (torch.Size([6, 1, 4, 4]), torch.Size([2, 3, 4, 4]))
     """
     if x.shape[1] == channels:
         return x
+    if channels not in (1, 3):
+        raise DataError(f"images of {x.shape[1]} channels, the model is for {channels}")
     return x.flatten(0, 1)[:, None] if channels == 1 else x.expand(-1, channels, -1, -1)
 
 

@@ -1,6 +1,7 @@
 """Restored pictures beside the given ones, as a page."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anogen.durable import replace_durably
+from anogen.errors import DataError
 from anogen.report.gallery import data_uri
 from anogen.report.page import render
 from anogen.restoration.files import Picture
@@ -49,7 +51,11 @@ def _pictures(job: Job, row: Row) -> list[tuple[str, str]]:
     if job.originals is not None:
         original = job.beside(job.originals, Path(row.out))
         paths |= {} if original is None else {"original": original}
-    return [(name, data_uri(_png(Picture.read(path).pixels))) for name, path in paths.items()]
+    shown: list[tuple[str, str]] = []
+    for name, path in paths.items():
+        with suppress(DataError):  # it may have gone since
+            shown.append((name, data_uri(_png(Picture.read(path).pixels))))
+    return shown
 
 
 def _png(pixels: NDArray[Any]) -> bytes:

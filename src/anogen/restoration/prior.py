@@ -1,6 +1,5 @@
 """A trained prior against damage: the latents whose image, damaged, is most like what was seen."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -27,80 +26,61 @@ def most_likely(
     starts: int = 4,
     seed: int = 0,
 ) -> Tensor:
-    """Images of the model that, damaged, are like those that were seen: float32 `[b, c, h, w]`.
+    """The image of the model that, damaged, is most like one that was seen: float32 `[1, c, h, w]`.
 
-    For each image, Adam looks for the latents z that minimise
+    Adam looks for the latents z that minimise
 
         ‖known · (blur(decode(z)) − seen)‖² / (2 noise²) + ½ ‖z‖²,
 
-    from several starts, of which the best end counts.
+    from several starts at once, of which the best end counts.
 
     Args:
         model: in evaluation mode.
-        seen: float32 `[b, c, h, w]`, of the model's shape.
-        known: where pixels are known, bool `[b, 1, h, w]`; default: everywhere.
-        blur: standard deviation of the Gaussian that has blurred them, in pixels; 0: none.
-        noise: standard deviation of their noise; default: estimated from each, at least 0.1, which
-            is also leeway for what the model cannot draw.
+        seen: float32 `[1, c, h, w]`, of the model's shape.
+        known: where pixels are known, bool `[1, 1, h, w]`; default: everywhere.
+        blur: standard deviation of the Gaussian that has blurred it, in pixels; 0: none.
+        noise: standard deviation of its noise; default: estimated, at least 0.1, which is also
+            leeway for what the model cannot draw.
         steps: of Adam.
-        starts: drawn by the model's sampler, the same for all images; of a model that encodes, one
-            of them is the mean of the posterior instead. Of a model that is conditional on classes
-            so many for each class.
+        starts: drawn by the model's sampler; of a model that encodes, the first is the mean of the
+            posterior instead. Of a model that is conditional on classes so many for each class.
         seed: of the starts.
 
     Source: Bora et al. 2017, equation 3, with the latents' own density.
     """
-    if noise is None:
-        sigma = noise_level(seen).clamp(min=LEAST_NOISE)
-    else:
-        sigma = seen.new_full((len(seen),), max(noise, 1e-3))
-    classes = list(range(model.classes)) or [None]
-    first = [
-        (start.expand(len(seen), -1).to(seen), kind)
-        for kind in classes
-        for start in _starts(model, starts, seed, kind)
-    ]
+    sigma = float(noise_level(seen).clamp(min=LEAST_NOISE)) if noise is None else max(noise, 1e-3)
+    kinds = list(range(model.classes)) or [None]
+    first = torch.cat([_starts(model, starts, seed, kind) for kind in kinds]).to(seen)
     if isinstance(model, Encodes):
         filled = seen if known is None else torch.where(known, seen, seen.new_tensor(0.5))
         with torch.no_grad():
-            mean = model.posterior_mean(filled).float()
-        first = [(mean, first[i][1]) if i % starts == 0 else first[i] for i in range(len(first))]
+            first[::starts] = model.posterior_mean(filled).float()
+    condition = None
+    if model.classes:
+        condition = torch.arange(model.classes, device=seen.device).repeat_interleave(starts)
     blurred = gaussian_blur(blur, seen)
-    best = seen.new_full((len(seen),), math.inf)
-    images = torch.zeros_like(seen)
-    for start, kind in first:
-        condition = None if kind is None else seen.new_full((len(seen),), kind).long()
-        with torch.enable_grad():
-            z = start.clone().requires_grad_()
-            optimizer = torch.optim.Adam([z], lr=RATE)
-            y, weight = seen, 0.5 / sigma.square()
 
-            def judged(
-                z: Tensor,
-                y: Tensor = y,
-                weight: Tensor = weight,
-                condition: Tensor | None = condition,
-            ) -> tuple[Tensor, Tensor]:
-                drawn = model.decode(z, condition)
-                error = (blurred(drawn) - y).square()
-                error = error if known is None else error * known
-                return drawn, error.sum((1, 2, 3)) * weight + 0.5 * z.square().sum(1)
+    def judged(z: Tensor) -> tuple[Tensor, Tensor]:
+        drawn = model.decode(z, condition)
+        error = (blurred(drawn) - seen).square()
+        error = error if known is None else error * known
+        return drawn, error.sum((1, 2, 3)) / (2 * sigma**2) + 0.5 * z.square().sum(1)
 
-            for _ in range(steps):
-                (z.grad,) = torch.autograd.grad(judged(z)[1].sum(), z)
-                optimizer.step()
-        with torch.no_grad():
-            drawn, loss = judged(z)
-        better = loss < best
-        best = torch.where(better, loss, best)
-        images = torch.where(better[:, None, None, None], drawn, images)
-    return images
+    with torch.enable_grad():
+        z = first.clone().requires_grad_()
+        optimizer = torch.optim.Adam([z], lr=RATE)
+        for _ in range(steps):
+            (z.grad,) = torch.autograd.grad(judged(z)[1].sum(), z)
+            optimizer.step()
+    with torch.no_grad():
+        drawn, loss = judged(z)
+        return drawn[loss.argmin()][None]
 
 
-def _starts(model: GenerativeModel, count: int, seed: int, kind: int | None) -> tuple[Tensor, ...]:
+def _starts(model: GenerativeModel, count: int, seed: int, kind: int | None) -> Tensor:
     condition = None if kind is None else torch.full((count,), kind)
     generator = torch.Generator().manual_seed(seed)
-    return own_sampler(model).latents(count, generator, condition).split(1)
+    return own_sampler(model).latents(count, generator, condition)
 
 
 def gaussian_blur(sigma: float, like: Tensor) -> Callable[[Tensor], Tensor]:

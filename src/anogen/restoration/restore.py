@@ -1,16 +1,16 @@
 """Restoring images: one function for every model that can, by three ways."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anogen.data.batches import evaluation_batch
 from anogen.data.corruptions import HOLE, Part, parts_of
 from anogen.device import choose_device, memory_advice, own_randomness
 from anogen.errors import (
@@ -25,6 +25,7 @@ from anogen.models.base import GenerativeModel, HasPosterior, Model, Reconstruct
 from anogen.models.restorer import Restorer
 from anogen.restoration.intervals import Intervals
 from anogen.restoration.layout import Layout, in_channels, out_of_channels
+from anogen.restoration.posterior import posterior_samples
 from anogen.restoration.prior import most_likely
 from anogen.restoration.tiles import TILE, restored
 from anogen.run import Run
@@ -110,7 +111,28 @@ class Restoring:
     @property
     def undone(self) -> list[Part]:
         """The damage that the way `prior` undoes."""
-        return [] if self.damage is None else parts_of(self.damage, "damage")
+        parts = [] if self.damage is None else parts_of(self.damage, "damage")
+        if len({part.name for part in parts}) < len(parts) or any(p.low != p.high for p in parts):
+            raise UsageError(f"damage {self.damage}: give one strength for each kind")
+        return parts
+
+    @property
+    def blur(self) -> float:
+        """What the way `prior` is to undo of it, in pixels."""
+        return max((part.high for part in self.undone if part.name == "blur"), default=0.0)
+
+    @property
+    def noise(self) -> float | None:
+        """Standard deviation of the noise that the way `prior` is told of.
+
+        Of photons it is that of a pixel of half grey.
+        """
+        noises = [
+            part.high if part.name == "gaussian_noise" else (0.5 / part.high) ** 0.5
+            for part in self.undone
+            if part.name != "blur"
+        ]
+        return math.hypot(*noises) if noises else None
 
     def way(self, model: Model, masked: bool) -> str:
         """By which way a model restores.
@@ -120,11 +142,11 @@ class Restoring:
         """
         kind, learnt = type(model).__name__, [] if model.damage is None else model.damage.parts
         for_holes = any(part.name == "holes" for part in learnt)
-        posterior = isinstance(model, HasPosterior | Reconstructs)
-        posterior = posterior and isinstance(model, GenerativeModel)
+        posterior = isinstance(model, Reconstructs) and isinstance(model, GenerativeModel)
         if self.method == "auto":
             chosen = "net" if isinstance(model, Restorer) else "prior"
-            if posterior and learnt and not self.damage and (for_holes or not masked):
+            learnt_it = bool(learnt) and not self.damage and (for_holes or not masked)
+            if posterior and learnt_it and not model.classes:
                 chosen = "posterior"
         else:
             chosen = self.method
@@ -142,9 +164,14 @@ class Restoring:
         if model.classes and chosen == "posterior":
             raise UsageError(f"this {kind} is conditional on labels, which nobody knows here; "
                              "choose prior")  # fmt: skip
-        if self.samples and chosen != "posterior":
+        if self.samples and not (chosen == "posterior" and isinstance(model, HasPosterior)):
             raise UsageError(f"samples are drawn by the way posterior, not by {chosen}")
-        if self.interval and (chosen == "prior" or not learnt):
+        if self.level is not None and (not isinstance(model, Restorer) or model.blind):
+            raise UsageError("level is for a Restorer that was trained with blind false")
+        if self.level is not None and self.interval:
+            raise UsageError("intervals are calibrated for levels that are estimated; give one")
+        spreads = chosen == "net" or isinstance(model, HasPosterior)
+        if self.interval and (chosen == "prior" or not learnt or not spreads):
             raise UsageError("interval is for a run that was trained with a corruption")
         if self.damage and chosen != "prior":
             raise UsageError(
@@ -166,11 +193,12 @@ def restore(
     """Images as they may have been before they were damaged.
 
     A `Restorer` takes images of any size, and colours one by one if it has learnt grey; other
-    models take images of their own size only. The same images give the same result, in any
-    company.
+    models take images of their own size only. Each image is restored by itself, so that it gives
+    the same result in any company.
 
     Args:
-        model: a model, a run, or the path of a run.
+        model: a model, a run, or the path of a run. With the device `auto` a model stays where it
+            lies.
         images: `[h, w]`, `[h, w, 3]`, `[n, h, w]`, `[n, c, h, w]` or `[n, h, w, c]` with 1 or 3
             channels; uint8, uint16, bool, or floats, white 1, which may lie outside [0, 1].
         mask: where pixels are missing: bool or numbers, not 0 where they are, `[h, w]` or
@@ -207,12 +235,12 @@ def restore(
         intervals = Intervals.of_run(run, model, how.interval)
     layout, given = Layout.read(images)
     missing = None if mask is None else _mask(mask, given)
-    target = choose_device(device)
-    model = model.eval().to(target)
+    if isinstance(run, Run) or device != "auto":
+        model = model.to(choose_device(device))
+    target = next(model.parameters()).device
     count, channels = given.shape[:2]
     x = in_channels(given, model.shape[0])
-    copies = len(x) // count
-    gone = None if missing is None else missing.repeat_interleave(copies, 0)
+    gone = None if missing is None else missing.repeat_interleave(len(x) // count, 0)
     if way != "net" and x.shape[1:] != model.shape:
         raise DataError(
             f"images of {tuple(given.shape[1:])}: the model is for {model.shape}; only a Restorer "
@@ -220,67 +248,62 @@ def restore(
         )
     if gone is not None:
         x = torch.where(gone, x.new_tensor(HOLE / 255), x)
-    with own_randomness(), torch.no_grad(), memory_advice("restore fewer images at once"):
-        x = x.to(target)
-        found, drawn = _by(way, model, x, gone, how)
-        ends = () if intervals is None else intervals.around(model, x, found)
+    trained = model.training
+    advice = "give a smaller tile" if way == "net" else "take a machine with more memory"
+    results: list[_One] = []
+    try:
+        model.eval()
+        with own_randomness(), torch.no_grad(), memory_advice(advice):
+            for index in range(len(x)):
+                one = x[index : index + 1].to(target)
+                holes = None if gone is None else gone[index : index + 1].to(target)
+                results.append(_restored(way, model, one, holes, how, intervals))
+    finally:
+        model.train(trained)
 
-    def given_back(y: Tensor) -> NDArray[Any]:
-        y = out_of_channels(y.cpu(), count, channels)
-        return layout.array(y if missing is None else torch.where(missing, y, given))
+    def given_back(parts: Sequence[Tensor]) -> NDArray[Any]:
+        found = layout.array(out_of_channels(torch.cat(list(parts)), count, channels))
+        return found if missing is None else np.where(layout.plane(missing), found, images)
 
-    samples = None if drawn is None else np.stack([given_back(one) for one in drawn])
-    return Restored(given_back(found), way, samples, *(given_back(end) for end in ends))
+    def each_of(number: int) -> NDArray[Any] | None:
+        parts = [part for one in results if (part := one[number]) is not None]
+        return given_back(parts) if parts else None
+
+    drawn = [given_back([one.samples[k] for one in results]) for k in range(how.samples)]
+    return Restored(
+        given_back([one.image for one in results]), way, np.stack(drawn) if drawn else None,
+        each_of(2), each_of(3),
+    )  # fmt: skip
 
 
-def _by(
-    way: str, model: Model, x: Tensor, gone: Tensor | None, how: Restoring
-) -> tuple[Tensor, Tensor | None]:
-    """Restored images, and samples `[samples, b, c, h, w]` where they are asked for."""
+class _One(NamedTuple):
+    """What was made of one image, each `[1, c, h, w]`, samples `[samples, 1, c, h, w]`."""
+
+    image: Tensor
+    samples: Tensor
+    low: Tensor | None
+    high: Tensor | None
+
+
+def _restored(
+    way: str, model: Model, x: Tensor, gone: Tensor | None, how: Restoring,
+    intervals: Intervals | None,
+) -> _One:  # fmt: skip
+    samples = x.new_zeros(0)
     if way == "net":
-        level = None if how.level is None else x.new_full((len(x),), how.level)
-        return restored(cast(Restorer, model), x, level, how.tile), None
-    passes = list(zip(*(_split(part, model.shape) for part in (x, gone)), strict=False))
-    if way == "prior":
-        one = _inverse(cast(GenerativeModel, model), how)
-        return torch.cat([one(part, holes) for part, holes in passes]), None
-    found = torch.cat([cast(Any, model).reconstruct(part) for part, _ in passes])
-    if not how.samples:
-        return found, None
-    drawn = [posterior_samples(model, part, how.samples, how.seed) for part, _ in passes]
-    return found, torch.cat(drawn, 1)
-
-
-def _split(x: Tensor | None, shape: tuple[int, int, int]) -> list[Any]:
-    size = evaluation_batch(shape)
-    return [None] * 10**6 if x is None else list(x.split(size))
-
-
-def _inverse(model: GenerativeModel, how: Restoring) -> Callable[[Tensor, Tensor | None], Tensor]:
-    strengths = {part.name: part.high for part in how.undone}
-    noise = strengths.get("gaussian_noise")
-    if "poisson_noise" in strengths and noise is None:
-        noise = (0.5 / strengths["poisson_noise"]) ** 0.5  # of a pixel of half grey
-
-    def one(x: Tensor, gone: Tensor | None) -> Tensor:
-        known = None if gone is None else ~gone.to(x.device)
-        return most_likely(
-            model, x, known=known, blur=strengths.get("blur", 0.0), noise=noise, steps=how.steps,
-            seed=how.seed,
-        )  # fmt: skip
-
-    return one
-
-
-def posterior_samples(model: Any, x: Tensor, samples: int, seed: int) -> Tensor:
-    """Images decoded from latents drawn from each image's posterior: `[samples, b, c, h, w]`.
-
-    The same draws are made for every image.
-    """
-    mean, logvar = model.posterior(x)
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(samples, mean.shape[1], generator=generator).to(mean)
-    return torch.stack([model.decode(mean + one * torch.exp(0.5 * logvar)) for one in noise])
+        level = None if how.level is None else x.new_full((1,), how.level)
+        found = restored(cast(Restorer, model), x, level, how.tile)
+    elif way == "prior":
+        known = None if gone is None else ~gone
+        found = most_likely(cast(GenerativeModel, model), x, known=known, steps=how.steps,
+                            seed=how.seed, blur=how.blur, noise=how.noise)  # fmt: skip
+    else:
+        found = cast(Any, model).reconstruct(x)
+        if how.samples:
+            samples = posterior_samples(model, x, how.samples, how.seed).cpu()
+    low, high = (None, None) if intervals is None else intervals.around(model, x, found)
+    return _One(found.cpu(), samples, None if low is None else low.cpu(),
+                None if high is None else high.cpu())  # fmt: skip
 
 
 def _mask(mask: NDArray[Any], images: Tensor) -> Tensor:

@@ -17,6 +17,9 @@ from anogen.serving.reading import NPY, Part, array_of, parts_of
 from anogen.serving.service import Service, number_of, refuse_unknown
 
 QUERY = ("model", "method", "level", "deadline_s")
+MOST_VALUES, SLOW = 1 << 23, 16
+"""Of one request, for other requests wait: some seconds' work; and how many times as much work the
+slow kind of net has."""
 WAYS = ("auto", "net", "posterior")
 MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg", "BMP": "image/bmp",
          "TIFF": "image/tiff", "WEBP": "image/webp"}  # fmt: skip
@@ -40,17 +43,20 @@ async def restore_request(service: Service, request: Request) -> Response:
     how = Restoring(method=cast(Method, method), level=None if level < 0 else level)
     parts = await parts_of(request, 2)
     until = time.monotonic() + patience
-    how.way(served.trained.model, len(parts) > 1)
+    model: Any = served.trained.model
+    if how.way(model, len(parts) > 1) == "prior":
+        raise HTTPError(400, f"{served.name} has not learnt to fill holes, and to find latents "
+                        "that fit takes too long for a service")  # fmt: skip
+    request.scope["state"]["shape"] = {"model": served.name, "items": 1}
     if len(parts) == 1 and parts[0].content.startswith(NPY):
         array = await service.read(array_of, parts[0].content)
-        found = await _restored(service, served.trained.model, array, None, how, until)
+        found = await _restored(service, model, array, None, how, until)
         content = io.BytesIO()
         np.save(content, found.images)
         return Response(content.getvalue(), media_type="application/x-npy")
     read = [await service.read(_picture, part) for part in parts]
-    request.scope["state"]["shape"] = {"model": served.name, "items": 1}
     mask = read[1].as_mask() if len(read) > 1 else None
-    found = await _restored(service, served.trained.model, read[0].pixels, mask, how, until)
+    found = await _restored(service, model, read[0].pixels, mask, how, until)
     content = await service.read(read[0].content, found.images)
     return Response(content, media_type=MEDIA[read[0].form])
 
@@ -66,7 +72,9 @@ async def _restored(
     def work(_: Any) -> list[Restored]:
         return [restore(model, pixels, mask=mask, settings=how)]
 
+    most = MOST_VALUES // (SLOW if getattr(model, "learning", "") == "noise_to_self" else 1)
     held = 16 * pixels.size  # with the maps of the net, which tiles bound
-    if held > service.settings.max_held_bytes:
+    if pixels.size > most or held > service.settings.max_held_bytes:
         raise HTTPError(413, f"{pixels.size:,} values are too many; make the picture smaller")
-    return await service.compute(object(), work, None, 1, until, held)
+    items = len(pixels) if pixels.ndim == 4 or (pixels.ndim == 3 and pixels.shape[2] != 3) else 1
+    return await service.compute(object(), work, None, items, until, held)

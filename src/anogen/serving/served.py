@@ -36,7 +36,7 @@ from anogen.serving.settings import Settings
 Pixels = NDArray[Any]
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 """For which the page says what is promised."""
-NO_SCORES = "it gives no scores, being conditional on labels or made to restore"
+NO_SCORES = "it is served without scores, being conditional on labels or made to restore"
 SLIDERS = 12
 """Latents of a model that the page has sliders for, at most."""
 
@@ -328,7 +328,9 @@ class Served:
 
 
 def detects(model: Model) -> bool:
-    """Whether a model gives scores: it draws images, and needs no label for each."""
+    """Whether a service gives scores of a model: not of one that is served to restore, nor of one
+    that needs a label for each image.
+    """
     return isinstance(model, GenerativeModel) and not model.classes
 
 

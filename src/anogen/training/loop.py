@@ -15,7 +15,7 @@ from anogen.data.splits import Splits
 from anogen.device import matrix_products_in
 from anogen.errors import DivergenceError, Interrupted, MachineError, UsageError
 from anogen.evaluation.epochs import FEWEST, SampleDistance
-from anogen.models.base import Losses, Model, generative
+from anogen.models.base import GenerativeModel, Losses, Model, generative
 from anogen.progress import Progress, say
 from anogen.run import Run
 from anogen.training.capture import CapturedSteps
@@ -255,6 +255,8 @@ class Loop:
 
         The discriminator is judged by what it did in training: averaged weights never played.
         """
+        if not isinstance(self.state.model, GenerativeModel):
+            return
         played = {name.removeprefix("running_"): value for name, value in running.items()}
         seen = dict(collapse_warnings(played, samples, self.state.model.classes))
         for name in sorted(seen.keys() & self._signs - self._warned):  # in two epochs running
