@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from anogen import Restorer, Run, Splits, fit
+from anogen import Restorer, Run, Splits, corrupt, fit, load_data, restore
 from anogen.data.images import Images
 from anogen.restoration.files import Picture
 from anogen.restoration.folder import RECORD
@@ -87,6 +87,107 @@ def test_originals_measure_and_the_page_shows(anogen, run, pictures, tmp_path):
     page = (tmp_path / "o" / "restored.html").read_text("utf-8")
     assert page.count("<img") == 12
     assert "deep/colour.jpg" in page
+
+
+def test_originals_may_come_later_and_results_take_the_place_of_nothing(
+    anogen, run, pictures, tmp_path
+):
+    (pictures / "broken.png").unlink()
+    clean, out = tmp_path / "clean", tmp_path / "out"
+    shutil.copytree(pictures, clean)
+    before = {path: path.read_bytes() for path in clean.rglob("*.*")}
+    for place in (clean, clean.parent / "given" / ".." / "clean"):
+        refused = anogen("restore", run.path, pictures, "--out", place, "--originals", clean)
+        assert refused.code == 2
+        assert "would be lost" in refused.err
+    refused = anogen("restore", run.path, pictures, "--out", clean, "--mask", clean)
+    assert refused.code == 2
+    assert {path: path.read_bytes() for path in clean.rglob("*.*")} == before
+    first = json.loads(anogen("restore", run.path, pictures, "--out", out, "--json").out)
+    assert "psnr_db" not in first
+    again = anogen("restore", run.path, pictures, "--out", out, "--originals", clean, "--json")
+    assert json.loads(again.out)["psnr_db"] > 5
+    (clean / "grey.png").write_bytes((clean / "clear.webp").read_bytes())
+    changed = anogen("restore", run.path, pictures, "--out", out, "--originals", clean)
+    assert "3 of 4 pictures had been restored before" in changed.err
+    assert "the damaged picture has" in changed.err
+    (pictures / "low").mkdir()
+    shutil.copy(pictures / "grey.png", pictures / "low")
+    refused = anogen("restore", run.path, pictures, "--out", tmp_path / "o")
+    assert refused.code == 2
+    assert "by itself" in refused.err
+
+
+def test_going_on_from_elsewhere_and_after_a_cut(anogen, run, pictures, tmp_path, monkeypatch):
+    (pictures / "broken.png").unlink()
+    out = tmp_path / "out"
+    monkeypatch.chdir(tmp_path)
+    assert anogen("restore", run.path, "given", "--out", "out").code == 0
+    with (out / RECORD).open("a") as file:
+        file.write('{"file": "cut sho')  # as a crash leaves it
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    Image.fromarray(RNG.integers(0, 256, (30, 20), np.uint8)).save(pictures / "grey.png")
+    for kept in (3, 4):
+        outcome = anogen("restore", run.path, "../given", "--out", "../out")
+        assert outcome.code == 0, outcome.err
+        assert f"{kept} of 4 pictures had been restored before" in outcome.err
+    (out / "grey.png").unlink()
+    assert "3 of 4" in anogen("restore", run.path, "../given", "--out", "../out").err
+    assert (out / "grey.png").exists()
+
+
+def test_intervals_from_the_shell(anogen, tmp_path):
+    run, given = tmp_path / "run", tmp_path / "given"
+    assert (
+        anogen(
+            "train",
+            "--model",
+            "Restorer",
+            "--model.width",
+            4,
+            "--data",
+            "digits",
+            "--corruption",
+            "gaussian_noise=0.2",
+            "--epochs",
+            1,
+            "--run",
+            run,
+        ).code
+        == 0
+    )
+    digits = load_data("digits").test
+    for folder, images in (("clean", digits), ("given", corrupt(digits, "gaussian_noise=0.2"))):
+        (tmp_path / folder).mkdir()
+        for index in range(20):
+            Image.fromarray(images.pixels[index, 0]).save(tmp_path / folder / f"{index}.png")
+    arguments = ("--out", tmp_path / "out", "--originals", tmp_path / "clean", "--json")
+    outcome = anogen("restore", run, given, *arguments, "--interval", 0.9)
+    assert 0.8 < json.loads(outcome.out)["coverage"] < 0.97
+    low, found, high = (np.asarray(Image.open(tmp_path / "out" / part / "3.png"))
+                        for part in ("low", "", "high"))  # fmt: skip
+    assert (low <= found).all()
+    assert (found <= high).all()
+    assert (low < high).any()
+
+
+def test_files_that_other_programs_write(anogen, run, tmp_path):
+    folder = tmp_path / "given"
+    folder.mkdir()
+    grey = RNG.integers(0, 256, (20, 24), np.uint8)
+    deep = RNG.integers(0, 65536, (20, 24), np.uint16)
+    Image.fromarray(grey).convert("1").save(folder / "bits.png")
+    Image.fromarray(grey).convert("P").save(folder / "palette.png")
+    Image.fromarray(RNG.integers(0, 256, (20, 24, 4), np.uint8), "CMYK").save(
+        folder / "print.jpg", icc_profile=b"of inks"
+    )
+    Image.fromarray(deep).save(folder / "white.tif", tiffinfo={262: 0})
+    assert anogen("restore", run.path, folder, "--out", tmp_path / "out").code == 0
+    assert "icc_profile" not in Picture.read(tmp_path / "out" / "print.jpg").about
+    found = Picture.read(tmp_path / "out" / "white.tif").pixels
+    expected = restore(run, 65535 - deep).images
+    assert np.array_equal(found, expected)
 
 
 def test_a_mask_for_all_or_one_for_each(anogen, run, tmp_path):
