@@ -12,18 +12,28 @@ r"""How well damaged images are restored, beside the methods of scikit-image.
         --corruption gaussian_noise=0..0.5 --run runs/restorer-mnist
     anogen train --model Restorer --preset recommended --data Train400 --run runs/restorer
 
-and the first two for fashion-mnist as well. `--photographs` holds the folders Set12 and BSD68.
+and the first two for fashion-mnist as well. `--photographs` holds the folders Set12, BSD68 and
+Train400.
 
 Questions, each kept as it is answered; what is there already is left:
 
 - `small`: PSNR on test images of MNIST and Fashion-MNIST with Gaussian noise, rounded and clipped
   as in files, of wavelets, total variation and non-local means with the strengths that are best
   on validation images, of the VAE and of the Restorer; with the shares of pixels in 90 % intervals.
-- `photographs`: PSNR and SSIM on Set12 and BSD68 with Gaussian noise that is neither rounded nor
-  clipped, as published figures have it; of the same methods and a blind Restorer.
+- `classical`: PSNR and SSIM on Set12 and BSD68 with Gaussian noise that is neither rounded nor
+  clipped, as published figures have it; of the same methods.
+- `photographs`: the same, of a blind Restorer.
 - `holes`: PSNR within holes of MNIST's test images, filled by the latents of the VAE that are most
   likely, by biharmonic equations, and by the mean of the training images.
-- `learning`: runs `learning-*` with the same net and steps, trained with clean pictures or without.
+- `learning`: runs `learning-*` with the same net and steps, trained with clean pictures or without:
+
+    anogen train --model Restorer --preset demo --corruption gaussian_noise=0.098 --data Train400 \
+        --run runs/learning-clean          # and with --model.learning noise_to_noise
+    anogen train --model Restorer --preset demo --data Train400+gaussian_noise=0.098 \
+        --model.learning recorrupted --model.noise 0.098 --run runs/learning-recorrupted
+    anogen train --model Restorer --preset demo --data Train400+gaussian_noise=0.098 \
+        --model.learning noise_to_self --run runs/learning-noise-to-self
+
 - `picture`: `--picture FILE`, some test images of Fashion-MNIST with σ 0.5, restored by each, and
   digits with a hole.
 - `speed`: seconds for a picture of 512×512.
@@ -52,6 +62,8 @@ from anogen.restoration.intervals import Intervals
 
 Values = NDArray[np.float32]
 Method = Callable[[Any, float, float], Any]
+Way = tuple[Callable[[Values], Any], float | None]
+"""What restores, and its strength where it has one."""
 SMALL = ("mnist", "fashion-mnist")
 SIGMAS = (0.2, 0.5)
 SHOWN = 12
@@ -87,6 +99,7 @@ def main() -> None:
     found: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     questions: dict[str, Callable[[], Any]] = {
         "small": lambda: list(small(options.runs)),
+        "classical": lambda: list(classical_photographs(options.photographs)),
         "photographs": lambda: list(photographs(options.runs, options.photographs)),
         "holes": lambda: holes(options.runs),
         "learning": lambda: list(learning(options.runs, options.photographs)),
@@ -138,29 +151,42 @@ def small(runs: Path) -> Iterator[dict[str, Any]]:
 
 def photographs(runs: Path, folder: Path) -> Iterator[dict[str, Any]]:
     model = Run.open(runs / "restorer").load_model()
-    for data_name in ("Set12", "BSD68"):
-        pictures = grey(folder / data_name)
-        for level in LEVELS:
-            sigma, about = level / 255, {"data": data_name, "sigma": level}
+
+    def ways(_: float) -> dict[str, Way]:
+        return {"Restorer": (lambda y: anogen.restore(model, y).images, None)}
+
+    return each_photograph(folder, ways)
+
+
+def classical_photographs(folder: Path) -> Iterator[dict[str, Any]]:
+    def ways(sigma: float) -> dict[str, Way]:
+        found: dict[str, Way] = {"as given": (lambda y: y, None)}
+        for name, method in METHODS.items():
+            strength = best_of_pictures(method, folder, sigma)
+            found[name] = (lambda y, m=method, s=strength: m(y, sigma, s), strength)
+        return found
+
+    return each_photograph(folder, ways)
+
+
+def each_photograph(
+    folder: Path, ways: Callable[[float], dict[str, Way]]
+) -> Iterator[dict[str, Any]]:
+    for level in LEVELS:
+        sigma = level / 255
+        by_name = ways(sigma)
+        for data_name in ("Set12", "BSD68"):
+            pictures = grey(folder / data_name)
             noisy = [with_noise(x, sigma, index) for index, x in enumerate(pictures)]
-            strengths = {
-                name: best_of_pictures(method, folder, sigma) for name, method in METHODS.items()
-            }
-            ways: dict[str, Callable[[Values], Values]] = {"as given": lambda y: y}
-            for name, strength in strengths.items():
-                ways[name] = lambda y, m=METHODS[name], s=strength, g=sigma: np.asarray(
-                    m(y, g, s), np.float32
-                )
-            ways["Restorer"] = lambda y: anogen.restore(model, y).images
-            for name, way in ways.items():
+            for name, (way, strength) in by_name.items():
                 start = time.perf_counter()
-                restored = [way(y) for y in noisy]
+                restored = [np.asarray(way(y), np.float32) for y in noisy]
                 seconds = (time.perf_counter() - start) / len(noisy)
                 rows = [judged(x[None, None], z[None, None])
                         for x, z in zip(pictures, restored, strict=True)]  # fmt: skip
                 yield {
-                    **about, "method": name, "pictures": len(rows), "seconds": seconds,
-                    "strength": strengths.get(name),
+                    "data": data_name, "sigma": level, "method": name, "pictures": len(rows),
+                    "seconds": seconds, "strength": strength,
                     "psnr_db": float(np.mean([row["psnr_db"] for row in rows])),
                     "ssim": float(np.mean([row["ssim"] for row in rows])),
                     "psnr_each_db": [round(row["psnr_db"], 3) for row in rows],

@@ -115,9 +115,10 @@ def names_of(rows: Runs) -> list[str]:
 
 def photograph_rows(rows: Runs) -> Runs:
     """A line for each set and noise: PSNR and SSIM of each method, and published PSNR."""
+    lines = _lines(rows, lambda row: f"{row['psnr_db']:.2f} ({row['ssim']:.3f})")
+    by_kind = {(line["data"], line["sigma"]): line for line in lines}
     return [
-        {**line, **dict(zip(("bm3d", "dncnn"), DENOISED[line["data"], line["sigma"]], strict=True))}
-        for line in _lines(rows, lambda row: f"{row['psnr_db']:.2f} ({row['ssim']:.3f})")
+        {**by_kind[kind], "bm3d": bm3d, "dncnn": dncnn} for kind, (bm3d, dncnn) in DENOISED.items()
     ]
 
 

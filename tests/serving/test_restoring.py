@@ -6,8 +6,9 @@ import numpy as np
 from PIL import Image
 
 import anogen
+from anogen.cli.main import main
 
-from .conftest import npy, png
+from .conftest import SMALL, npy, png
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (30, 41), np.uint8)
@@ -50,6 +51,25 @@ def test_a_mask_says_what_is_missing(serving, restoring_run):
         refused = client.post("/v1/restore", files=files)
         assert refused.status_code == 422
         assert "does not fit" in refused.json()["error"]
+
+
+def test_a_vae_restores_pictures_of_its_size_and_looks_for_no_latents(serving, tmp_path):
+    run = tmp_path / "vae"
+    assert main(["train", "--model", "VAE", "--corruption", "gaussian_noise=0.2", "--data",
+                 "digits", "--limit", "900", "--run", str(run), *SMALL]) == 0  # fmt: skip
+    given = RNG.integers(0, 256, (16, 16), np.uint8)
+    given = np.resize(given, anogen.load_data("digits").shape[1:])
+    with serving(run, fpr=0.05) as client:
+        found = picture_of(client.post("/v1/restore", content=png(given), headers=PNG))
+        assert np.array_equal(found, anogen.restore(run, given).images)
+        files = [("file", ("a.png", png(given))), ("file", ("mask.png", png(255 - 0 * given)))]
+        refused = client.post("/v1/restore", files=files)
+        assert refused.status_code == 400
+        assert "not learnt to fill holes" in refused.json()["error"]
+        refused = client.post("/v1/restore", content=png(GREY), headers=PNG)
+        assert refused.status_code == 422
+        assert "only a Restorer" in refused.json()["error"]
+        assert client.post("/v1/sample").status_code == 200
 
 
 def test_what_cannot_be_restored_is_refused(serving, restoring_run, pictures_run):
