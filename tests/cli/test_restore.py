@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from anogen import Restorer, Run, Splits, corrupt, fit, load_data, restore
 from anogen.data.images import Images
+from anogen.errors import DataError
 from anogen.restoration.files import Picture
 from anogen.restoration.folder import RECORD
 
@@ -116,6 +118,44 @@ def test_originals_may_come_later_and_results_take_the_place_of_nothing(
     refused = anogen("restore", run.path, pictures, "--out", tmp_path / "o")
     assert refused.code == 2
     assert "by itself" in refused.err
+
+
+def test_what_one_picture_or_a_line_of_the_record_has_wrong_costs_that_one(anogen, run, tmp_path):
+    given, out = tmp_path / "given", tmp_path / "out"
+    given.mkdir()
+    grey = Image.fromarray(RNG.integers(0, 256, (20, 20), np.uint8))
+    grey.save(given / "a.png")
+    assert anogen("restore", run.path, given, "--out", out).code == 0
+    assert (out / "a.png").exists()
+    good = json.loads((out / RECORD).read_text().splitlines()[0])
+    for wrong in ({"seconds": "abc"}, {"psnr_db": float("nan")}, {"written": 5}, {"out": 3},
+                  {"written": ["x" * 5000]}, {"psnr_db": True}):  # fmt: skip
+        (out / RECORD).write_text(json.dumps(good | wrong) + "\n")
+        outcome = anogen("restore", run.path, given / "a.png", "--out", out)
+        assert outcome.code == 0, (wrong, outcome.err)
+        assert "before" not in outcome.err
+    odd = replace(Picture.read(given / "a.png"), form="TIFF", about={"dpi": ("x", None)})
+    with pytest.raises(DataError, match="cannot be written as TIFF"):
+        odd.content(odd.pixels)
+    (out / RECORD).write_text(json.dumps(good | {"written": []}) + "\n")
+    (out / "a.png").unlink()
+    assert anogen("restore", run.path, given / "a.png", "--out", out).code == 0
+    assert (out / "a.png").exists()
+
+
+def test_results_may_lie_among_the_pictures(anogen, run, pictures, tmp_path):
+    (pictures / "broken.png").unlink()
+    for kept in ("", "4 of 4"):
+        outcome = anogen("restore", run.path, pictures, "--out", pictures / "restored")
+        assert outcome.code == 0, outcome.err
+        assert kept in outcome.err
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    outcome = anogen("restore", run.path, pictures, "--out", tmp_path / "o", "--originals", empty)
+    assert "no picture there has the name" in outcome.err
+    refused = anogen("restore", run.path, pictures, "--out", tmp_path / "x", "--device", "tpu")
+    assert refused.code == 2
+    assert not (tmp_path / "x").exists()
 
 
 def test_going_on_from_elsewhere_and_after_a_cut(anogen, run, pictures, tmp_path, monkeypatch):

@@ -207,6 +207,9 @@ def test_samples_of_a_posterior():
     [
         (Restorer, np.zeros((20, 20), np.int32), {}, DataError, "type int32"),
         (Restorer, np.zeros((2, 5, 20, 20), np.uint8), {}, DataError, "shape"),
+        (Restorer, np.zeros((20, 20, 4), np.uint8), {}, DataError, "leave opacity out"),
+        (Restorer, np.zeros((20, 20)), {"settings": {"tile": 99}}, UsageError, "Restoring"),
+        (Restorer, np.zeros((20, 20)), {"tiles": 99}, UsageError, "did you mean 'tile'"),
         (Restorer, np.full((20, 20), np.nan), {}, DataError, "not a finite number"),
         (Restorer, np.zeros((0, 20, 20)), {}, DataError, "shape"),
         (

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anogen.cli.options import new_parser, print_result, table
-from anogen.errors import DataError
+from anogen.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +54,8 @@ def _restore(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     from dataclasses import fields
 
     from anogen.checkpoint import hash_of_tensors
+    from anogen.device import choose_device
+    from anogen.progress import say
     from anogen.restoration.folder import Job, summary
     from anogen.restoration.restore import Restoring, restore
     from anogen.run import Run
@@ -62,6 +64,9 @@ def _restore(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     model = run.load_model(options["checkpoint"], allow_code=options["allow_code"])
     how = Restoring(**{field.name: options[field.name] for field in fields(Restoring)})
     way = how.way(model, options["mask"] is not None)
+    if run.columns is not None:
+        raise UsageError(f"{run.path}: a run of a table, which restores no pictures")
+    choose_device(options["device"])
     job = Job.find(options["files"], options["out"], options["mask"], options["originals"])
 
     intervals = None
@@ -77,6 +82,8 @@ def _restore(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     settings = f"{how} {hash_of_tensors(model.state_dict())}"
     rows = list(job.go(one, settings))
     result = {"method": way, **summary(rows)}
+    if options["originals"] and "psnr_db" not in result:
+        say(f"warning: {options['originals']}: no picture there has the name of one that was given")
     if not options["page"]:
         return result, None
     from anogen.restoration.page import write_page

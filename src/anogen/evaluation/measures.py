@@ -54,8 +54,10 @@ class Seen:
         Of one that does nothing but restore, those of damaged images.
         """
         model: Any = self.model
-        alone = not isinstance(self.model, GenerativeModel) and self.model.damage is not None
-        return model.reconstruct(model.damage.fixed(self.x, 0) if alone else self.x, self.condition)
+        generates = issubclass(type(model), GenerativeModel)
+        damage = None if generates else getattr(model, "damage", None)
+        given = self.x if damage is None else damage.fixed(self.x, 0)
+        return model.reconstruct(given, self.condition)
 
     @cached_property
     def kl_per_latent(self) -> Tensor:

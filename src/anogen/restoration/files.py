@@ -120,7 +120,7 @@ class Picture:
         file = io.BytesIO()
         try:
             picture.save(file, form, **options)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # Pillow raises many kinds for a description that is odd
             raise DataError(f"cannot be written as {form} ({first_line(error)})") from error
         return file.getvalue()
 

@@ -29,6 +29,8 @@ SAMPLES, LOW, HIGH = "samples", "low", "high"
 """The folders, beside the results, of further pictures that could have been, and of the ends of the
 intervals."""
 OTHERS = (LOW, HIGH, SAMPLES)
+PAGE = "restored.html"
+MOST_NAME = 4096
 KEPT = ["(kept)"]
 """Stands in for the files of a picture that had been restored before."""
 ROUNDING = 0.5 / 255
@@ -67,6 +69,22 @@ class Row:
     ssim: float | None = None
     coverage: float | None = None
     written: list[str] = field(default_factory=list[str])
+
+    def check(self) -> None:
+        """Refuse what no call notes.
+
+        Raises:
+            ValueError: a value of another type, or out of bounds.
+        """
+        texts = [self.file, self.out, self.sha256, self.settings, self.error, *self.written]
+        numbers = [self.seconds, self.psnr_before_db, self.psnr_db, self.ssim_before, self.ssim,
+                   self.coverage]  # fmt: skip
+        if not all(type(text) is str and len(text) < MOST_NAME for text in texts):
+            raise ValueError("a text is none")
+        known = [number for number in numbers if number is not None]
+        if not all(type(number) in (int, float) and abs(number) < 1e9 for number in known):
+            raise ValueError("a number is none")
+
     error: str = ""
 
 
@@ -106,7 +124,8 @@ class Job:
             if is_folder(path):
                 walked = walk(path)
                 walked.say_left_out()
-                files |= {file: file.relative_to(path) for file in walked.files}
+                files |= {file: file.relative_to(path) for file in walked.files
+                          if not _within(file, Path(out)) or _within(path, Path(out))}  # fmt: skip
             elif path.exists():
                 files[path] = Path(path.name)
             else:
@@ -118,6 +137,9 @@ class Job:
             if name in names:
                 raise UsageError(f"{names[name]} and {file} would both become {name}; restore them "
                                  "into two folders")  # fmt: skip
+            if str(name) in (RECORD, PAGE):
+                raise UsageError(f"{file}: {name} is what the record or the page is called; give "
+                                 "the picture another name")  # fmt: skip
             names[name] = file
         out = Path(out)
         taken = next((name for name in names if name.parts[0] in OTHERS and name.parts[1:]), None)
@@ -140,7 +162,8 @@ class Job:
                 path = self.beside(place, name)
                 given |= set() if path is None else {_real(path)}
         for name in self.files.values():
-            for path in (self.out / name, self.out / LOW / name, self.out / HIGH / name):
+            samples = [path / name for path in (self.out / SAMPLES).glob("*")]
+            for path in (self.out / name, self.out / LOW / name, self.out / HIGH / name, *samples):
                 if _real(path) in given:
                     raise UsageError(f"--out {self.out}: {path} would be lost; choose another "
                                      "folder")  # fmt: skip
@@ -187,7 +210,7 @@ class Job:
             if (
                 before is not None and not before.error and before.sha256 == picture.sha256
                 and before.settings == settings
-                and all((self.out / path).is_file() for path in before.written)
+                and all((self.out / path).is_file() for path in {str(name), *before.written})
             ):  # fmt: skip
                 return replace(before, file=str(file), written=KEPT)
             found = restore(picture.pixels, mask)
@@ -248,9 +271,10 @@ class Job:
         for line in path.read_text("utf-8", "replace").splitlines():
             try:
                 row = Row(**json.loads(line))
-            except (ValueError, TypeError, RecursionError):
+                row.check()
+            except (ValueError, TypeError, RecursionError, AttributeError):
                 continue
-            rows[str(row.out)] = row
+            rows[row.out] = row
         return rows
 
     def _note(self, row: Row) -> None:
@@ -294,6 +318,10 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         if values:
             result[name] = float(torch.tensor(values, dtype=torch.float64).mean())
     return result
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return Path(_real(path)).is_relative_to(_real(folder))
 
 
 def _real(path: Path) -> str:

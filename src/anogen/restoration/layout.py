@@ -34,8 +34,9 @@ class Layout:
         """The layout of an array, and its images as float32 `[n, c, h, w]`, white 1.
 
         Args:
-            array: `[h, w]`, `[h, w, 3]`, `[n, h, w]`, `[n, c, h, w]` or `[n, h, w, c]` with 1 or 3
-                channels; uint8, uint16, bool, or floats, which may lie outside [0, 1].
+            array: `[h, w]`, `[h, w, c]`, `[n, h, w]` with w above 4, `[n, c, h, w]` or
+                `[n, h, w, c]`, c 1 or 3; uint8, uint16, bool, or floats, which may lie outside
+                [0, 1].
             name: for messages.
 
         Raises:
@@ -52,7 +53,7 @@ class Layout:
         if order is None or 0 in values.shape:
             raise DataError(
                 f"{name}: shape {list(values.shape)} is not [h, w], [h, w, 3], [n, h, w], "
-                "[n, c, h, w] or [n, h, w, c] with 1 or 3 channels"
+                "[n, c, h, w] or [n, h, w, c] with 1 or 3 channels; leave opacity out"
             )
         if values.dtype.name not in (*WHITE, "bool") and values.dtype.kind != "f":
             raise DataError(
@@ -92,8 +93,10 @@ class Layout:
 def _order(shape: tuple[int, ...]) -> str | None:
     if len(shape) == 2:
         return "hw"
+    if len(shape) == 3 and shape[2] > 4:
+        return "nhw"
     if len(shape) == 3:
-        return "hwc" if shape[2] == 3 else "nhw"
+        return "hwc" if shape[2] in (1, 3) else None
     if len(shape) == 4 and shape[1] in (1, 3):
         return "nchw"
     return "nhwc" if len(shape) == 4 and shape[3] in (1, 3) else None

@@ -13,9 +13,8 @@ from anogen.errors import DataError
 from anogen.report.gallery import data_uri
 from anogen.report.page import render
 from anogen.restoration.files import Picture
-from anogen.restoration.folder import Job, Row
+from anogen.restoration.folder import PAGE, Job, Row
 
-PAGE = "restored.html"
 SHOWN = 24
 """Pictures on a page, the worst first."""
 CROP = 300

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
@@ -225,6 +225,12 @@ def restore(
     run = Run.open(model) if isinstance(model, str | Path) else model
     model = run.load_model() if isinstance(run, Run) else run
     refuse_no_model(model, "restore")
+    given_settings: Any = settings
+    if given_settings is not None and not isinstance(given_settings, Restoring):
+        raise UsageError(f"settings are an anogen.Restoring, found {given_settings!r}")
+    unknown = set(changes) - {each.name for each in fields(Restoring)}
+    if unknown:
+        raise unknown_name("setting", min(unknown), [each.name for each in fields(Restoring)])
     how = settings or Restoring()
     if changes:
         how = Restoring(**{**vars(how), **changes})
@@ -318,5 +324,7 @@ def _mask(mask: NDArray[Any], images: Tensor) -> Tensor:
         raise DataError(
             f"a mask of {list(values.shape)} does not fit {count} images of {width}×{height}"
         )
+    if not np.isfinite(values.astype(np.float64)).all():
+        raise DataError("a mask has values that are no numbers")
     missing = torch.from_numpy(values != 0)[:, None]
     return missing.expand(count, -1, -1, -1)
