@@ -179,9 +179,10 @@ def test_intervals_are_kept_with_a_run(digits, tmp_path, vae):
     found = anogen.restore(run, digits.test.pixels[:2], interval=0.8)
     assert found.low.shape == found.high.shape == (2, *digits.shape)
     assert found.samples is None
-    run.write_json("restoration.json", content | {"shares": {"0.8": {"share": 0.8}}})
-    with pytest.raises(MachineError, match="remove it"):
-        anogen.restore(run, digits.test.pixels[:2], interval=0.8)
+    for wrong in ({"share": 0.8}, {**vars(kept), "factor": "much"}, 5):
+        run.write_json("restoration.json", content | {"shares": {"0.8": wrong}})
+        with pytest.raises(MachineError, match="remove it"):
+            anogen.restore(run, digits.test.pixels[:2], interval=0.8)
 
 
 def test_blur_is_that_of_the_transformation():

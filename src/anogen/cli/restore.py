@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from anogen.restoration.restore import Restored
 
-DESCRIPTION = """Restore damaged pictures with a trained run; names, bits and descriptions stay.
+DESCRIPTION = """Restore damaged pictures with a trained run; their names and formats stay.
 
   anogen restore runs/denoiser photos/ --out restored
   anogen restore runs/denoiser noisy/ --out restored --originals clean/     PSNR and SSIM
@@ -66,7 +66,7 @@ def _restore(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     way = how.way(model, options["mask"] is not None)
     if run.columns is not None:
         raise UsageError(f"{run.path}: a run of a table, which restores no pictures")
-    choose_device(options["device"])
+    model = model.to(choose_device(options["device"]))
     job = Job.find(options["files"], options["out"], options["mask"], options["originals"])
 
     intervals = None
@@ -76,8 +76,7 @@ def _restore(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
         intervals = Intervals.of_run(run, model, how.interval)
 
     def one(pixels: "NDArray[Any]", mask: "NDArray[np.bool_] | None") -> "Restored":
-        return restore(model, pixels, mask=mask, settings=how, intervals=intervals,
-                       device=options["device"])  # fmt: skip
+        return restore(model, pixels, mask=mask, settings=how, intervals=intervals)
 
     settings = f"{how} {hash_of_tensors(model.state_dict())}"
     rows = list(job.go(one, settings))

@@ -31,8 +31,6 @@ intervals."""
 OTHERS = (LOW, HIGH, SAMPLES)
 PAGE = "restored.html"
 MOST_NAME = 4096
-KEPT = ["(kept)"]
-"""Stands in for the files of a picture that had been restored before."""
 ROUNDING = 0.5 / 255
 """Half a grey level: the ends of intervals are rounded to whole ones."""
 Restore = Callable[[NDArray[Any], NDArray[Any] | None], Restored]
@@ -186,9 +184,8 @@ class Job:
             for file, name in self.files.items():
                 before = done.get(str(name))
                 row = self._one(file, name, restore, digest, before)
-                kept += row.written == KEPT
-                if row.written == KEPT:
-                    row = replace(row, written=[] if before is None else before.written)
+                if row is before:
+                    kept, row = kept + 1, replace(row, file=str(file))
                 else:
                     self._note(row)
                 if row.error:
@@ -212,7 +209,7 @@ class Job:
                 and before.settings == settings
                 and all((self.out / path).is_file() for path in {str(name), *before.written})
             ):  # fmt: skip
-                return replace(before, file=str(file), written=KEPT)
+                return before
             found = restore(picture.pixels, mask)
             contents = {name: picture.content(found.images)}
             for number, sample in enumerate([] if found.samples is None else found.samples, 1):

@@ -108,8 +108,10 @@ class Intervals:
         key = f"{share:g}"
         try:
             if key in shares:
-                return cls(**shares[key])
-        except TypeError as error:
+                made = cls(**shares[key])
+                finite_number("factor", made.factor)
+                return made
+        except (TypeError, UsageError) as error:
             raise MachineError(
                 f"{run.inside(FILE)}: damaged ({first_line(error)}); remove it"
             ) from error
