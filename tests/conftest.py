@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,9 +64,24 @@ GENERATIVE = [name for name, kind in MODELS.items() if issubclass(kind, Generati
 """The models that make new images."""
 
 
+def for_model(name: str, data: Splits) -> Splits:
+    """The data, with two domains where the model needs them."""
+    if name != "Translator":
+        return data
+    parts = {
+        part: replace(
+            images, labels=np.arange(len(images), dtype=np.int64) % 2, classes=("even", "odd")
+        )
+        for part, images in vars(data).items()
+        if part in ("train", "validation", "test")
+    }
+    return replace(data, **parts)
+
+
 def small_model(name: str, shape: tuple[int, int, int], latent: int = 3, width: int = 4) -> Model:
     """Any model of the table, with few weights."""
     latents = {"latent": latent} if name in GENERATIVE else {}
+    latents = {"code": latent} if name == "Translator" else latents
     return MODELS[name](shape, width=width, **latents)  # type: ignore[arg-type]
 
 

@@ -46,6 +46,7 @@ from .models.ncpvae import NCPVAE as NCPVAE
 from .models.restorer import Restorer as Restorer
 from .models.sampling import PriorSampler as PriorSampler
 from .models.stylegan import StyleGAN as StyleGAN
+from .models.translator import Translator as Translator
 from .models.vae import VAE as VAE
 from .models.vaegan import VAEGAN as VAEGAN
 from .restoration.restore import Restored as Restored
@@ -57,5 +58,7 @@ from .training.fit import fit as fit
 from .training.hooks import Hook as Hook
 from .training.hooks import Training as Training
 from .training.settings import TrainingSettings as TrainingSettings
+from .translation.translate import Translated as Translated
+from .translation.translate import translate as translate
 
 __version__: str

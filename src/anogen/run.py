@@ -64,8 +64,8 @@ MAX_NAME_BYTES = 255
 PICTURE_OPTIONS = ("image_size", "resize", "background", "bits")
 TABLE_OPTIONS = ("label_column", "normal_label", "columns", "encoding")
 DATA_OPTIONS = (
-    "data", "data_dir", "channels", "group", "false_positive_rate", "limit", *PICTURE_OPTIONS,
-    *TABLE_OPTIONS,
+    "data", "data_dir", "channels", "group", "false_positive_rate", "limit", "pairs", "balance",
+    *PICTURE_OPTIONS, *TABLE_OPTIONS,
 )  # fmt: skip
 """The keys of `config.yaml` that are arguments of `load_data`."""
 

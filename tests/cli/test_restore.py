@@ -11,9 +11,8 @@ from PIL import Image
 
 from anogen import Restorer, Run, Splits, corrupt, fit, load_data, restore
 from anogen.data.images import Images
+from anogen.data.picture_files import Picture
 from anogen.errors import DataError
-from anogen.restoration.files import Picture
-from anogen.restoration.folder import RECORD
 
 from ..conftest import one_line
 
@@ -73,7 +72,7 @@ def test_a_folder_is_restored_and_gone_on_with(anogen, run, pictures, tmp_path):
     assert "3 of 5 pictures had been restored before" in again.err
     after = {name: (out / name).stat().st_mtime_ns for name in names}
     assert [name for name in names if after[name] != times[name]] == ["grey.png"]
-    with (out / RECORD).open("a") as file:
+    with (out / "restored.jsonl").open("a") as file:
         file.write('{"file": "cut sho')  # as a crash leaves it
     assert "4 of 5" in anogen("restore", run.path, pictures, "--out", out).err
 
@@ -127,17 +126,17 @@ def test_what_one_picture_or_a_line_of_the_record_has_wrong_costs_that_one(anoge
     grey.save(given / "a.png")
     assert anogen("restore", run.path, given, "--out", out).code == 0
     assert (out / "a.png").exists()
-    good = json.loads((out / RECORD).read_text().splitlines()[0])
+    good = json.loads((out / "restored.jsonl").read_text().splitlines()[0])
     for wrong in ({"seconds": "abc"}, {"psnr_db": float("nan")}, {"written": 5}, {"out": 3},
                   {"written": ["x" * 5000]}, {"psnr_db": True}):  # fmt: skip
-        (out / RECORD).write_text(json.dumps(good | wrong) + "\n")
+        (out / "restored.jsonl").write_text(json.dumps(good | wrong) + "\n")
         outcome = anogen("restore", run.path, given / "a.png", "--out", out)
         assert outcome.code == 0, (wrong, outcome.err)
         assert "before" not in outcome.err
     odd = replace(Picture.read(given / "a.png"), form="TIFF", about={"dpi": ("x", None)})
     with pytest.raises(DataError, match="cannot be written as TIFF"):
         odd.content(odd.pixels)
-    (out / RECORD).write_text(json.dumps(good | {"written": []}) + "\n")
+    (out / "restored.jsonl").write_text(json.dumps(good | {"written": []}) + "\n")
     (out / "a.png").unlink()
     assert anogen("restore", run.path, given / "a.png", "--out", out).code == 0
     assert (out / "a.png").exists()
@@ -163,7 +162,7 @@ def test_going_on_from_elsewhere_and_after_a_cut(anogen, run, pictures, tmp_path
     out = tmp_path / "out"
     monkeypatch.chdir(tmp_path)
     assert anogen("restore", run.path, "given", "--out", "out").code == 0
-    with (out / RECORD).open("a") as file:
+    with (out / "restored.jsonl").open("a") as file:
         file.write('{"file": "cut sho')  # as a crash leaves it
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")

@@ -111,7 +111,7 @@ def test_the_extractor_is_trained_once_and_kept(cache, digits, monkeypatch):
     first = feature_extractor(digits, device)
     assert first.accuracy > 0.5
     assert first.name.startswith("digits-classifier-")
-    monkeypatch.setattr(features_module, "_trained", None)  # a second training would fail
+    monkeypatch.setattr(features_module, "trained_classifier", None)  # a second training would fail
     again = feature_extractor(digits, device)
     assert (again.name, again.accuracy) == (first.name, first.accuracy)
     a, b = (extract(digits.test, device)[0] for extract in (first, again))
@@ -273,7 +273,7 @@ def test_too_few_to_compare_are_refused(rows):
 
 def test_the_classifier_is_left_in_evaluation_mode(cache, digits):
     """Its accuracy is that of single images, whatever others are in their batch."""
-    net = features_module._trained(digits.train, 10, choose_device("cpu"))
+    net = features_module.trained_classifier(digits.train, 10, choose_device("cpu"))
     assert not any(module.training for module in net.modules())
 
 

@@ -20,7 +20,8 @@ LOGITS = torch.linspace(-3, 3, 13)
 def test_who_wants_what(name):
     """The discriminator wants real up and fake down; the generator wants fake up."""
     kind = ADVERSARIAL[name]
-    real, fake = LOGITS.clone().requires_grad_(), LOGITS.flip(0).clone().requires_grad_()
+    logits = LOGITS / 4 if name == "least_squares" else LOGITS  # it has had enough at 1 and −1
+    real, fake = logits.clone().requires_grad_(), logits.flip(0).clone().requires_grad_()
     of_real, of_fake = torch.autograd.grad(kind.discriminator(real, fake).sum(), (real, fake))
     assert (of_real <= 0).all()
     assert (of_fake >= 0).all()
@@ -34,6 +35,13 @@ def test_saturating_and_non_saturating_agree_on_the_discriminator_only():
     assert torch.equal(first.discriminator(LOGITS, LOGITS), second.discriminator(LOGITS, LOGITS))
     assert_close(first.generator(LOGITS, LOGITS), torch.sigmoid(-LOGITS).log())
     assert_close(second.generator(LOGITS, LOGITS), -torch.sigmoid(LOGITS).log())
+
+
+def test_least_squares_pulls_towards_one_and_minus_one():
+    kind = ADVERSARIAL["least_squares"]
+    real, fake = torch.tensor([0.5, 1.0]), torch.tensor([2.0, -1.0])
+    assert_close(kind.discriminator(real, fake), torch.tensor([0.125 + 4.5, 0.0]))
+    assert_close(kind.generator(real, fake), torch.tensor([0.5, 2.0]))
 
 
 def test_penalties_of_a_linear_score_are_exact():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from anogen import GAN, MODELS, Images, Splits, fit
+from anogen import GAN, MODELS, Images, Splits, Translator, fit
 from anogen.errors import UsageError
 from anogen.models.base import HasLikelihood, Reconstructs
 from anogen.nets.condition import ClassCondition, condition_on, repeated
@@ -19,7 +19,8 @@ LABEL = torch.tensor([0, 1, 2, 0, 1, 2])
 @pytest.fixture(params=GENERATIVE)
 def model(request):
     torch.manual_seed(0)
-    return MODELS[request.param](SHAPE, latent=4, width=4, classes=3)
+    latent = {"code": 2} if request.param == "Translator" else {"latent": 4}
+    return MODELS[request.param](SHAPE, **latent, width=4, classes=3)
 
 
 def test_losses_depend_on_the_labels(model):
@@ -45,7 +46,7 @@ def test_samples_follow_the_label(model):
 
 
 def test_without_a_label_one_line_says_what_is_missing(model):
-    calls = [lambda: model.losses(X), lambda: model.decode(torch.zeros(6, 4))]
+    calls = [lambda: model.losses(X), lambda: model.decode(torch.zeros(6, model.latent))]
     if isinstance(model, Reconstructs):
         calls.append(lambda: model.reconstruct(X))
     if isinstance(model, HasLikelihood):
@@ -70,10 +71,11 @@ def test_conditions_of_a_batch_are_repeated_row_by_row():
 def test_labels_and_sizes_that_do_not_exist_are_refused(model):
     with pytest.raises(UsageError, match="label 3: this model has the labels 0 to 2"):
         model.decode(torch.zeros(1, 4), torch.tensor([3]))
-    for options, message in (({"latent": 0}, "latent must be at least 1"),
-                             ({"classes": -1}, "classes must not be negative")):  # fmt: skip
+    translates = isinstance(model, Translator)
+    size, few = ("code", "two domains") if translates else ("latent", "must not be negative")
+    for options, message in (({size: 0}, f"{size} must be at least 1"), ({"classes": -1}, few)):
         with pytest.raises(UsageError, match=message):
-            type(model)(SHAPE, **({"latent": 4, "width": 4} | options))
+            type(model)(SHAPE, **({"width": 4} | options))
 
 
 def labelled(pixels, labels) -> Splits:

@@ -27,13 +27,18 @@ def batch(model: Model, count: int = 5) -> torch.Tensor:
     return torch.rand(count, *model.shape, generator=torch.Generator().manual_seed(1))
 
 
+def any_condition(model: Model, count: int = 5) -> torch.Tensor | None:
+    """What a model that must be conditional needs; None for others."""
+    return model.condition.random(count, torch.Generator().manual_seed(2))
+
+
 def test_players_share_out_all_parameters(model):
     owned = [id(p) for modules in model.players().values() for m in modules for p in m.parameters()]
     assert sorted(owned) == sorted(id(p) for p in model.parameters())
 
 
 def test_losses_are_finite_scalars_and_terms_are_per_example(model):
-    losses = model.losses(batch(model), 0)
+    losses = model.losses(batch(model), 0, any_condition(model))
     assert isinstance(losses, Losses)
     assert set(losses.players) <= set(model.players())
     assert all(loss.shape == () and loss.isfinite() for loss in losses.players.values())
@@ -41,7 +46,7 @@ def test_losses_are_finite_scalars_and_terms_are_per_example(model):
 
 
 def test_every_trained_parameter_gets_a_gradient_from_its_player(model):
-    losses = model.losses(batch(model), 0)
+    losses = model.losses(batch(model), 0, any_condition(model))
     for name, modules in model.players().items():
         own = [p for module in modules for p in module.parameters() if p.requires_grad]
         found = torch.autograd.grad(losses.players[name], own, retain_graph=True, allow_unused=True)
@@ -66,9 +71,13 @@ def test_abilities(model):
     if isinstance(model, Encodes):
         assert model.posterior_mean(x).dim() == 2
     if isinstance(model, GenerativeModel):
-        assert model.decode(torch.zeros(2, model.latent)).shape == (2, *model.shape)
+        assert model.decode(torch.zeros(2, model.latent), any_condition(model, 2)).shape == (
+            2,
+            *model.shape,
+        )
     if isinstance(model, Reconstructs):
-        assert torch.equal(model.reconstruct(x), model.reconstruct(x))
+        of_what = any_condition(model)
+        assert torch.equal(model.reconstruct(x, of_what), model.reconstruct(x, of_what))
     if isinstance(model, HasLikelihood):
         assert model.elbo(x).shape == model.log_likelihood(x, 2).shape == (5,)
         assert (model.kl(x) >= 0).all()
@@ -84,7 +93,8 @@ def test_the_arguments_build_the_same_model_again(model):
     if isinstance(model, GenerativeModel):
         assert torch.equal(model.sample(2, generator(0)), again.sample(2, generator(0)))
     if isinstance(model, Reconstructs):
-        assert torch.equal(model.reconstruct(batch(model)), again.reconstruct(batch(model)))
+        x, of_what = batch(model), any_condition(model)
+        assert torch.equal(model.reconstruct(x, of_what), again.reconstruct(x, of_what))
     assert describe(again) == recipe
 
 
@@ -94,7 +104,8 @@ def test_other_sizes(name, shape):
     model = MODELS[name](shape)
     if isinstance(model, GenerativeModel):
         assert model.sample(2).shape == (2, *shape)
-    assert all(loss.isfinite() for loss in model.losses(torch.rand(4, *shape)).players.values())
+    losses = model.losses(torch.rand(4, *shape), condition=any_condition(model, 4))
+    assert all(loss.isfinite() for loss in losses.players.values())
 
 
 def test_names():

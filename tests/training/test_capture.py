@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from anogen import GAN, NCPVAE, VAE, VAEGAN, StyleGAN
+from anogen import GAN, NCPVAE, VAE, VAEGAN, StyleGAN, Translator
 from anogen.training import capture
 from anogen.training.capture import CapturedSteps
 from anogen.training.step import make_players, train_step
@@ -23,6 +23,7 @@ MODELS = {
     "stylegan": lambda: StyleGAN(
         SHAPE, 4, width=4, style=8, path_length=1.0, path_length_every=5, penalty_every=3
     ),
+    "translator": lambda: Translator(SHAPE, 2, width=4, r1=1.0, penalty_every=3, critic_steps=2),
 }
 
 
@@ -45,8 +46,9 @@ def trained(model, captured: bool, record=None):
         for player in players:
             player.scale_rate(1 - step / STEPS)
         x = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(step))
+        condition = model.condition.random(6, torch.Generator().manual_seed(step))
         torch.manual_seed(step)
-        update = step_of(x, None, step)
+        update = step_of(x, condition, step)
         losses.append({name: value.item() for name, value in update.losses.players.items()})
         assert bool(update.gradient_norms) == (step % 11 == 0)
     return model.state_dict(), losses, recorded

@@ -19,7 +19,7 @@ from anogen.training.loop import _mean_losses
 from anogen.training.signals import StopRequest
 from anogen.training.state import TrainingState, averaged_copy
 
-from ..conftest import small_model
+from ..conftest import for_model, small_model
 
 OPTIONS = {"epochs": 3, "batch_size": 16}
 RICH = {"ema_decay": 0.9, "schedule": "cosine", "warmup_steps": 3, "clip_gradient": 1.0}
@@ -115,6 +115,7 @@ def test_every_model_resumes_to_the_bit(name, noise, tmp_path, stop_at, monkeypa
         torch.manual_seed(0)
         return small_model(name, noise.shape)
 
+    noise = for_model(name, noise)
     options = {"epochs": 3, "batch_size": 16, "ema_decay": 0.9}
     whole = fit(model(), noise, tmp_path / "whole", **options)
     stop_at(9)

@@ -188,14 +188,15 @@ def test_a_step_is_that_of_an_optimiser_which_goes_by_places(name):
     model.to(memory_format=torch.channels_last)
     plain = copy.deepcopy(model)
     x = torch.rand(8, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+    condition = model.condition.random(8, None)
     torch.manual_seed(1)
-    train_step(model, make_players(model, 0.01, BETAS), x, 0)
+    train_step(model, make_players(model, 0.01, BETAS), x, 0, condition=condition)
     torch.manual_seed(1)
     players = [
         replace(player, optimizer=torch.optim.Adam(player.parameters, 0.01, BETAS, fused=False))
         for player in make_players(plain, 0.01, BETAS)
     ]
-    train_step(plain, players, x, 0)
+    train_step(plain, players, x, 0, condition=condition)
     for (which, one), other in zip(model.named_parameters(), plain.parameters(), strict=True):
         # a step is ±0.01 where a gradient is not 0; rounding decides the sign of the smallest
         share = ((one - other).abs() > 1e-3).double().mean().item()

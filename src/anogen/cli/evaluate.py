@@ -16,7 +16,8 @@ DESCRIPTION = """Measure a run on test images; write evaluation.json, figures/ a
   anogen evaluate runs/vae
   anogen evaluate runs/vae --json
   anogen evaluate runs/vae --sampler prior               new images from the plain prior
-  anogen evaluate runs/vae --data fashion-mnist --page false"""
+  anogen evaluate runs/vae --data fashion-mnist --page false
+  anogen evaluate runs/translator --samples 0            from each domain to each other one"""
 
 
 def main(arguments: list[str]) -> int:
@@ -37,7 +38,8 @@ def main(arguments: list[str]) -> int:
     parser.add_function_arguments(evaluate, skip={"model", "images"})
     options = parser.parse(arguments)
     result, page = _evaluate(options)
-    lines = table(_lines(result)) + (f"\n\nreport: {page}" if page else "")
+    lines = "\n\n".join([table(_lines(result)), *_of_translations(result)])
+    lines += f"\n\nreport: {page}" if page else ""
     print_result(result, options["json"], lines)
     return 0
 
@@ -45,6 +47,7 @@ def main(arguments: list[str]) -> int:
 def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     from anogen.evaluation.evaluate import evaluate
     from anogen.models.base import GenerativeModel
+    from anogen.models.translator import Translator
     from anogen.progress import say, stage
     from anogen.run import Run
 
@@ -61,6 +64,14 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     result = evaluate(model, data.test, **settings)
     if data.columns is None and isinstance(model, GenerativeModel):
         result |= _generation(model, data, options)
+    if isinstance(model, Translator):
+        from anogen.data.catalog import load_domains
+        from anogen.evaluation.translation import evaluate_translation
+
+        domains = load_domains(data)
+        result["translations"] = evaluate_translation(
+            model, data, domains, device=options["device"]
+        )
     checkpoint = options["checkpoint"]
     result |= {
         "epoch": done,
@@ -104,6 +115,25 @@ def _generation(
     sampler = make_sampler(options["sampler"], model, data.train)
     settings = {name: options[name] for name in ("samples", "seed", "device")}
     return evaluate_generation(model, data, sampler=sampler, **settings)
+
+
+def _of_translations(result: dict[str, Any]) -> list[str]:
+    """For each pair of domains a table: what was translated beside copies, floors and the like."""
+    tables: list[str] = []
+    for row in result.get("translations", []):
+        rows = [[f"{row['from']} to {row['to']}", "translated", "95 % interval", "as they were",
+                 "nearest pair", "real images"]]  # fmt: skip
+        for name, value in row.items():
+            ends = ("_low", "_high", "_copy", "_nearest", "_floor", "_real")
+            if name in ("from", "to", "images", "pairs") or name.endswith(ends):
+                continue
+            low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+            beside = [row.get(f"{name}_copy"), row.get(f"{name}_nearest"),
+                      row.get(f"{name}_floor", row.get(f"{name}_real"))]  # fmt: skip
+            rows.append([name, f"{value:.4g}", "" if low is None else f"{low:.4g} to {high:.4g}",
+                         *("" if each is None else f"{each:.4g}" for each in beside)])  # fmt: skip
+        tables.append(table(rows))
+    return tables
 
 
 def _lines(result: dict[str, Any]) -> list[list[str]]:

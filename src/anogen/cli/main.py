@@ -25,6 +25,7 @@ COMMANDS = {
     "watch": "whether a stream of scores is still what the detector was made for",
     "refresh": "a detector learns from examples that were approved",
     "restore": "noise, holes and blur taken out of pictures",
+    "translate": "pictures of one domain as another would have them",
     "export": "a run as a detector in one ONNX file",
     "report": "a run's page, of all that was measured of it",
     "reproduce": "the whole paper: train, measure, detect, one page",

@@ -11,12 +11,18 @@ if TYPE_CHECKING:
     from anogen.cli.options import Parser
 
 
-def add_model(parser: "Parser") -> None:
-    """The options `--model` and `--model.…`, from the signatures of all models."""
+def add_model(parser: "Parser", default: str = "VAE") -> None:
+    """The options `--model` and `--model.…`, from the signatures of all models.
+
+    Args:
+        parser: gets them.
+        default: the model, if no other is named. A model that is named takes over values of this
+            one for options of the same name, so that it should be the one that will be named.
+    """
     from anogen.models.base import Model
 
     parser.add_subclass_arguments(
-        Model, "model", skip={"shape"}, default={"class_path": "VAE"},
+        Model, "model", skip={"shape"}, default={"class_path": default},
         instantiate=False, help="the model: a name or an import path",
     )  # fmt: skip
 

@@ -67,8 +67,6 @@ def _restore(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     if run.columns is not None:
         raise UsageError(f"{run.path}: a run of a table, which restores no pictures")
     model = model.to(choose_device(options["device"]))
-    job = Job.find(options["files"], options["out"], options["mask"], options["originals"])
-
     intervals = None
     if how.interval is not None:
         from anogen.restoration.intervals import Intervals
@@ -78,8 +76,9 @@ def _restore(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     def one(pixels: "NDArray[Any]", mask: "NDArray[np.bool_] | None") -> "Restored":
         return restore(model, pixels, mask=mask, settings=how, intervals=intervals)
 
+    job = Job.find(options["files"], options["out"], one, options["mask"], options["originals"])
     settings = f"{how} {hash_of_tensors(model.state_dict())}"
-    rows = list(job.go(one, settings))
+    rows = list(job.go(settings))
     result = {"method": way, **summary(rows)}
     if options["originals"] and "psnr_db" not in result:
         say(f"warning: {options['originals']}: no picture there has the name of one that was given")

@@ -1,6 +1,7 @@
 """`anogen train`: data, a model and settings → a run folder."""
 
 from pathlib import Path
+from typing import Any
 
 from anogen.cli.model import add_model, model_of, named_models, value_of, values_of
 from anogen.cli.options import Parser, allows_code, new_parser, search_working_folder
@@ -25,7 +26,7 @@ CORRUPTION = "--corruption"
 def main(arguments: list[str]) -> int:
     """Train; prints where the run is."""
     if "--help" in arguments or "-h" in arguments:
-        _parser(whole=False).parse(["--help"])
+        _parser(None).parse(["--help"])
 
     from anogen.device import memory_advice
     from anogen.models import find_model
@@ -37,7 +38,9 @@ def main(arguments: list[str]) -> int:
     named = named_models(expanded)
     for name in named:
         find_model(name, allow_code)
-    options = _parser().parse(expanded, [name.partition(".")[0] for name in named if "." in name])
+    options = _parser(*named[:1]).parse(
+        expanded, [name.partition(".")[0] for name in named if "." in name]
+    )
     import torch
 
     from anogen.data.catalog import load_data
@@ -62,16 +65,19 @@ def main(arguments: list[str]) -> int:
     data = load_data(**{key: options.pop(key) for key in DATA_OPTIONS})
     torch.manual_seed(checked_seed(options["seed"]))
     kind = find_model(about["class_path"], allow_code)
+    model_options: dict[str, Any] = about.get("init_args", {})
+    if model_options.get("classes", 0) is None:
+        model_options["classes"] = len(data.train.classes)
     with memory_advice("choose a smaller model"):
-        model = kind(data.shape, **about.get("init_args", {}))
+        model = kind(data.shape, **model_options)
     folder, resume = options.pop("run"), options.pop("resume")
     run = fit(model, data, folder, TrainingSettings(**options), resume=resume)
     show(run.shown)
     return 0
 
 
-def _parser(whole: bool = True) -> Parser:
-    """The options; without `whole` models are only named, which needs no PyTorch."""
+def _parser(model: str | None = "VAE") -> Parser:
+    """The options; without a model, models are only named, which needs no PyTorch."""
     from anogen.data.catalog import load_data
     from anogen.training.settings import TrainingSettings
 
@@ -80,8 +86,8 @@ def _parser(whole: bool = True) -> Parser:
     names = "; ".join(f"{model}: {', '.join(own)}" for model, own in presets().items())
     parser.add_argument("--preset", help=f"settings that come with anogen, for the model that "
                         f"--model or --config names, by default VAE. {names}")  # fmt: skip
-    if whole:
-        add_model(parser)
+    if model is not None:
+        add_model(parser, model)
     else:
         parser.add_argument("--model", help=f"the model: {', '.join(presets())}, or an import path "
                             "(default: VAE); --model.help NAME lists its options, such as "

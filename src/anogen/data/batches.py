@@ -21,7 +21,8 @@ class Batch(NamedTuple):
 
     Attributes:
         x: float32 `[b, c, h, w]` in [0, 1].
-        condition: the labels, int64 `[b]`; None where the data has none.
+        condition: the labels, int64 `[b]`; of data with pairs `[b, 2]`, beside each label the
+            number of what is shown; None where the data has no labels.
     """
 
     x: Tensor
@@ -110,7 +111,7 @@ class Shuffled:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, of `size` images each, from position `start` on."""
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
+        order = self._order(epoch)
         places = [
             slice(position * self.size, (position + 1) * self.size)
             for position in range(start, len(self))
@@ -126,11 +127,28 @@ class Shuffled:
             x = to_unit(torch.from_numpy(self.images.pixels[order[place]]).to(self.device))
             yield Batch(x, _labels(self.images, order[place], self.device))
 
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """All places at random, those of one thing side by side."""
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(len(self.images))
+        things = self.images.things
+        if things is None:
+            return order
+        first = rng.permutation(int(things.max()) + 1)
+        return order[np.argsort(first[things[order]], kind="stable")]
+
 
 def _labels(
     images: Images, index: slice | NDArray[np.int64], device: torch.device
 ) -> Tensor | None:
-    return None if images.labels is None else torch.from_numpy(images.labels[index]).to(device)
+    conditions = _conditions(images)
+    return None if conditions is None else torch.from_numpy(conditions[index]).to(device)
+
+
+def _conditions(images: Images) -> NDArray[np.int64] | None:
+    if images.labels is None or images.things is None:
+        return images.labels
+    return np.stack([images.labels, images.things], 1)
 
 
 def _resident(images: Images, device: torch.device) -> tuple[Tensor, Tensor | None] | None:
@@ -140,5 +158,5 @@ def _resident(images: Images, device: torch.device) -> tuple[Tensor, Tensor | No
     free, _ = torch.cuda.mem_get_info(device)
     if images.pixels.nbytes >= free / 4:
         return None
-    labels = None if images.labels is None else torch.from_numpy(images.labels).to(device)
+    labels = _labels(images, slice(None), device)
     return torch.tensor(images.pixels[:], device=device), labels

@@ -1,20 +1,27 @@
 """Data by name or path: found, fetched, split."""
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from anogen.data.arrays import read_idx_images
 from anogen.data.column import Kind
 from anogen.data.corruptions import corrupt
 from anogen.data.datasets import DATASETS, Bundled, Published
+from anogen.data.domains import alone, balanced, brought_together, side_by_side
 from anogen.data.download import download, md5_of
 from anogen.data.files import is_folder, load_path
 from anogen.data.pictures import Background, Pictures, Resize
 from anogen.data.splits import FALSE_POSITIVE_RATE, Splits, images_for, split
 from anogen.data.table_files import TableOptions, load_table
-from anogen.errors import DataError, MachineError, UsageError, unknown_name, whole_number
+from anogen.errors import (
+    DataError,
+    MachineError,
+    UsageError,
+    true_or_false,
+    unknown_name,
+    whole_number,
+)
 from anogen.folders import cache_dir
 from anogen.progress import say
 
@@ -40,15 +47,19 @@ def load_data(
     encoding: str | None = None,
     false_positive_rate: float = FALSE_POSITIVE_RATE,
     limit: int | None = None,
+    pairs: str | None = None,
+    balance: bool = False,
 ) -> Splits:
     """The training, validation and test images, or rows, of a data set.
 
     Args:
-        data: `mnist`, `fashion-mnist`, `digits`, `shapes`, `creditcard`, or a path to a folder of
-            pictures (PNG, JPEG, BMP, TIFF or WebP), a `.npy` or `.npz` array, an IDX file, or a
-            table (`.csv`, `.tsv` or `.parquet`, with the names of the columns); `auto` takes MNIST
-            where it can be found or fetched, else digits. `+transformation` may follow, several
-            times: `mnist+blur`, `digits+rotation=45`.
+        data: `mnist`, `fashion-mnist`, `usps`, `digits`, `shapes`, `creditcard`, or a path to a
+            folder of pictures (PNG, JPEG, BMP, TIFF or WebP), a `.npy` or `.npz` array, an IDX
+            file, or a table (`.csv`, `.tsv` or `.parquet`, with the names of the columns); `auto`
+            takes MNIST where it can be found or fetched, else digits. `+transformation` may follow,
+            several times: `mnist+blur`, `digits+rotation=45`. Several with commas between them,
+            `usps,mnist`, stand side by side as domains: brought to one size, then transformed, with
+            their names as labels.
         data_dir: where data sets lie (one folder each); default: the variable ANOGEN_DATA_DIR,
             else the user's cache folder, to which missing ones are downloaded.
         image_size: height and width to bring a folder's pictures to; default: their own.
@@ -73,6 +84,10 @@ def load_data(
             that this needs (99 for 0.01), where they are a fifth of all or less.
         limit: for a quick try, keep this many training images, and as large a share of the others;
             they are taken at even distances.
+        pairs: what says that pictures of several domains show the same thing: `names` (of files,
+            of a folder whose sub-folders are domains), the name of a column of its metadata file,
+            or `order` of data sets side by side.
+        balance: repeat the training images of smaller classes, or domains, until all have as many.
 
     Returns:
         uint8 images, split with a fixed seed: where the source names no test images, 10 % are
@@ -103,6 +118,8 @@ def load_data(
         "encoding": encoding,
         "false_positive_rate": false_positive_rate,
         "limit": limit,
+        "pairs": pairs,
+        "balance": balance,
         "data_dir": None if data_dir is None else str(Path(data_dir).resolve()),
     }
     given: list[Any] = [data, data_dir]  # of any type, where they come from a file
@@ -116,22 +133,41 @@ def load_data(
         raise UsageError(f"data: a name of {len(str(data)):,} characters is none")
     if limit is not None:
         whole_number("limit", limit)
-    pattern: Any = group
-    if pattern is not None and not isinstance(pattern, str):
-        raise UsageError(f"group is a regular expression or the name of a column, found {group!r}")
+    true_or_false("balance", balance)
+    for option, value in (("group", group), ("pairs", pairs)):
+        text: Any = value
+        if text is not None and not isinstance(text, str):
+            raise UsageError(f"{option} is text, found {text!r}; see anogen.load_data")
     images_for(false_positive_rate)  # refused before anything is read
-    splitting = {"false_positive_rate": false_positive_rate}
-    pictures = Pictures(image_size, resize, channels, background, bits)
-    table = TableOptions(label_column, normal_label, columns, encoding)
-    name, corruptions = _parse(str(data))
+    sides = _sides(str(data))
+    if len(sides) > 1:
+        domains, source["data"] = _load_sides(sides, source)
+        splits = side_by_side(domains, pairs)
+        splits = splits if limit is None else splits.limited(limit)
+    else:
+        splits, source["data"] = _load_one(str(data), source)
+    if balance:
+        splits = replace(splits, train=balanced(splits.train))
+    return replace(splits, source=source)
+
+
+def _load_one(data: str, source: dict[str, Any]) -> tuple[Splits, str]:
+    """One data set with its transformations, and what finds it again; for `source` see there."""
+    splitting = {"false_positive_rate": source["false_positive_rate"]}
+    pictures = Pictures(
+        **{field.name: source[field.name] for field in fields(Pictures) if field.init}
+    )
+    table = TableOptions(**{field.name: source[field.name] for field in fields(TableOptions)})
+    data_dir, for_folders = source["data_dir"], {k: source[k] for k in ("group", "pairs")}
+    name, corruptions = _parse(data)
     if name == "auto":
         splits = _load_best(data_dir, splitting)
-        source["data"] = "+".join([splits.name, *corruptions])
+        data = "+".join([splits.name, *corruptions])
     elif name in DATASETS:
         splits = _load_named(name, data_dir, splitting)
     elif _exists(name):
-        splits = load_path(Path(name), pictures, group, table, **splitting)
-        source["data"] = "+".join([str(Path(name).resolve()), *corruptions])
+        splits = load_path(Path(name), pictures, table=table, **for_folders, **splitting)
+        data = "+".join([str(Path(name).resolve()), *corruptions])
     elif any(mark in name for mark in "/\\."):
         raise DataError(f"{name}: no such file or folder")
     else:
@@ -139,9 +175,11 @@ def load_data(
             f"{unknown_name('data set', name, [*DATASETS, 'auto'])}, and there is no file or "
             "folder of that name"
         )
-    if name in (*DATASETS, "auto") and (pictures != Pictures(resize=resize) or group is not None):
+    if name in (*DATASETS, "auto") and (
+        pictures != Pictures(resize=pictures.resize) or any(for_folders.values())
+    ):
         raise UsageError(
-            f"{name}: image_size, channels, background, bits and group apply to folders of "
+            f"{name}: image_size, channels, background, bits, group and pairs apply to folders of "
             "pictures only"
         )
     if name in (*DATASETS, "auto") and table != TableOptions():
@@ -150,8 +188,12 @@ def load_data(
         )
     if corruptions and splits.columns is not None:
         raise UsageError(f"{name}: transformations are for images, not for tables")
-    if limit is not None:
-        splits = splits.limited(limit)
+    if source["limit"] is not None:
+        splits = splits.limited(source["limit"])
+    return _transformed(splits, corruptions), data
+
+
+def _transformed(splits: Splits, corruptions: list[str]) -> Splits:
     for corruption in corruptions:
         splits = replace(
             splits,
@@ -159,7 +201,44 @@ def load_data(
             validation=corrupt(splits.validation, corruption, seed=1),
             test=corrupt(splits.test, corruption, seed=2),
         )
-    return replace(splits, source=source)
+    return splits
+
+
+def _load_sides(sides: list[str], source: dict[str, Any]) -> tuple[list[Splits], str]:
+    """Several data sets brought to one size and transformed, and what finds them again."""
+    loaded: list[Splits] = []
+    found: list[str] = []
+    for side in sides:
+        name, corruptions = _parse(side)
+        own = {**source, "pairs": None, "limit": None}
+        if name in (*DATASETS, "auto") or not is_folder(Path(name)):  # have their own size
+            own |= {"image_size": None, "channels": None, "background": "white", "bits": None}
+        splits, data = _load_one(name, own)
+        loaded.append(splits)
+        found.append("+".join([data, *corruptions]))
+    brought = brought_together(loaded, source["image_size"], source["channels"])
+    return [_transformed(splits, _parse(side)[1])
+            for splits, side in zip(brought, sides, strict=True)], ",".join(found)  # fmt: skip
+
+
+def load_domains(data: Splits) -> list[Splits]:
+    """Each domain of a data set alone, in the size and colours of all, in the order of its labels.
+
+    Those of data sets that stood side by side have the labels that they have by themselves; others
+    have none.
+
+    Args:
+        data: from `load_data`, the domains as labels.
+
+    Raises:
+        DataError: it has no labels.
+    """
+    if data.train.labels is None:
+        raise DataError(f"{data.name}: has no labels, and so no domains")
+    sides = _sides(str(data.source.get("data", "")))
+    if len(sides) > 1:
+        return _load_sides(sides, dict(data.source))[0]
+    return [alone(data, number) for number in range(len(data.train.classes))]
 
 
 def find(name: str, data_dir: str | Path | None = None) -> Path | None:
@@ -216,8 +295,16 @@ def base_of(data: str | Path) -> str:
     >>> base_of("mnist+blur+rotation=45")
     'mnist'
     """
-    name, _ = _parse(str(data))
-    return name if name in (*DATASETS, "auto") else str(Path(name).resolve())
+    names = [_parse(side)[0] for side in _sides(str(data))]
+    known = (*DATASETS, "auto")
+    return ",".join(name if name in known else str(Path(name).resolve()) for name in names)
+
+
+def _sides(data: str) -> list[str]:
+    """The data sets that stand side by side; a path that exists may itself hold a comma."""
+    name = _parse(data)[0]
+    whole = "," not in data or ("," in name and _exists(name))
+    return [data] if whole else data.split(",")
 
 
 def _parse(data: str) -> tuple[str, list[str]]:
@@ -263,10 +350,8 @@ def _load_named(
     if source.label_column is not None:
         (file,) = source.md5
         return load_table(folder / file, TableOptions(source.label_column), **splitting)
-    train, test = (
-        read_idx_images(_stored(folder, f"{part}-images-idx3-ubyte.gz"), name, source.classes)
-        for part in ("train", "t10k")
-    )
+    files = [_stored(folder, file) for file in source.md5]
+    train, test = source.read(files, name, source.classes)
     return split(train, test, held_out=HELD_OUT, **splitting)
 
 

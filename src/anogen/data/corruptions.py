@@ -167,6 +167,34 @@ def _rotation(values: Values, degrees: float, rng: np.random.Generator) -> NDArr
     return rotate(values, degrees, axes=(3, 2), reshape=False, order=1)
 
 
+def _zoom(values: Values, factor: float, rng: np.random.Generator) -> NDArray[Any]:
+    """About the centre; what was outside is black."""
+    from scipy.ndimage import affine_transform
+
+    height, width = values.shape[2:]
+    step = np.array([1, 1, 1 / factor, 1 / factor])
+    middle = np.array([0, 0, (height - 1) / 2, (width - 1) / 2])
+    offset: Any = middle - step * middle
+    return affine_transform(values, step, offset=offset, order=1)
+
+
+def _grey(values: Values, strength: float, rng: np.random.Generator) -> NDArray[Any]:
+    """By the weights of ITU-R BT.601, as Pillow has it."""
+    if values.shape[1] == 1:
+        return values
+    grey = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), values, (0, 1))
+    return np.broadcast_to(grey[:, None], values.shape)
+
+
+def _edges(values: Values, gain: float, rng: np.random.Generator) -> NDArray[Any]:
+    """How steep each channel is, after Sobel, the steepest one counting; dark on white."""
+    from scipy.ndimage import sobel
+
+    slopes = [sobel(values, axis, mode="nearest") / 8 for axis in (2, 3)]
+    steepness = np.hypot(*slopes).max(1, keepdims=True)
+    return np.broadcast_to(255 - gain * steepness, values.shape)
+
+
 def _horizontal_flip(values: Values, strength: float, rng: np.random.Generator) -> NDArray[Any]:
     return np.ascontiguousarray(values[..., ::-1])
 
@@ -205,6 +233,9 @@ CORRUPTIONS: dict[str, Corruption] = {
     "blur": Corruption(_blur, 1.5, "standard deviation in pixels", 0, 100),
     "inversion": Corruption(_inversion, 1.0, "0 leaves the image, 1 inverts it", 0, 1),
     "rotation": Corruption(_rotation, 90.0, "degrees, counter-clockwise", -360, 360),
+    "zoom": Corruption(_zoom, 0.75, "factor about the centre, black outside", 0.05, 20),
+    "grey": Corruption(_grey, 1.0, "", 1, 1),
+    "edges": Corruption(_edges, 4.0, "how dark an edge is; 4 is black for half a step", 0.1, 100),
     "horizontal_flip": Corruption(_horizontal_flip, 1.0, "", 1, 1),
     "vertical_flip": Corruption(_vertical_flip, 1.0, "", 1, 1),
     "contrast": Corruption(_contrast, 0.3, "factor about the image's mean", 0, 100),

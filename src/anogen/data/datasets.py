@@ -1,17 +1,52 @@
 """Every data set that has a name: what it is, and where its files are published."""
 
+import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from anogen.data.arrays import read_idx_images
 from anogen.data.images import Images, Pixels
+from anogen.data.pictures import check_regular
 from anogen.data.shapes import draw_shapes
+from anogen.errors import DataError, first_line
+
+Read = Callable[[list[Path], str, tuple[str, ...]], tuple[Images, Images]]
+"""The files of a data set in the order of their MD5 sums, its name and classes → the images to
+train on, and test images."""
+
+
+def _idx(files: list[Path], name: str, classes: tuple[str, ...]) -> tuple[Images, Images]:
+    """Images and labels to train on, and to test on, in IDX files."""
+    return read_idx_images(files[0], name, classes), read_idx_images(files[2], name, classes)
+
+
+def _rows_of_text(files: list[Path], name: str, classes: tuple[str, ...]) -> tuple[Images, Images]:
+    """Square pictures, one in each line: its label, then its values from −1 (black) to 1."""
+    return _of_text(files[0], name, classes), _of_text(files[1], name, classes)
+
+
+def _of_text(path: Path, name: str, classes: tuple[str, ...]) -> Images:
+    check_regular(path)
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="ascii") as file:
+            rows = np.loadtxt(file, np.float32, ndmin=2)
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
+    size = round((rows.shape[1] - 1) ** 0.5)
+    if rows.shape[1] != size**2 + 1 or not np.isfinite(rows).all():
+        raise DataError(f"{path}: its lines are not a label and the values of a square picture")
+    pixels = np.clip(np.rint((rows[:, 1:] + 1) * 127.5), 0, 255).astype(np.uint8)
+    labels = rows[:, 0].astype(np.int64)
+    return Images(pixels.reshape(-1, 1, size, size), name, labels, classes)
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published data set in files: four gzipped IDX files, or one table.
+    """A published data set in files: of images, or one table.
 
     Attributes:
         title: one line for the list.
@@ -19,6 +54,7 @@ class Published:
         md5: file name → canonical MD5 sum.
         classes: the names of the labels of images, in order.
         label_column: of a table, the column that says which rows are anomalies.
+        read: how its files become images.
     """
 
     title: str
@@ -26,6 +62,7 @@ class Published:
     md5: dict[str, str]
     classes: tuple[str, ...] = ()
     label_column: str | None = None
+    read: Read = _idx
 
 
 @dataclass(frozen=True)
@@ -93,6 +130,16 @@ FASHION_MNIST = Published(
     ("T-shirt/top", "trouser", "pullover", "dress", "coat",
      "sandal", "shirt", "sneaker", "bag", "ankle boot"),
 )  # fmt: skip
+USPS = Published(
+    "handwritten digits, 7,291 + 2,007 of 16×16 (Le Cun et al. 1990; Hastie et al. 2009)",
+    ("https://hastie.su.domains/ElemStatLearn/datasets/",),
+    {
+        "zip.train.gz": "206835541ea704bcfb4b6eea872678bf",
+        "zip.test.gz": "f9350e940232b89f1dc8f8eacac88625",
+    },
+    tuple("0123456789"),
+    read=_rows_of_text,
+)
 CREDIT_CARD = Published(
     "card payments of two days, 284,807 rows, 492 of them frauds (Dal Pozzolo et al. 2015)",
     (
@@ -106,6 +153,7 @@ CREDIT_CARD = Published(
 DATASETS: dict[str, Published | Bundled] = {
     "mnist": MNIST,
     "fashion-mnist": FASHION_MNIST,
+    "usps": USPS,
     "digits": Bundled("handwritten digits of scikit-learn, 8×8 scaled to 28×28", _digits),
     "creditcard": CREDIT_CARD,
     "shapes": Bundled("coloured shapes of known factors, 20,000 + 5,000 of 32×32", _shapes),

@@ -11,6 +11,7 @@ from anogen.data.arrays import load_arrays, read_idx_images
 from anogen.data.decoding import decoded
 from anogen.data.images import Images
 from anogen.data.layouts import Listing, lay_out
+from anogen.data.pairs import numbered, refuse_parted, things_of
 from anogen.data.pictures import Pictures
 from anogen.data.splits import Splits, split
 from anogen.data.table_files import TableOptions, load_table
@@ -27,6 +28,7 @@ def load_path(
     pictures: Pictures | None = None,
     group: str | None = None,
     table: TableOptions | None = None,
+    pairs: str | None = None,
     **splitting: Any,
 ) -> Splits:
     """Splits of whatever images or rows lie at a path.
@@ -37,6 +39,7 @@ def load_path(
         pictures: how pictures are read; for these only.
         group: as in `load_data`, for pictures only.
         table: how tables are read; for these only.
+        pairs: as in `load_data`, for pictures only.
         splitting: as for `split`.
 
     Raises:
@@ -50,11 +53,11 @@ def load_path(
         )
     is_pictures = is_folder(path) and not _idx_images_in(path, "train")
     if is_pictures:
-        return _load_pictures(path, pictures or Pictures(), group, splitting)
+        return _load_pictures(path, pictures or Pictures(), group, pairs, splitting)
     plain = pictures is None or pictures == Pictures(resize=pictures.resize)
-    if not plain or group is not None:
+    if not plain or group is not None or pairs is not None:
         raise UsageError(
-            f"{path}: image_size, channels, background, bits and group apply to folders of "
+            f"{path}: image_size, channels, background, bits, group and pairs apply to folders of "
             "pictures only"
         )
     if is_table:
@@ -86,7 +89,11 @@ def _idx_images_in(folder: Path, kind: str) -> Path | None:
 
 
 def _load_pictures(
-    folder: Path, pictures: Pictures, group: str | None, splitting: dict[str, Any]
+    folder: Path,
+    pictures: Pictures,
+    group: str | None,
+    pairs: str | None,
+    splitting: dict[str, Any],
 ) -> Splits:
     parts = lay_out(folder).parts
     if "all" in parts:
@@ -96,6 +103,11 @@ def _load_pictures(
     )
     images = {part: _read(listing, folder.name, pictures) for part, listing in parts.items()}
     _refuse_differences(folder, images)
+    if pairs is not None:
+        things = {part: things_of(listing, pairs) for part, listing in parts.items()}
+        images = {part: replace(images[part], things=numbered(things[part])) for part in images}
+        groups = groups or things
+        refuse_parted(folder, things, groups)
     test = images.get("test") or images.get("validation")
     if "test" in images and "validation" in images:
         splits = Splits(images["train"], images["validation"], images["test"])
@@ -103,7 +115,7 @@ def _load_pictures(
         splits = split(images["train"], test, groups=groups.get("train"), **splitting)
     if groups:
         _warn_of_shared_groups(folder, groups)
-    return replace(splits, may_have_duplicates=group is None)
+    return replace(splits, may_have_duplicates=not groups)
 
 
 def _read(listing: Listing, name: str, pictures: Pictures) -> Images:

@@ -100,6 +100,8 @@ class Images:
         labels: int64 `[n]`, indices into `classes`, or None.
         classes: the names of the labels; empty where there are none.
         captions: what is said of each image, a tuple of texts each, `[n]`; or None.
+        things: int64 `[n]`; images with the same number show the same thing, each as its label
+            (its domain) has it. None: nobody knows of pairs.
 
     Raises:
         DataError: the array is of another type or shape, is empty, or labels do not fit, in number
@@ -117,6 +119,7 @@ class Images:
     labels: Labels | None = None
     classes: tuple[str, ...] = ()
     captions: Captions | None = None
+    things: Labels | None = None
 
     def __post_init__(self) -> None:
         refuse_masked(self.pixels, self.name)
@@ -139,6 +142,10 @@ class Images:
                 f"{self.name}: {len(self.pixels)} images but captions of shape "
                 f"{self.captions.shape}"
             )
+        if self.things is not None and (
+            self.labels is None or self.things.shape != (len(self.pixels),)
+        ):
+            raise DataError(f"{self.name}: pairs need a label and a number for each image")
         if self.labels is not None and self.labels.size:
             least, most = int(self.labels.min()), int(self.labels.max())
             if least < 0 or (self.classes and most >= len(self.classes)):
@@ -154,16 +161,18 @@ class Images:
         """The chosen images, in the order of `index`."""
         labels = None if self.labels is None else np.ascontiguousarray(self.labels[index])
         captions = None if self.captions is None else self.captions[index]
+        things = None if self.things is None else np.ascontiguousarray(self.things[index])
         pixels = self.pixels
         part = pixels.select(index) if isinstance(pixels, Selection) else pixels[index]
-        return replace(self, pixels=part, labels=labels, captions=captions)
+        return replace(self, pixels=part, labels=labels, captions=captions, things=things)
 
     def __repr__(self) -> str:
         """Name, number and shape, not the pixels."""
         channels, height, width = self.shape
         size = f"{width} columns" if height == 1 else f"{width}×{height}×{channels}"
         labels = f", {len(self.classes)} classes" if self.classes else ""
-        return f"<{len(self)} images {self.name!r}, {size}{labels}>"
+        pairs = ", paired" if self.things is not None else ""
+        return f"<{len(self)} images {self.name!r}, {size}{labels}{pairs}>"
 
     def evenly(self, most: int) -> "Images":
         """At most so many of the images, evenly spaced, the first and the last among them."""
@@ -184,7 +193,7 @@ class Images:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of shape, pixels, labels and captions: equal hashes mean equal data."""
+        """Hash of shape, pixels, labels, captions and pairs: equal hashes mean equal data."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         for part in self.in_parts():
             digest.update(np.ascontiguousarray(part.pixels[:]).data)
@@ -192,6 +201,8 @@ class Images:
             digest.update(self.labels.astype(np.int64).data)
         if self.captions is not None:
             digest.update(repr(self.captions.tolist()).encode())
+        if self.things is not None:
+            digest.update(self.things.astype(np.int64).data)
         return digest.hexdigest()
 
 

@@ -81,8 +81,12 @@ class Splits:
             return self
 
         def part(images: Images) -> Images:
-            kept = max(1, round(len(images) * count / total))
-            return images[np.arange(kept) * len(images) // kept]
+            rows = np.arange(len(images))
+            things = rows if images.things is None else np.unique(images.things)  # pairs stay
+            kept = max(1, round(len(things) * count / total))
+            chosen = things[np.arange(kept) * len(things) // kept]
+            return images[chosen if images.things is None
+                          else np.flatnonzero(np.isin(images.things, chosen))]  # fmt: skip
 
         train, validation, test = map(part, (self.train, self.validation, self.test))
         return replace(self, train=train, validation=validation, test=test)
@@ -283,11 +287,13 @@ def joined(parts: Sequence[Images]) -> Images:
     whole = selections[0].joined(selections[1:]) if len(selections) == len(pixels) else None
     labels = [part.labels for part in parts if part.labels is not None]
     captions = [part.captions for part in parts if part.captions is not None]
+    things = [part.things for part in parts if part.things is not None]
     return replace(
         first,
         pixels=np.concatenate([part[:] for part in pixels]) if whole is None else whole,
         labels=np.concatenate(labels) if len(labels) == len(parts) else None,
         captions=np.concatenate(captions) if len(captions) == len(parts) else None,
+        things=np.concatenate(things) if len(things) == len(parts) else None,
     )
 
 

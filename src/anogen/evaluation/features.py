@@ -8,6 +8,7 @@ learns to predict the labels or, where there are none, by how much an image was 
 
 import hashlib
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -114,7 +115,7 @@ def _net(train: Images, classes: int, device: torch.device) -> Classifier:
     folder = cache and cache / "features" / hashlib.sha256(key.encode()).hexdigest()[:16]
     net = _kept(folder, train, classes)
     if net is None:
-        net = _trained(train, classes, device)
+        net = trained_classifier(train, classes, device)
         if folder is not None:
             _keep(folder, net)
     return net
@@ -139,28 +140,38 @@ def can_be_classified(data: Splits) -> bool:
     return labelled and len(data.train.classes) > 1
 
 
-def _trained(train: Images, classes: int, device: torch.device) -> Classifier:
+def trained_classifier(
+    train: Images, classes: int, device: torch.device, steps: int | None = None
+) -> Classifier:
+    """A classifier that has learnt from images, in evaluation mode.
+
+    Args:
+        train: with labels, unless `classes` is 0.
+        classes: how many; 0: it learns by how much images are turned.
+        device: where to train.
+        steps: of 128 images each; default: three epochs, or 200 where these are more.
+    """
     with own_randomness():
         torch.manual_seed(SEED)
         net = Classifier(train.shape, classes or TURNS)
         net = net.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         batches = Shuffled(train, BATCH, SEED, device)
-        epochs = max(EPOCHS, -(-MIN_STEPS // len(batches)))
+        total = steps or max(EPOCHS, -(-MIN_STEPS // len(batches))) * len(batches)
         optimizer = torch.optim.Adam(net.parameters(), RATE)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(batches))
-        title = "training the feature extractor, once"
-        with Progress(title, epochs * len(batches) * batches.size) as bar:
-            for epoch in range(epochs):
-                for x, label in batches.epoch(epoch):
-                    if not classes:
-                        label = torch.randint(TURNS, (len(x),), device=device)
-                        x = turned(x, label)
-                    loss = F.cross_entropy(net(x), cast(Tensor, label))
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    schedule.step()
-                    bar.advance(len(x))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+        title = "training the feature extractor, once" if steps is None else "training a classifier"
+        endless = (batch for epoch in count() for batch in batches.epoch(epoch))
+        with Progress(title, total * batches.size) as bar:
+            for x, label in islice(endless, total):
+                if not classes:
+                    label = torch.randint(TURNS, (len(x),), device=device)
+                    x = turned(x, label)
+                loss = F.cross_entropy(net(x), cast(Tensor, label))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                bar.advance(len(x))
     return net.eval()
 
 

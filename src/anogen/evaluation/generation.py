@@ -163,7 +163,7 @@ def _sharpness(images: Images) -> Result:
 def _memorisation(drawn: Images, real: Images, train: Images) -> Result:
     """Mean distance to the nearest training image, of samples and of as many test images."""
     nearest = [
-        float(_nearest(_rows(images.evenly(COMPARED_PIXELS)), train).mean())
+        float(_nearest(rows_of(images.evenly(COMPARED_PIXELS)), train).mean())
         for images in (drawn, real)
     ]
     return {"nearest_train_distance": nearest[0], "nearest_train_distance_floor": nearest[1]}
@@ -174,11 +174,11 @@ def _nearest(rows: NDArray[Any], train: Images) -> NDArray[Any]:
     least = np.full(len(rows), np.inf)
     for start in range(0, len(train), 5000):
         part = NearestNeighbors(n_neighbors=1, algorithm="brute")
-        part.fit(_rows(train[start : start + 5000]))
+        part.fit(rows_of(train[start : start + 5000]))
         least = np.minimum(least, part.kneighbors(rows)[0][:, 0])
     return least
 
 
-def _rows(images: Images) -> NDArray[Any]:
+def rows_of(images: Images) -> NDArray[Any]:
     """Pixels in a row, float32 `[n, values]` in [0, 1]."""
     return np.asarray(images.pixels[:], np.float32).reshape(len(images), -1) / 255

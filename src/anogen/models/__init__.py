@@ -14,6 +14,7 @@ from anogen.models.gan import GAN
 from anogen.models.ncpvae import NCPVAE
 from anogen.models.restorer import Restorer
 from anogen.models.stylegan import StyleGAN
+from anogen.models.translator import Translator
 from anogen.models.vae import VAE
 from anogen.models.vaegan import VAEGAN
 
@@ -24,6 +25,7 @@ MODELS: dict[str, type[Model]] = {
     "VAEGAN": VAEGAN,
     "StyleGAN": StyleGAN,
     "Restorer": Restorer,
+    "Translator": Translator,
 }
 """Every model by name; one of your own is named by its import path, `package.module.Class`."""
 

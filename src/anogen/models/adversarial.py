@@ -10,7 +10,9 @@ from torch.nn import functional as F
 
 from anogen.errors import UsageError, unknown_name
 
-Adversarial = Literal["non_saturating", "saturating", "hinge", "wasserstein", "relativistic"]
+Adversarial = Literal[
+    "non_saturating", "saturating", "hinge", "least_squares", "wasserstein", "relativistic"
+]
 
 Score = Callable[[Tensor], Tensor]
 
@@ -45,6 +47,11 @@ ADVERSARIAL: dict[str, AdversarialLoss] = {
         lambda real, fake: F.relu(1 - real) + F.relu(1 + fake),
         lambda _, fake: -fake,
         "Lim & Ye 2017; Miyato et al. 2018, equations 16 and 17",
+    ),
+    "least_squares": AdversarialLoss(
+        lambda real, fake: 0.5 * ((real - 1).square() + (fake + 1).square()),
+        lambda _, fake: 0.5 * (fake - 1).square(),
+        "Mao et al. 2017, equation 2 with a = −1 and b = c = 1",
     ),
     "wasserstein": AdversarialLoss(
         lambda real, fake: fake - real, lambda _, fake: -fake, "Arjovsky et al. 2017"

@@ -64,6 +64,8 @@ class NoCondition(Condition):
 class ClassCondition(Condition):
     """One of `size` classes (or domains), int64 `[b]`, as a one-hot vector.
 
+    Of conditions `[b, 2]`, as data with pairs has them, the first column counts.
+
     >>> ClassCondition(3).append(torch.zeros(1, 2), torch.tensor([1]))
     tensor([[0., 0., 0., 1., 0.]])
     """
@@ -82,6 +84,8 @@ class ClassCondition(Condition):
             raise UsageError(
                 f"this model is conditional (classes={self.size}); give a label per image"
             )
+        if condition.ndim > 1:
+            condition = condition[:, 0]
         if len(condition) and not _is_recording(condition):
             outside = (condition < 0) | (condition >= self.size)
             if outside.any():

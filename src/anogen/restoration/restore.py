@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anogen.data.array_layout import Layout, in_channels, out_of_channels
 from anogen.data.corruptions import HOLE, Part, parts_of
 from anogen.device import choose_device, memory_advice, own_randomness
 from anogen.errors import (
@@ -24,7 +25,6 @@ from anogen.errors import (
 from anogen.models.base import GenerativeModel, HasPosterior, Model, Reconstructs, refuse_no_model
 from anogen.models.restorer import Restorer
 from anogen.restoration.intervals import Intervals
-from anogen.restoration.layout import Layout, in_channels, out_of_channels
 from anogen.restoration.posterior import posterior_samples
 from anogen.restoration.prior import most_likely
 from anogen.restoration.tiles import TILE, restored

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from anogen.restoration.files import Picture
+from anogen.data.picture_files import Picture
 from anogen.restoration.restore import Method, Restored, Restoring, restore
 from anogen.serving.answers import HTTPError
 from anogen.serving.reading import NPY, Part, array_of, parts_of

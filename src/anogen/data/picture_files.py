@@ -1,4 +1,4 @@
-"""Picture files restored: read with all their bits, written as they were found."""
+"""Picture files read with all their bits, to be written again as they were found."""
 
 import hashlib
 import io

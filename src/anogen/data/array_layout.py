@@ -1,6 +1,6 @@
 """Arrays of images in any usual layout and type, as floats for a model and back again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,19 @@ class Layout:
         x = x.transpose(0, 3, 1, 2) if order.endswith("c") else x
         layout = cls(values.shape, order, values.dtype)
         return layout, torch.from_numpy(np.ascontiguousarray(x))
+
+    def of_shape(self, count: int, shape: tuple[int, int, int]) -> "Layout":
+        """The same for so many images of another size and other colours.
+
+        Where there was no axis for channels and three of them are needed, it becomes the last.
+
+        >>> layout = Layout((5, 6), "hw", np.dtype(np.uint8))
+        >>> layout.of_shape(1, (3, 8, 8)).shape
+        (8, 8, 3)
+        """
+        order = self.order if "c" in self.order or shape[0] == 1 else f"{self.order}c"
+        sizes = dict(zip("nchw", (count, *shape), strict=True))
+        return replace(self, shape=tuple(sizes[axis] for axis in order), order=order)
 
     def plane(self, x: Tensor) -> NDArray[Any]:
         """One value for each pixel, `[n, 1, h, w]`, as an array that goes with those of images."""
