@@ -23,6 +23,7 @@ DESCRIPTION = """Measure a run on test images; write evaluation.json, figures/ a
 def main(arguments: list[str]) -> int:
     """Evaluate; prints a table, or with --json one object of flat snake_case keys."""
     from anogen.evaluation.evaluate import evaluate
+    from anogen.evaluation.translation import ADAPTATION_STEPS, shown
 
     parser = new_parser("evaluate", DESCRIPTION, "RUN")
     parser.add_argument("run", help="the run's folder")
@@ -32,13 +33,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--page", type=bool, default=True, help="write figures and the page")
     parser.add_argument("--samples", type=int, default=10_000,
                         help="how many new images to measure; 0: none")  # fmt: skip
+    parser.add_argument("--adaptation_steps", type=int, default=ADAPTATION_STEPS,
+                        help="of a run that translates labelled domains: steps of the classifiers "
+                        "that learn from translations; 0: none")  # fmt: skip
     parser.add_sampler()
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_allow_code()
     parser.add_function_arguments(evaluate, skip={"model", "images"})
     options = parser.parse(arguments)
     result, page = _evaluate(options)
-    lines = "\n\n".join([table(_lines(result)), *_of_translations(result)])
+    tables = [_lines(result), *(shown(row) for row in result.get("translations", []))]
+    lines = "\n\n".join(map(table, tables))
     lines += f"\n\nreport: {page}" if page else ""
     print_result(result, options["json"], lines)
     return 0
@@ -70,7 +75,11 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
 
         domains = load_domains(data)
         result["translations"] = evaluate_translation(
-            model, data, domains, device=options["device"]
+            model,
+            data,
+            domains,
+            adaptation_steps=options["adaptation_steps"],
+            device=options["device"],
         )
     checkpoint = options["checkpoint"]
     result |= {
@@ -115,25 +124,6 @@ def _generation(
     sampler = make_sampler(options["sampler"], model, data.train)
     settings = {name: options[name] for name in ("samples", "seed", "device")}
     return evaluate_generation(model, data, sampler=sampler, **settings)
-
-
-def _of_translations(result: dict[str, Any]) -> list[str]:
-    """For each pair of domains a table: what was translated beside copies, floors and the like."""
-    tables: list[str] = []
-    for row in result.get("translations", []):
-        rows = [[f"{row['from']} to {row['to']}", "translated", "95 % interval", "as they were",
-                 "nearest pair", "real images"]]  # fmt: skip
-        for name, value in row.items():
-            ends = ("_low", "_high", "_copy", "_nearest", "_floor", "_real")
-            if name in ("from", "to", "images", "pairs") or name.endswith(ends):
-                continue
-            low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-            beside = [row.get(f"{name}_copy"), row.get(f"{name}_nearest"),
-                      row.get(f"{name}_floor", row.get(f"{name}_real"))]  # fmt: skip
-            rows.append([name, f"{value:.4g}", "" if low is None else f"{low:.4g} to {high:.4g}",
-                         *("" if each is None else f"{each:.4g}" for each in beside)])  # fmt: skip
-        tables.append(table(rows))
-    return tables
 
 
 def _lines(result: dict[str, Any]) -> list[list[str]]:

@@ -31,6 +31,18 @@ from anogen.progress import Progress
 Result = dict[str, Any]
 ADAPTATION_STEPS = 1000
 """Steps of a classifier that learns from translations."""
+MEASURES: dict[str, str] = {
+    "frechet_distance": "Fréchet distance to the target; lower is better",
+    "accuracy": "labels that a classifier of the target sees again",
+    "adaptation_accuracy": "target labels, by a classifier that learnt from translations",
+    "psnr_db": "PSNR against the true ones, decibels",
+    "ssim": "SSIM with the true ones",
+    "cycle_error": "lost there and back, per pixel, white 1",
+    "identity_error": "lost in the own domain, per pixel, white 1",
+}
+"""What is measured of translations, and what it is called."""
+BESIDE = {"_copy": "as they were", "_nearest": "nearest pair", "_real": "real images"}
+"""What stands beside a number, by the ending of its name; a floor is of real images too."""
 
 
 def evaluate_translation(
@@ -110,6 +122,26 @@ def evaluate_translation(
             for b in range(len(domains))
             if a != b
         ]
+
+
+def shown(row: Result) -> list[list[str]]:
+    """The numbers of one pair of domains as a table of text, its heading first.
+
+    >>> for line in shown({"from": "a", "to": "b", "ssim": 0.5, "ssim_low": 0.4, "ssim_high": 0.6}):
+    ...     print(line)
+    ['a to b', 'translated', '95 % interval', 'as they were', 'nearest pair', 'real images']
+    ['SSIM with the true ones', '0.5', '0.4 to 0.6', '', '', '']
+    """
+    lines = [[f"{row['from']} to {row['to']}", "translated", "95 % interval", *BESIDE.values()]]
+    for name, title in MEASURES.items():
+        if name in row:
+            low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+            beside = {ending: row.get(f"{name}{ending}") for ending in BESIDE}
+            beside["_real"] = row.get(f"{name}_floor", beside["_real"])
+            interval = "" if low is None else f"{low:.4g} to {high:.4g}"
+            others = ["" if value is None else f"{value:.4g}" for value in beside.values()]
+            lines.append([title, f"{row[name]:.4g}", interval, *others])
+    return lines
 
 
 class _Judge:

@@ -10,6 +10,7 @@ import jinja2
 from anogen.durable import replace_durably
 from anogen.errors import AnogenError, MachineError, UsageError, first_line
 from anogen.evaluation.measures import MEASURES
+from anogen.evaluation.translation import shown
 from anogen.printable import printable
 from anogen.report.gallery import kept_pictures
 from anogen.report.paper import TABLE_1
@@ -66,6 +67,7 @@ def _html(run: Run, result: dict[str, Any], detection: dict[str, Any]) -> str:
         environment=run.environment,
         last=run.metrics[-1] if run.metrics else {},
         rows=result_rows(result),
+        translations=[shown(row) for row in result.get("translations", [])],
         tiles=TILES,
         result=result,
         detection=detection,

@@ -21,6 +21,7 @@ from anogen.models.base import (
     Sampler,
 )
 from anogen.models.sampling import draw, own_sampler
+from anogen.models.translator import Translator
 from anogen.report import figures
 from anogen.report.gallery import Picture
 
@@ -29,6 +30,8 @@ TRAVERSED = 8
 """How many latents a traversal shows at most."""
 
 
+TRANSLATED = 8
+"""Images of each domain that are shown translated."""
 OF_ANY_MODEL = ("reconstructions", "restorations")
 """Pictures of models that make no new images, too."""
 
@@ -95,6 +98,27 @@ def _restorations(model: Model, images: Images, seed: int) -> Picture | None:
         f"Test images, damaged by {model.damage.name}; what the model makes of them; the images "
         "as they are.",
         figures.mosaic(to_bytes(sheet), labels=["damaged", "restored", "original"]),
+    )
+
+
+def _translations(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
+    if not isinstance(model, Translator) or images.labels is None:
+        return None
+    each = [np.flatnonzero(images.labels == domain) for domain in range(model.classes)]
+    shown = images[np.concatenate([rows[:TRANSLATED] for rows in each])]
+    x, own = _tensor(shown), _labels(model, shown)
+    assert own is not None
+    own = own[:, 0] if own.ndim > 1 else own
+    as_all = [model.translate(x, torch.full_like(own, to)) for to in range(model.classes)]
+    other = torch.stack(as_all)[(own + 1) % model.classes, torch.arange(len(x))]
+    sheet = torch.stack([x, *as_all, model.translate(other, own)])
+    labels = ["given", *(f"as {name}" for name in images.classes[: model.classes]), "back again"]
+    return Picture(
+        "translations",
+        "Translations",
+        "Test images of each domain, above what they become in every domain, and what comes back "
+        "from another one.",
+        figures.mosaic(to_bytes(sheet), labels=labels),
     )
 
 
@@ -275,6 +299,7 @@ def _truncation(model: GenerativeModel, images: Images, seed: int) -> Picture | 
 PICTURES: dict[str, Maker] = {
     "reconstructions": _reconstructions,
     "restorations": _restorations,
+    "translations": _translations,
     "samples": _samples,
     "latent_map": _latent_map,
     "latent_grid": _latent_grid,
