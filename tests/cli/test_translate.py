@@ -131,7 +131,7 @@ def test_training_and_evaluation_from_the_shell(anogen, tmp_path):
     page = (run / "report.html").read_text()
     assert "what they become in every domain" in page
     assert "SSIM with the true ones" in page
-    new = anogen("sample", run, "--label", "digits", "--count", "4", "--out", tmp_path / "new")
+    new = anogen("sample", run, "--label", "digits", "--count", "4", "--out", tmp_path / "new.npy")
     assert new.code == 0, new.err
 
 
