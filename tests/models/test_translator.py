@@ -16,7 +16,7 @@ DOMAINS = torch.tensor([0, 1, 0, 1, 1])
 
 def model_of(**options) -> Translator:
     torch.manual_seed(0)
-    return Translator((1, 20, 22), width=4, **options)
+    return Translator((1, 20, 22), **{"width": 4, "judge": "image"} | options)
 
 
 def images(count: int = 5) -> torch.Tensor:
@@ -121,6 +121,37 @@ def test_the_penalty_comes_every_so_many_steps_with_that_weight():
     assert math.isclose(difference.item(), 4 * 2 * penalty.item(), rel_tol=1e-3, abs_tol=1e-6)
 
 
+def test_every_patch_is_judged_for_itself():
+    model = model_of(judge="patches", r1=2.0, penalty_every=4)
+    x = images()
+    before = model.discriminator(x)
+    x[:, :, 0, 0] += 1
+    changed = (model.discriminator(x) - before).abs().sum((0, 1)) > 0
+    assert changed[:2, :2].all()
+    assert not changed[3:].any()
+    assert not changed[:, 3:].any()
+    found = losses_of(model)
+    torch.manual_seed(2)
+    other = (DOMAINS + torch.randint(1, 2, DOMAINS.shape)) % 2
+    mu, logvar = model.posterior(images())
+    y = model.decode(mu + torch.randn_like(mu) * torch.exp(0.5 * logvar), other)
+    pick = torch.arange(5)
+    real = model.discriminator(images())[pick, DOMAINS]
+    fake = model.discriminator(y)[pick, other]
+    expected = (F.softplus(-real) + F.softplus(fake)).mean()
+    assert math.isclose(found.players["discriminator"].item(), expected.item(), rel_tol=1e-5)
+    assert torch.allclose(found.terms["real_logit"], real.mean((1, 2)), atol=1e-6)
+    assert torch.allclose(model.logit(images(), DOMAINS), real.mean((1, 2)), atol=1e-6)
+    x = images().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.discriminator(x)[pick, DOMAINS].sum(), x)
+    penalty = 0.5 * gradient.square().flatten(1).sum(1).mean() / real[0].numel()
+    difference = (
+        losses_of(model, step=4).players["discriminator"]
+        - losses_of(model_of(judge="patches", r1=0.0), step=4).players["discriminator"]
+    )
+    assert math.isclose(difference.item(), 4 * 2 * penalty.item(), rel_tol=1e-2, abs_tol=1e-6)
+
+
 def test_without_kl_codes_are_not_drawn():
     model = model_of(beta=0.0)
     first = model.losses(images(), 1, DOMAINS).terms["identity_error"]
@@ -181,6 +212,7 @@ def test_nets_of_any_size():
         ({"blocks": 0}, "blocks must be at least 1"),
         ({"loss": "wasserstein"}, "set r1 and r2 to 0"),
         ({"loss": "l2"}, "unknown loss"),
+        ({"judge": "pixels"}, "unknown judge"),
         ({"beta": math.inf}, "beta"),
     ],
 )

@@ -1,12 +1,13 @@
 """A VAE-GAN whose codes are shared by domains: an image of one becomes that of another."""
 
 from collections.abc import Hashable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from anogen import nets
-from anogen.errors import UsageError
+from anogen.errors import UsageError, unknown_name
 from anogen.models.adversarial import (
     ADVERSARIAL,
     Adversarial,
@@ -20,8 +21,14 @@ from anogen.models.terms import kl_standard_normal
 from anogen.nets import Shape
 from anogen.nets.condition import condition_on
 from anogen.nets.options import check_count
-from anogen.nets.translation import TranslationDecoder, TranslationEncoder, code_size
+from anogen.nets.translation import (
+    PatchDiscriminator,
+    TranslationDecoder,
+    TranslationEncoder,
+    code_size,
+)
 
+Judge = Literal["patches", "image"]
 TWO_DOMAINS = 2
 
 
@@ -58,8 +65,10 @@ class Translator(GenerativeModel):
         feature: weight of errors in the discriminator's features beside those of pixels.
         beta: weight of the KL term; 0: codes are their means, and nothing is drawn.
         adversarial: weight of the adversarial loss.
+        judge: what the discriminator sees: `patches`, so that it judges strokes and textures alone,
+            or the whole `image`, so that it also judges what is shown, and how often.
         loss: as in `GAN`.
-        r1: as in `GAN`.
+        r1: as in `GAN`; of patches, as if each were an image of its own.
         penalty_every: as in `GAN`.
         critic_steps: as in `GAN`.
         width: channels of encoder and decoder at full size, a multiple of 4.
@@ -98,6 +107,7 @@ class Translator(GenerativeModel):
         feature: float = 0.0,
         beta: float = 0.01,
         adversarial: float = 1.0,
+        judge: Judge = "patches",
         loss: Adversarial = "non_saturating",
         r1: float = 1.0,
         penalty_every: int = 8,
@@ -119,6 +129,8 @@ class Translator(GenerativeModel):
             loss, r1=r1, r2=0.0, penalty_every=penalty_every, critic_steps=critic_steps,
             batch_norm=False,
         )  # fmt: skip
+        if judge not in get_args(Judge):
+            raise unknown_name("judge", str(judge), get_args(Judge))
         self.condition = condition_on(domains)
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.identity, self.cycle, self.paired, self.feature = identity, cycle, paired, feature
@@ -129,7 +141,11 @@ class Translator(GenerativeModel):
         self.decoder = TranslationDecoder(
             shape[0], code, domains, width=width, levels=levels, blocks=blocks
         )
-        self.discriminator = nets.encoder(shape, domains, batch_norm=False)
+        self.discriminator = (
+            PatchDiscriminator(shape[0], domains)
+            if judge == "patches"
+            else nets.encoder(shape, domains, batch_norm=False)
+        )
         self.code_shape = (code, *code_size(shape, levels))
         self.latent = self.code_shape[0] * self.code_shape[1] * self.code_shape[2]
 
@@ -159,7 +175,7 @@ class Translator(GenerativeModel):
 
         features, logits = self._judge(torch.cat([x, y]), torch.cat([domain, other]))
         of_x, of_y = features.chunk(2)
-        real, fake = logits.chunk(2)
+        real, fake = (logit.reshape(len(x), -1) for logit in logits.chunk(2))
         errors: dict[str, Tensor] = {}
         if self.identity:
             errors["identity"] = self._error(x, own, of_x, domain)
@@ -175,16 +191,16 @@ class Translator(GenerativeModel):
             terms[f"{name}_error"] = error
 
         kind = ADVERSARIAL[self.loss]
-        judge = kind.discriminator(real, fake).mean()
+        verdict = kind.discriminator(real, fake).mean()
         if step is not None and step % self.penalty_every == 0:
-            judge = judge + self.penalty_every * discriminator_penalty(
-                lambda image: self.logit(image, domain), x, y, self.loss, r1=self.r1
+            verdict = verdict + self.penalty_every * discriminator_penalty(
+                lambda image: self._for_penalty(image, domain), x, y, self.loss, r1=self.r1
             )
-        players = {"discriminator": judge}
+        players = {"discriminator": verdict}
         if not generator_rests(step, self.critic_steps):
             fool = self.adversarial * kind.generator(real, fake).mean()
             players = {"translator": total + fool, **players}
-        return Losses(players, terms | logit_terms(real, fake, self.loss))
+        return Losses(players, terms | logit_terms(real.mean(1), fake.mean(1), self.loss))
 
     def phase(self, step: int) -> Hashable | None:
         """With penalties or without, who rests; see `Model.phase`."""
@@ -228,8 +244,17 @@ class Translator(GenerativeModel):
         return self.decode(z, condition)
 
     def logit(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """How real an image of its domain an image seems, as a logit: float32 `[b]`."""
-        return self.condition.logit(self.discriminator(x), condition)
+        """How real an image of its domain an image seems, as a logit, mean over patches: `[b]`."""
+        return self._logits(x, condition).mean(1)
+
+    def _logits(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """Those of all patches, or the one of the image, `[b, patches]`."""
+        return self.condition.logit(self.discriminator(x), condition).reshape(len(x), -1)
+
+    def _for_penalty(self, x: Tensor, condition: Tensor) -> Tensor:
+        """What R1 is of: its squared gradient is the sum over patches over their number: `[b]`."""
+        logits = self._logits(x, condition)
+        return logits.sum(1) / logits.shape[1] ** 0.5
 
     def _domains(self, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """The domain of each image, and another one for each, int64 `[b]`."""
@@ -240,7 +265,7 @@ class Translator(GenerativeModel):
         return domain, (domain + away) % self.classes
 
     def _judge(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """The discriminator's last features, and its logits `[b]`."""
+        """The discriminator's last features, and its logits, `[b]` or of patches `[b, h, w]`."""
         features = self.discriminator.features(x)
         logits = self.discriminator.from_features(features)
         return features[-1], self.condition.logit(logits, condition)

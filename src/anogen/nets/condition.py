@@ -39,14 +39,15 @@ class Condition(nn.Module, ABC):
     def logit(self, outputs: Tensor, condition: Tensor | None) -> Tensor:
         """A discriminator's logit, float32 `[b]`, from its outputs `[b, max(1, size)]`.
 
-        Their projection on the vector; for classes, the output of the class.
+        Their projection on the vector; for classes, the output of the class. Outputs may be a map
+        `[b, max(1, size), h, w]`; then so are the logits, `[b, h, w]`.
 
         Source: Miyato & Koyama 2018, section 3.
         """
         vector = self(condition)
         if vector is None:
             return outputs.float()[:, 0]
-        return (outputs.float() * vector).sum(1)
+        return (outputs.float() * vector.view(*vector.shape, *[1] * (outputs.ndim - 2))).sum(1)
 
 
 class NoCondition(Condition):

@@ -115,6 +115,54 @@ class TranslationDecoder(nn.Module):
         return self.tail(self.norm(maps, domain)).float()
 
 
+class PatchDiscriminator(nn.Module):
+    """Images in; for each place of a map, how real what is seen from there seems, in every domain.
+
+    A 3×3 convolution, one of 4×4 with stride 2, a 3×3 one and another of 4×4 with stride 2, with
+    LeakyReLU of slope 0.2, then one of 1×1. From a place 15×15 pixels are seen, so that strokes and
+    textures are judged, and not what the whole image shows or how often.
+
+    Args:
+        channels: of the images.
+        outputs: numbers at each place, one for each domain.
+        width: channels at full size.
+
+    Source: Isola et al. 2017, section 2.2.2 (PatchGAN).
+
+    Examples:
+        >>> PatchDiscriminator(3, outputs=2)(torch.rand(1, 3, 32, 40)).shape
+        torch.Size([1, 2, 8, 10])
+    """
+
+    def __init__(self, channels: int, outputs: int, *, width: int = 16) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            [
+                nn.Conv2d(channels, width, 3, padding=1),
+                nn.Conv2d(width, 2 * width, 4, 2, 1),
+                nn.Conv2d(2 * width, 4 * width, 3, padding=1),
+                nn.Conv2d(4 * width, 4 * width, 4, 2, 1),
+            ]
+        )
+        self.head = nn.Conv2d(4 * width, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float `[b, c, h, w]` → float `[b, outputs, h', w']`."""
+        return self.from_features(self.features(x))
+
+    def from_features(self, features: list[Tensor]) -> Tensor:
+        """The numbers, float `[b, outputs, h', w']`, from what `features` gave."""
+        return self.head(features[-1])
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """What each layer but the last gives, first to last: float `[b, channels, h', w']`."""
+        maps: list[Tensor] = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.2)
+            maps.append(x)
+        return maps
+
+
 def code_size(shape: Shape, levels: int) -> tuple[int, int]:
     """Height and width of the map of codes of an image.
 
