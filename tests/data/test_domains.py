@@ -134,6 +134,7 @@ def test_labels_of_what_stood_side_by_side_are_found_again():
 def test_pairs_by_order_stay_together(tmp_path):
     data = load_data(arrays(tmp_path, 40, 40), pairs="order", limit=20)
     assert len(data.train) == 20
+    assert data.validation.labels.tolist() == [0, 1] * (len(data.validation) // 2)
     first, second = (data.train.pixels[:][data.train.labels == d, 0, 0, 0] for d in (0, 1))
     assert np.array_equal(first, second)
     seen = []
@@ -159,6 +160,7 @@ def test_pairs_by_names_of_files(tmp_path, capsys):
     folder = folder_of(tmp_path, cat=names, dog=[*names[:18], "alone"])
     data = load_data(folder, pairs="names")
     assert "3 of 39 pictures have no partner" in capsys.readouterr().err
+    assert np.all(np.diff(data.train.things) >= 0)
     things = [set(part.things.tolist()) for part in (data.train, data.validation, data.test)]
     assert not things[0] & things[1]
     assert not things[0] & things[2]

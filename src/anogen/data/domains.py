@@ -105,6 +105,19 @@ def balanced(images: Images) -> Images:
     return replace(images, pixels=kept)[chosen]
 
 
+def paired_up(images: Images) -> Images:
+    """The images with those that show the same thing side by side, as passes in order need them.
+
+    >>> two = np.array([0, 0, 1, 1])
+    >>> images = Images(np.zeros((4, 1, 8, 8), np.uint8), "x", two, things=np.array([5, 7, 5, 7]))
+    >>> paired_up(images).things
+    array([5, 5, 7, 7])
+    """
+    if images.things is None or images.labels is None:
+        return images
+    return images[np.lexsort((images.labels, images.things))]
+
+
 def alone(data: Splits, number: int) -> Splits:
     """One domain of several, without labels."""
 
@@ -165,13 +178,10 @@ def _joined(parts: Sequence[Images], paired: bool) -> Images:
     if paired and len(set(counts)) > 1:
         numbers = ", ".join(f"{n} of {name}" for n, name in zip(counts, names, strict=True))
         raise DataError(f"images cannot be paired by their order: there are {numbers}")
-    return Images(
-        Selection(_OneAfterAnother([part.pixels for part in parts], parts[0].shape)),
-        ",".join(names),
-        np.repeat(np.arange(len(parts)), counts),
-        names,
-        things=np.concatenate([np.arange(count) for count in counts]) if paired else None,
-    )
+    rows = _OneAfterAnother([part.pixels for part in parts], parts[0].shape)
+    labels = np.repeat(np.arange(len(parts)), counts)
+    things = np.concatenate([np.arange(count) for count in counts]) if paired else None
+    return paired_up(Images(Selection(rows), ",".join(names), labels, names, things=things))
 
 
 class _OneAfterAnother:

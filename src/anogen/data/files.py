@@ -9,6 +9,7 @@ import numpy as np
 
 from anogen.data.arrays import load_arrays, read_idx_images
 from anogen.data.decoding import decoded
+from anogen.data.domains import paired_up
 from anogen.data.images import Images
 from anogen.data.layouts import Listing, lay_out
 from anogen.data.pairs import numbered, refuse_parted, things_of
@@ -105,9 +106,9 @@ def _load_pictures(
     _refuse_differences(folder, images)
     if pairs is not None:
         things = {part: things_of(listing, pairs) for part, listing in parts.items()}
-        images = {part: replace(images[part], things=numbered(things[part])) for part in images}
         groups = groups or things
         refuse_parted(folder, things, groups)
+        images = {part: replace(images[part], things=numbered(things[part])) for part in images}
     test = images.get("test") or images.get("validation")
     if "test" in images and "validation" in images:
         splits = Splits(images["train"], images["validation"], images["test"])
@@ -115,6 +116,8 @@ def _load_pictures(
         splits = split(images["train"], test, groups=groups.get("train"), **splitting)
     if groups:
         _warn_of_shared_groups(folder, groups)
+    train, validation, test = map(paired_up, (splits.train, splits.validation, splits.test))
+    splits = replace(splits, train=train, validation=validation, test=test)
     return replace(splits, may_have_duplicates=not groups)
 
 
