@@ -61,6 +61,16 @@ def restoring_run(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def translating_run(tmp_path_factory) -> Path:
+    """A run of a net that has learnt a little to translate."""
+    run = tmp_path_factory.mktemp("served") / "translator"
+    call = ["train", "--model", "Translator", "--model.width", "4", "--limit", "200", "--epochs",
+            "1", "--data", "digits,digits+inversion", "--run", str(run)]  # fmt: skip
+    assert main(call) == 0
+    return run
+
+
+@pytest.fixture(scope="session")
 def rows() -> pandas.DataFrame:
     generator = np.random.default_rng(0)
     return pandas.DataFrame({

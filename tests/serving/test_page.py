@@ -25,10 +25,10 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium to op
 
 
 @pytest.fixture(scope="module")
-def service(pictures_run, table_run, restoring_run, tmp_path_factory):
+def service(pictures_run, table_run, restoring_run, translating_run, tmp_path_factory):
     """Two services in threads, one of both runs and one with a key: their addresses."""
     addresses, servers = [], []
-    all_runs = (pictures_run, table_run, restoring_run)
+    all_runs = (pictures_run, table_run, restoring_run, translating_run)
     for runs, keys in ((all_runs, Keys()), ((pictures_run,), Keys.of(["k" * 20]))):
         settings = Settings(grace_s=0.1)
         store = Store.open(tmp_path_factory.mktemp("store") / "s.sqlite")
@@ -231,3 +231,21 @@ def test_a_picture_is_restored(service, opened, files, restoring_run, width):
     given = np.random.default_rng(0).integers(0, 256, (2, 20, 24), np.uint8)
     found = Client(service[0], model="denoiser").restore(given)
     assert np.array_equal(found, anogen.restore(restoring_run, given).images)
+
+
+def test_a_picture_is_translated(service, opened, files, translating_run):
+    page = opened(service[0], 360)
+    page.select_option("#model", "translator")
+    assert page.inner_text("#restoring-title") == "Translate a picture"
+    assert page.locator("#scoring").is_hidden()
+    page.select_option("#to", "digits+inversion")
+    page.set_input_files("#damaged", files[1])
+    page.wait_for_selector("#restored", state="visible")
+    assert page.inner_text("#save").startswith("translated")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.select_option("#model", "denoiser")
+    assert page.inner_text("#restoring-title") == "Restore a picture"
+    assert page.locator("#to-which").is_hidden()
+    given = np.random.default_rng(0).integers(0, 256, (2, 20, 24), np.uint8)
+    found = Client(service[0], model="translator").translate(given, "digits+inversion")
+    assert np.array_equal(found, anogen.translate(translating_run, given, to=1).images)

@@ -29,6 +29,7 @@ from anogen.serving.scoring import score_request
 from anogen.serving.service import Service
 from anogen.serving.store import Store
 from anogen.serving.tables import VERDICTS
+from anogen.serving.translating import translate_request
 from anogen.serving.verdicts import ITEM, verdicts_csv
 
 PAGE = {
@@ -88,6 +89,9 @@ def _routes(service: Service) -> list[Route]:
 
     async def restoring(request: Request) -> Response:
         return await restore_request(service, request)
+
+    async def translating(request: Request) -> Response:
+        return await translate_request(service, request)
 
     def named(request: Request) -> str:
         name = str(request.path_params["name"])
@@ -154,6 +158,7 @@ def _routes(service: Service) -> list[Route]:
         Route("/v1/score", score, methods=post),
         Route("/v1/sample", sample, methods=post),
         Route("/v1/restore", restoring, methods=post),
+        Route("/v1/translate", translating, methods=post),
         Route("/v1/models", answering(models)),
         Route("/v1/models/{name}", answering(lambda r: service.find(named(r)).card)),
         Route("/v1/watch", from_store(watch)),

@@ -26,6 +26,10 @@ Given = Any
 """An array of images, paths of pictures, or rows: mappings, or a frame."""
 
 
+OF_A_MODEL = ("/v1/score", "/v1/sample", "/v1/restore", "/v1/translate")
+"""What is asked of one run."""
+
+
 class Client:
     """Scores and pictures from a service; may be used by several threads.
 
@@ -119,6 +123,18 @@ class Client:
         content = self._raw("POST", "/v1/restore", query, *_body(given))
         return np.load(io.BytesIO(content), allow_pickle=False)
 
+    def translate(self, given: NDArray[Any], to: str, **query: Any) -> NDArray[Any]:
+        """As `anogen.translate` of the served run: the images in another domain.
+
+        Args:
+            given: an array as `anogen.translate` takes it.
+            to: the name of the domain.
+            query: what the service takes: `deadline_s`, `model`.
+        """
+        query = {"to": to, **query}
+        content = self._raw("POST", "/v1/translate", query, *_body(given))
+        return np.load(io.BytesIO(content), allow_pickle=False)
+
     def judge(
         self, item: str, verdict: str, note: str = "", picture: str | Path | None = None
     ) -> dict[str, Any]:
@@ -147,7 +163,7 @@ class Client:
         self, method: str, path: str, query: Mapping[str, Any], content: bytes | None, kind: str,
         accept: str = "application/json",
     ) -> bytes:  # fmt: skip
-        if path in ("/v1/score", "/v1/sample", "/v1/restore") and self._model is not None:
+        if path in OF_A_MODEL and self._model is not None:
             query = {"model": self._model, **query}
         told = {name: int(value) if isinstance(value, bool) else value
                 for name, value in query.items()}  # fmt: skip

@@ -89,6 +89,7 @@ def _paths() -> dict[str, Any]:
         "/v1/score": {"post": _score()},
         "/v1/sample": {"post": _sample()},
         "/v1/restore": {"post": _restore()},
+        "/v1/translate": {"post": _translate()},
         "/v1/models": {"get": _operation(
             "models", "All runs: what they take, and what they promise",
             {"200": _answer("Their cards.", {"type": "object", "properties": {
@@ -187,21 +188,17 @@ def _sample() -> dict[str, Any]:
     )  # fmt: skip
 
 
+PICTURES = {
+    kind: {"schema": FILE}
+    for kind in ("image/png", "image/jpeg", "image/tiff", "image/bmp", "image/webp",
+                 "application/x-npy")
+}  # fmt: skip
+
+
 def _restore() -> dict[str, Any]:
-    pictures = {
-        kind: {"schema": FILE}
-        for kind in (
-            "image/png",
-            "image/jpeg",
-            "image/tiff",
-            "image/bmp",
-            "image/webp",
-            "application/x-npy",
-        )
-    }
     return _operation(
         "restore", "Take noise, blur or holes out of a picture",
-        {"200": {"description": "A picture like the one that was sent.", "content": pictures},
+        {"200": {"description": "A picture like the one that was sent.", "content": PICTURES},
          **_errors(*USUAL, 415, 422)},
         description="One picture as the body or in a form; in a form a second one may say what is "
         "missing, white where it is. A Restorer takes pictures of any size, another model those of "
@@ -212,10 +209,28 @@ def _restore() -> dict[str, Any]:
             _query("level", {"type": "number", "minimum": 0, "maximum": 10},
                    "Standard deviation of the noise, full range 1, for a net that is told."),
         ],
-        requestBody={"required": True, "content": {
-            "multipart/form-data": {"schema": {"type": "object", "properties": {
-                "file": {"type": "array", "items": FILE, "maxItems": 2}}}}, **pictures}},
+        requestBody=_pictures(2),
     )  # fmt: skip
+
+
+def _translate() -> dict[str, Any]:
+    return _operation(
+        "translate", "A picture as another domain would have it",
+        {"200": {"description": "A picture of the same format, in the size of the model.",
+                 "content": PICTURES}, **_errors(*USUAL, 415, 422)},
+        description="One picture of any domain of a Translator, as the body or in a form; it is "
+        "brought to the size and colours of the model, as in training.",
+        parameters=[MODEL, DEADLINE,
+                    _query("to", {"type": "string"}, "The domain; its card lists all.")],
+        requestBody=_pictures(1),
+    )  # fmt: skip
+
+
+def _pictures(most: int) -> dict[str, Any]:
+    """A body of a picture, or a form with so many."""
+    form = {"file": {"type": "array", "items": FILE, "maxItems": most}}
+    schema = {"schema": {"type": "object", "properties": form}}
+    return {"required": True, "content": {"multipart/form-data": schema, **PICTURES}}
 
 
 def _feedback() -> dict[str, Any]:

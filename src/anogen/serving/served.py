@@ -28,10 +28,12 @@ from anogen.errors import AnogenError, DataError, UsageError, unknown_name
 from anogen.models.base import GenerativeModel, Model, generative
 from anogen.models.restorer import Restorer
 from anogen.models.sampling import own_sampler
+from anogen.models.translator import Translator
 from anogen.progress import say, silence
 from anogen.run import Run
 from anogen.serving.png import png
 from anogen.serving.settings import Settings
+from anogen.translation.translate import Domains
 
 Pixels = NDArray[Any]
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
@@ -263,6 +265,22 @@ class Served:
         return restorer and not is_table(self.shape)
 
     @property
+    def translates(self) -> list[str]:
+        """The domains to which pictures can be translated; none of other models."""
+        model = self.trained.model
+        return list(self.domains.names) if isinstance(model, Translator) else []
+
+    @property
+    def domains(self) -> Domains:
+        """The translator.
+
+        Raises:
+            UsageError: it is none.
+        """
+        named = self.trained.run.environment["data"].get("classes") or ()
+        return Domains.of(self.trained.model, named)
+
+    @property
     def samples(self) -> bool:
         """Whether new pictures can be drawn."""
         return isinstance(self.trained.model, GenerativeModel) and not is_table(self.shape)
@@ -297,6 +315,7 @@ class Served:
             "data": environment["data"]["name"], "epochs": config["epochs"],
             "latent": self.latent, "sliders": min(SLIDERS, self.latent) if self.samples else 0,
             "restores": self.restores, "any_size": isinstance(model, Restorer),
+            "translates": self.translates,
             "labels": environment["data"].get("classes", [])[: model.classes],
         }  # fmt: skip
         columns = self.columns

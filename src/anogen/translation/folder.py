@@ -104,9 +104,7 @@ class Job(FolderJob[TranslatedRow]):
         with torch.no_grad():
             y, drawn = self.domains.translated(x, self.to, self.samples, self.seed)
         seen = self.domains.seen(x, self.source)
-        form = Picture.read(file)
-        kept = {key: form.about[key] for key in KEPT if key in form.about}
-        form = replace(form, alpha=None, about=kept)
+        form = form_of(Picture.read(file))
         contents = {name: form.content(to_pixels(y[0]))}
         for number, sample in enumerate(drawn, 1):
             contents[Path(SAMPLES, str(number), name)] = form.content(to_pixels(sample))
@@ -117,8 +115,17 @@ class Job(FolderJob[TranslatedRow]):
 
     def read(self, file: Path) -> Tensor:
         """A picture in the size and colours of the model, float32 `[1, c, h, w]` in [0, 1]."""
-        pixels = self.pictures.read(file).transpose(2, 0, 1)[None]
-        return self.domains.brought(to_unit(torch.from_numpy(np.array(pixels))))
+        return self.domains.brought(tensor_of(self.pictures.read(file)))
+
+
+def form_of(picture: Picture) -> Picture:
+    """What is kept of a file for its translation, which has other colours and another size."""
+    return replace(picture, alpha=None, about={k: v for k, v in picture.about.items() if k in KEPT})
+
+
+def tensor_of(pixels: NDArray[np.uint8]) -> Tensor:
+    """A picture `[h, w, c]` as float32 `[1, c, h, w]` in [0, 1]."""
+    return to_unit(torch.from_numpy(np.array(pixels.transpose(2, 0, 1)[None])))
 
 
 def to_pixels(x: Tensor) -> NDArray[np.uint8]:

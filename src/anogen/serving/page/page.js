@@ -80,7 +80,12 @@ function choose(name) {
   }
   if (card.score) setRates();
   setSliders();
-  $("restoring").hidden = !card.restores;
+  const translates = card.translates.length > 0;
+  $("restoring").hidden = !card.restores && !translates;
+  $("restoring-title").textContent = translates ? "Translate a picture" : "Restore a picture";
+  $("save").textContent = `${translates ? "translated" : "restored"}: save it`;
+  $("to-which").hidden = !translates;
+  $("to").replaceChildren(...card.translates.map((name) => make("option", {}, name)));
   setCard();
   clearInterval(timer);
   timer = setInterval(look, EVERY_MS);
@@ -343,17 +348,18 @@ async function sheet() {
   }
 }
 
-// Restoring
+// Restoring and translating
 
 async function restoreOne() {
   const file = $("damaged").files[0];
   if (!file) return;
-  $("restored-status").textContent = "Restoring …";
+  const [path, query] = card.translates.length ? ["/v1/translate", { to: $("to").value }] : ["/v1/restore", {}];
+  $("restored-status").textContent = "Working …";
   $("given").parentElement.hidden = $("restored").parentElement.hidden = true;
   try {
     const form = new FormData();
     form.append("file", file);
-    const answer = await ask(`/v1/restore?${of()}`, { method: "POST", body: form });
+    const answer = await ask(`${path}?${of(query)}`, { method: "POST", body: form });
     for (const [id, blob] of [["given", file], ["restored", await answer.blob()]]) {
       URL.revokeObjectURL($(id).src);
       $(id).src = URL.createObjectURL(blob);
