@@ -46,6 +46,7 @@ def pages() -> dict[Path, str]:
         guides / "parts.md": filled(guides / "parts.md", "parts_results.md.j2"),
         guides / "serving.md": filled(guides / "serving.md", "serving_results.md.j2"),
         guides / "restoring.md": filled(guides / "restoring.md", "restoration_results.md.j2"),
+        guides / "translating.md": filled(guides / "translating.md", "translation_results.md.j2"),
     }
 
 
@@ -79,7 +80,7 @@ def render(template: str) -> str:
         share_within=share_within, share_above=share_above, best_of=best_of,
         part_rows=part_rows, few_shown=few_shown, seeds_of=seeds_of,
         generated_rows=generated_rows, names_of=names_of, photograph_rows=photograph_rows,
-        small_rows=small_rows,
+        small_rows=small_rows, percent=percent, beside=beside,
     )  # fmt: skip
 
 
@@ -106,6 +107,18 @@ def source(name: str) -> str:
     text = (ROOT / "examples" / name).read_text("utf-8")
     code = text.partition('"""\n\n')[2].partition('\n\nif __name__ == "__main__":')[0]
     return code.replace("import argparse\n", "").strip()
+
+
+def percent(row: dict[str, Any], name: str) -> str:
+    """A share with its interval, in percent."""
+    low, high = (100 * row[f"{name}_{end}"] for end in ("low", "high"))
+    return f"{100 * row[name]:.1f} ({low:.1f} to {high:.1f})"
+
+
+def beside(row: dict[str, Any], name: str, digits: int) -> str:
+    """Cells: a number of translations, of copies and of the nearest pairs, if there are any."""
+    values = [row.get(f"{name}{ending}") for ending in ("", "_copy", "_nearest")]
+    return " | ".join("–" if value is None else f"{value:.{digits}f}" for value in values)
 
 
 def names_of(rows: Runs) -> list[str]:

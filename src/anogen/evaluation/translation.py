@@ -84,7 +84,8 @@ def evaluate_translation(
         `adaptation_accuracy_real` where it learnt from the target.
 
         With pairs: `psnr_db` and `ssim` of translations against the true ones, with `_copy`, and
-        `_nearest` of the partner of the most similar training image.
+        `_nearest` of the partner of the most similar training image, which `frechet_distance` has
+        too.
 
     Raises:
         UsageError: domains of another number or shape than the model's.
@@ -117,7 +118,7 @@ def evaluate_translation(
             | _Direction(model, a, b, domains[a], judges[b], images, target).measured(
                 adaptation_steps
             )
-            | _against_partners(model, data, a, b, images, target)
+            | _against_partners(model, data, a, b, images, judges[b])
             for a in range(len(domains))
             for b in range(len(domains))
             if a != b
@@ -260,18 +261,21 @@ def _right(net: Classifier, images: Images, device: torch.device) -> NDArray[np.
 
 
 def _against_partners(
-    model: Translator, data: Splits, source: int, target: int, most: int, device: torch.device
+    model: Translator, data: Splits, source: int, target: int, most: int, judge: _Judge
 ) -> Result:
     """Of data with pairs, translated test images against the true ones."""
     tested = _pairs(data.test, source, target)
     if tested is None:
         return {}
     given, true = (part.evenly(most) for part in tested)
-    others = {"": translated_images(model.to(device), given, target)[0], "_copy": given}
+    others = {"": translated_images(model, given, target)[0], "_copy": given}
     known = _pairs(data.train, source, target)
     if known is not None:
         others["_nearest"] = known[1][_nearest(given, known[0])]
     result: Result = {"pairs": len(given)}
+    if "_nearest" in others and judge.enough and len(given) >= MIN_COMPARED:
+        real = judge.domain.test.evenly(most)
+        result["frechet_distance_nearest"] = judge.distance(real, others["_nearest"])
     for ending, images in others.items():
         for name, values in _compared(true, images):
             result |= mean_with_interval(f"{name}{ending}", values)
