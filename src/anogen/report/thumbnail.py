@@ -15,11 +15,12 @@ LEAST = 160
 """Smaller ones are shown enlarged to at least so many."""
 
 
-def thumbnail(pixels: NDArray[Any]) -> str:
+def thumbnail(pixels: NDArray[Any], least: int = LEAST) -> str:
     """A picture within an address.
 
     Args:
         pixels: uint8 `[h, w]` or `[h, w, 3]`, or uint16 `[h, w]`.
+        least: pixels that its longer side is to have, in whole multiples of its own.
 
     >>> thumbnail(np.zeros((28, 28), np.uint8))[:22]
     'data:image/png;base64,'
@@ -28,7 +29,7 @@ def thumbnail(pixels: NDArray[Any]) -> str:
     height, width = shown.shape[:2]
     top, left = max(0, (height - CROP) // 2), max(0, (width - CROP) // 2)
     picture = Image.fromarray(shown[top : top + CROP, left : left + CROP])
-    times = max(1, -(-LEAST // max(picture.size)))
+    times = max(1, -(-least // max(picture.size)))
     if times > 1:
         picture = picture.resize((picture.width * times, picture.height * times), 0)
     file = io.BytesIO()

@@ -14,6 +14,8 @@ from anogen.translation.folder import Job, TranslatedRow, to_pixels
 
 SHOWN = 24
 """Pictures on a page, the worst first."""
+LEAST = 128
+"""Pixels that a picture has on the page at least: six stand in a row."""
 LOST_TIMES = 4
 """How much brighter than it is what was lost is shown."""
 
@@ -55,10 +57,10 @@ def _shown(job: Job, rows: Sequence[TranslatedRow]) -> Iterator[_Shown]:
             pictures = {"given": x[0]}
             names = zip(job.domains.names, seen.everywhere, strict=True)
             pictures |= {f"as {name}": image for name, image in names}
-            pictures |= {f"back from {job.domains.names[job.to]}": seen.back[job.to], "lost": lost}
             target = job.target(Path(row.out))
-            if target is not None:
-                pictures |= {"true": job.read(target)[0]}
+            pictures |= {} if target is None else {"true": job.read(target)[0]}
+            pictures |= {f"back from {job.domains.names[job.to]}": seen.back[job.to], "lost": lost}
             yield _Shown(
-                row, [(name, thumbnail(to_pixels(image))) for name, image in pictures.items()]
+                row,
+                [(name, thumbnail(to_pixels(image), LEAST)) for name, image in pictures.items()],
             )
