@@ -12,6 +12,7 @@ from anogen.data.images import Images
 from anogen.errors import DataError, UsageError
 from anogen.evaluation.reconstruction import psnr_db, ssim
 from anogen.evaluation.translation import evaluate_translation, translated_images
+from anogen.training.watch import fixed_samples
 from anogen.translation.translate import Domains, domains_of
 
 RNG = np.random.default_rng(0)
@@ -178,6 +179,19 @@ def test_without_labels_and_pairs_what_can_be_measured_is(tmp_path):
     rows = evaluate_translation(small(), data, load_domains(data), images=30)
     assert {"cycle_error", "identity_error", "frechet_distance"} <= set(rows[0])
     assert not {"accuracy", "psnr_db"} & set(rows[0])
+
+
+def test_training_shows_images_above_their_translations(run, digits_and_more):
+    model = run.load_model()
+    shown = fixed_samples(model, 0, digits_and_more.validation).reshape(4, 8, 1, 28, 28)
+    rows = np.linspace(0, len(digits_and_more.validation) - 1, 16).astype(int)
+    given = digits_and_more.validation[rows]
+    assert np.array_equal(shown[[0, 2]].reshape(16, 1, 28, 28), given.pixels[:])
+    for place in (0, 9, 15):
+        to = 1 - int(given.labels[place])
+        made = translate(model, given.pixels[:][place, 0], to=to).images
+        found = shown[[1, 3]].reshape(16, 28, 28)[place]
+        assert np.abs(found.astype(int) - made).max() <= 1
 
 
 def test_domains_that_do_not_fit(digits_and_more):

@@ -13,11 +13,12 @@ what a path is taken for, and how it is split.
   anogen data
   anogen data fashion-mnist --fetch
   anogen data my/pictures --image_size 64 --group "part[0-9]+"
+  anogen data usps,mnist                                  two data sets side by side, as domains
   anogen data payments.csv --label_column is_fraud        what each column is taken for
 
 Wherever a data set is named, a path serves as well: a folder of pictures, a .npy or .npz array, an
-IDX file, a table (.csv, .tsv, .parquet). A transformation may follow the name: mnist+blur. Folders
-may be laid out so:
+IDX file, a table (.csv, .tsv, .parquet). A transformation may follow the name: mnist+blur. Several
+with commas between them stand side by side. Folders may be laid out so:
 """
 
 

@@ -12,6 +12,7 @@ from anogen.data.batches import to_bytes, to_unit
 from anogen.data.images import Images, Pixels
 from anogen.durable import replace_durably
 from anogen.models.base import GenerativeModel, Model, Reconstructs
+from anogen.models.translator import Translator
 from anogen.run import Run
 
 ROWS, COLUMNS = 4, 8
@@ -26,8 +27,11 @@ def fixed_samples(model: Model, seed: int, images: Images) -> Pixels:
     """The same latents decoded, whatever the epoch: uint8 `[32, c, h, w]`.
 
     A conditional model decodes one class after another. A model without latents shows what it
-    makes of the first images, damaged always alike; of fewer than 32, again from the first.
+    makes of the first images, damaged always alike; of fewer than 32, again from the first. One
+    that translates shows images, evenly spaced, above what they are in the next domain.
     """
+    if isinstance(model, Translator) and images.labels is not None:
+        return _translated(model.eval(), images)
     generator = torch.Generator().manual_seed(seed)
     count = ROWS * COLUMNS
     if not isinstance(model, GenerativeModel):
@@ -38,6 +42,16 @@ def fixed_samples(model: Model, seed: int, images: Images) -> Pixels:
         return to_bytes(model.eval().reconstruct(x) if isinstance(model, Reconstructs) else x)
     condition = torch.arange(count) % model.classes if model.classes else None
     return to_bytes(model.eval().sample(count, generator, condition))
+
+
+def _translated(model: Translator, images: Images) -> Pixels:
+    rows = np.linspace(0, len(images) - 1, ROWS // 2 * COLUMNS).astype(np.int64)
+    shown = images[rows]
+    x = to_unit(torch.from_numpy(np.array(shown.pixels[:]))).to(next(model.parameters()).device)
+    assert shown.labels is not None
+    other = torch.from_numpy((shown.labels + 1) % model.classes).to(x.device)
+    both = torch.stack([x, model.translate(x, other)]).unflatten(1, (ROWS // 2, COLUMNS))
+    return to_bytes(both.transpose(0, 1).flatten(0, 2))
 
 
 def grid(samples: Pixels) -> Pixels:
