@@ -1,4 +1,4 @@
-"""Folders of results: for each picture a file that was made of it, to be gone on with later."""
+"""Resumable folders of results: for each picture the file that was made of it."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ class Row:
             if each.default is None and value is None:
                 continue
             if isinstance(each.default, float | None):
-                if not (isinstance(value, int | float) and abs(value) < MOST_NUMBER):
+                if type(value) not in (int, float) or not abs(value) < MOST_NUMBER:
                     raise ValueError(f"{each.name} is no number")
             else:
                 texts = value if each.name == "written" and isinstance(value, list) else [value]
@@ -102,8 +102,13 @@ class FolderJob(ABC, Generic[R]):
         """What the result of a picture depends on beside it and the settings, such as a mask."""
 
     @abstractmethod
-    def make(self, file: Path, name: Path) -> Made:
+    def make(self, file: Path, content: bytes, name: Path) -> Made:
         """What is made of a picture.
+
+        Args:
+            file: as it was given.
+            content: of the file.
+            name: of the result.
 
         Raises:
             DataError, UsageError, TrainingError: nothing can be made of this one.
@@ -154,9 +159,13 @@ class FolderJob(ABC, Generic[R]):
             beside: files that are given beside the pictures.
 
         Raises:
-            UsageError: one would be lost.
+            UsageError: one would be lost, or results would lie among what is given beside them.
         """
-        given = {os.path.realpath(path) for path in (*self.files, *beside)}
+        others = [os.path.realpath(path) for path in beside]
+        if Path(os.path.realpath(self.out)) in {Path(path).parent for path in others}:
+            raise UsageError(f"--out {self.out}: pictures there would be lost, or be taken for "
+                             "results; choose another folder")  # fmt: skip
+        given = {os.path.realpath(path) for path in (*self.files, *others)}
         folders = [self.out, *(self.out / other for other in self.OTHERS)]
         folders += [path for folder in folders[1:] for path in folder.glob("*") if path.is_dir()]
         for name in self.files.values():
@@ -176,12 +185,13 @@ class FolderJob(ABC, Generic[R]):
         """
         make_folder(self.out)
         digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
-        done = self._done()
+        done, known = self._done()
         kept = 0
         with Progress(self.DOING, len(self.files), "pictures") as bar:
             for file, name in self.files.items():
                 before = done.get(str(name))
-                row = self._one(file, name, digest, before)
+                ours = known is None or str(name) in known
+                row = self._one(file, name, digest, before, ours)
                 if row is before:
                     kept, row = kept + 1, replace(row, file=str(file))
                 else:
@@ -193,11 +203,12 @@ class FolderJob(ABC, Generic[R]):
         if kept:
             say(f"{kept} of {len(self.files)} pictures had been {self.DONE} before, and were kept")
 
-    def _one(self, file: Path, name: Path, digest: str, before: R | None) -> R:
+    def _one(self, file: Path, name: Path, digest: str, before: R | None, ours: bool) -> R:
         start = perf_counter()
         row: Any = self.ROW
         try:
-            sha256 = sha256_of(file)
+            content = _content(file)
+            sha256 = hashlib.sha256(content).hexdigest()
             settings = digest + self.key(file, name)
             if (
                 before is not None and not before.error and before.sha256 == sha256
@@ -205,9 +216,14 @@ class FolderJob(ABC, Generic[R]):
                 and all((self.out / path).is_file() for path in {str(name), *before.written})
             ):  # fmt: skip
                 return before
-            contents, about = self.make(file, name)
+            if not ours and (self.out / name).exists():
+                raise DataError(
+                    f"{self.out / name}: is there already and no result; choose another folder"
+                )
+            contents, about = self.make(file, content, name)
         except (DataError, UsageError, TrainingError) as error:
             return row(str(file), str(name), error=first_line(error).removeprefix(f"{file}: "))
+        self._remove_others(before, contents)
         for path, content in contents.items():
             make_folder((self.out / path).parent)
             replace_durably(self.out / path, content)
@@ -216,26 +232,43 @@ class FolderJob(ABC, Generic[R]):
             [str(path) for path in contents], **about,
         )  # fmt: skip
 
-    def _done(self) -> dict[str, R]:
-        """What earlier calls have noted, by the name of the result; damaged lines count nothing."""
+    def _remove_others(self, before: R | None, contents: Mapping[Path, bytes]) -> None:
+        """Remove what an earlier call wrote beside the result and this one does not."""
+        for path in map(Path, [] if before is None else before.written):
+            beside = path.parts[0] in self.OTHERS and ".." not in path.parts
+            if beside and path not in contents:
+                (self.out / path).unlink(missing_ok=True)
+
+    def _done(self) -> tuple[dict[str, R], set[str] | None]:
+        """What earlier calls have noted last, by the name of the result, and all that they wrote.
+
+        Damaged lines count nothing; where there are any, nobody knows what was written: None.
+        """
         if not self.record.is_file():
-            return {}
+            return {}, set()
         rows: dict[str, R] = {}
+        written: set[str] | None = set()
         kind: Any = self.ROW
         for line in self.record.read_text("utf-8", "replace").splitlines():
             try:
                 row = kind(**json.loads(line))
                 row.check()
             except (ValueError, TypeError, RecursionError, AttributeError):
+                written = None
                 continue
             rows[row.out] = row
-        return rows
+            if written is not None:
+                written |= {*row.written} if row.error else {row.out, *row.written}
+        return rows, written
 
     def _note(self, row: R) -> None:
         try:
-            cut = self.record.is_file() and self.record.read_bytes()[-1:] not in (b"", b"\n")
-            with self.record.open("a", encoding="utf-8", errors="replace") as file:
-                file.write(("\n" if cut else "") + json.dumps(asdict(row)) + "\n")
+            with self.record.open("a+b") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    if file.read() != b"\n":  # cut short by a crash
+                        file.write(b"\n")
+                file.write(json.dumps(asdict(row)).encode("utf-8", "replace") + b"\n")
         except OSError as error:
             raise MachineError(f"{self.record}: cannot be written ({error.strerror})") from error
 
@@ -269,9 +302,13 @@ def sha256_of(file: Path) -> str:
     Raises:
         DataError: it cannot be read.
     """
+    return hashlib.sha256(_content(file)).hexdigest()
+
+
+def _content(file: Path) -> bytes:
     check_regular(file)
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return file.read_bytes()
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from error
 

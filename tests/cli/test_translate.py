@@ -89,6 +89,33 @@ def test_targets_measure_and_samples_lie_beside(anogen, run, tmp_path):
     assert json.loads(anogen(*call).out)["psnr_db"] != result["psnr_db"]
 
 
+def test_what_was_there_stays_and_what_is_no_more_true_goes(anogen, run, tmp_path):
+    given, out = tmp_path / "given", tmp_path / "out"
+    for folder in (given, out):
+        folder.mkdir()
+        for name in "ab":
+            Image.fromarray(RNG.integers(0, 256, (16, 16), np.uint8)).save(folder / f"{name}.png")
+    (out / "b.png").unlink()
+    mine = (out / "a.png").read_bytes()
+    call = ("translate", run.path, given, "--out", out, "--to")
+    found = anogen(*call, "plain", "--samples", "2")
+    assert "a.png: is there already and no result" in found.err
+    assert (out / "a.png").read_bytes() == mine
+    assert (out / "samples/2/b.png").exists()
+    assert anogen(*call, "negative", "--samples", "1").code == 0
+    assert (out / "samples/1/b.png").exists()
+    assert not (out / "samples/2/b.png").exists()
+    refused = anogen(*call, "plain", "--targets", out)
+    assert refused.code == 2
+    assert "would be lost, or be taken for results" in refused.err
+
+
+def test_the_cost_of_a_translator(anogen):
+    found = anogen("doctor", "--model", "Translator")
+    assert found.code == 0, found.err
+    assert "discriminator" in found.out
+
+
 def test_bad_calls_are_one_line(anogen, run, pictures, tmp_path):
     out = tmp_path / "out"
     good = ["translate", run.path, pictures, "--out", out, "--to", "plain"]

@@ -76,6 +76,8 @@ def test_bad_strength():
     images = Images(np.zeros((1, 1, 16, 16), np.uint8), "x")
     with pytest.raises(UsageError, match="'much' is not a number"):
         corrupt(images, "blur=much")
-    for text in ("constant=2", "rotation=nan", "salt_and_pepper=7", "horizontal_flip=3"):
+    with pytest.raises(UsageError, match="horizontal_flip has no strength to choose"):
+        corrupt(images, "horizontal_flip=3")
+    for text in ("constant=2", "rotation=nan", "salt_and_pepper=7"):
         with pytest.raises(UsageError, match="must lie between"):
             corrupt(images, text)

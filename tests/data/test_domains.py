@@ -60,7 +60,8 @@ def test_a_size_and_colours_that_are_asked_for():
     [
         ("digits,digits", {}, DataError, "different names"),
         ("digits,nothing", {}, UsageError, "unknown data set 'nothing'"),
-        ("digits,", {}, UsageError, "unknown data set ''"),
+        ("digits,", {}, UsageError, "nothing beside one of its commas"),
+        ("digits,digits+grey=2", {}, UsageError, "grey has no strength"),
         ("digits,shapes", {"pairs": "order"}, DataError, "1437 of digits"),
         ("digits,digits+blur", {"pairs": "names"}, UsageError, "paired by their order"),
         ("digits", {"pairs": "order"}, UsageError, "folders of pictures only"),
@@ -85,6 +86,63 @@ def test_a_path_may_hold_a_comma(tmp_path):
     np.save(tmp_path / "a,b.npy", np.zeros((30, 8, 8), np.uint8))
     assert load_data(f"{tmp_path}/a,b.npy").name == "a,b"
     assert load_data(f"{tmp_path}/a,b.npy+inversion").train.pixels[0].max() == 255
+
+
+def test_data_sets_may_lie_below_a_folder_with_a_comma(tmp_path, monkeypatch):
+    folder = tmp_path / "a,b"
+    folder.mkdir()
+    arrays(folder, 30, 30)
+    monkeypatch.chdir(folder)
+    data = load_data("set0.npy+blur,set1.npy")
+    again = load_data(**data.source)
+    assert again.train.classes == ("set0+blur", "set1")
+    assert again.train.sha256 == data.train.sha256
+
+
+def test_a_limit_is_that_of_the_domains_alone():
+    data = load_data("digits,shapes", limit=400)
+    alone = load_domains(data)
+    assert sum(len(each.train) for each in alone) == len(data.train) == 400
+    assert np.array_equal(alone[0].train.pixels[:], data.train[data.train.labels == 0].pixels[:])
+
+
+def test_repeats_of_pairs_do_not_crowd_a_batch(tmp_path):
+    names = [f"{number:02}" for number in range(20)]
+    data = load_data(folder_of(tmp_path, cat=names, dog=names[:10]), pairs="names", balance=True)
+    _, times = np.unique(data.train.things, return_counts=True)
+    assert times.max() == 2
+    assert np.all(np.diff(data.train.things) >= 0)
+    counts = np.bincount(data.train.labels)
+    assert counts[0] == counts[1]
+    cat, dog = load_domains(data)
+    assert len(cat.train) > len(dog.train)
+
+
+def test_files_of_the_same_name_in_train_and_test_are_other_things(tmp_path, capsys):
+    for part in ("train", "test"):
+        for domain in ("cat", "dog"):
+            for number in range(20):
+                path = tmp_path / part / domain / f"{number:02}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(RNG.integers(0, 256, (8, 8), np.uint8)).save(path)
+    data = load_data(tmp_path, pairs="names")
+    assert "groups" not in capsys.readouterr().err
+    assert data.may_have_duplicates
+    things = [set(part.things.tolist()) for part in (data.train, data.validation, data.test)]
+    assert not things[0] & things[1]
+    assert not things[0] & things[2]
+
+
+def test_a_folder_of_idx_files_beside_another_set(tmp_path):
+    import gzip
+    import struct
+
+    for part, count in (("train", 40), ("t10k", 20)):
+        images = struct.pack(">4I", 0x803, count, 8, 8) + bytes(count * 64)
+        labels = struct.pack(">2I", 0x801, count) + bytes(count)
+        (tmp_path / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+        (tmp_path / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+    assert load_data(f"{tmp_path},digits", image_size=16).shape == (1, 16, 16)
 
 
 def test_balance_repeats_the_smaller_ones(tmp_path):
@@ -178,6 +236,15 @@ def test_pairs_by_a_column_and_groups_that_hold_them(tmp_path):
         for part in (data.train, data.validation, data.test)
     ]
     assert not kinds[0] & (kinds[1] | kinds[2])
+    text = (folder / "metadata.csv").read_text()
+    (folder / "metadata.csv").write_text(
+        text.replace("cat,00,", "cat,,").replace("dog,01,", "dog,,")
+    )
+    alone = load_data(folder, pairs="pose", group="kind")
+    parts = (alone.train, alone.validation, alone.test)
+    things = np.concatenate([part.things for part in parts])
+    assert np.unique(things, return_counts=True)[1].tolist().count(1) == 4
+    (folder / "metadata.csv").write_text(text)
     with pytest.raises(DataError, match="a pair belongs to one"):
         load_data(folder, pairs="pose", group="label")
     with pytest.raises(UsageError, match="can be paired by names, pose, kind"):

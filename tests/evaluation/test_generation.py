@@ -31,7 +31,7 @@ from anogen.evaluation.distances import (
     manifold_share,
 )
 from anogen.evaluation.features import feature_extractor, turned
-from anogen.evaluation.generation import _nearest, sample_images
+from anogen.evaluation.generation import nearest_images, rows_of, sample_images
 from anogen.nets.condition import NoCondition
 
 RNG = np.random.default_rng(0)
@@ -283,4 +283,6 @@ def test_the_nearest_training_image_is_found_in_whatever_piece_it_is():
     pixels[7, 0, 1] = 200
     train = Images(pixels, "long")
     rows = pixels[[7, 5002]].reshape(2, -1).astype(np.float32) / 255
-    assert _nearest(rows, train) == pytest.approx([0, 0], abs=1e-6)
+    distances, places = nearest_images(rows, train)
+    assert distances == pytest.approx([0, 0], abs=1e-6)
+    assert np.array_equal(rows_of(train[places]), rows)

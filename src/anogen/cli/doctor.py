@@ -55,7 +55,7 @@ def _show_cost(parser: Parser, arguments: list[str], names: list[str]) -> int:
     for name in names:
         if name not in MODELS:
             find_model(name)
-    add_model(parser)
+    add_model(parser, *names[:1])
     options = parser.parse(arguments)
     kind, shape = options["model"], tuple(options["shape"])
     with memory_advice("choose a smaller model"):

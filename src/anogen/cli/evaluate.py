@@ -108,7 +108,7 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
 
 def _call(options: dict[str, Any]) -> str:
     """The options that make the same numbers again."""
-    keys = ("checkpoint", "samples", "sampler", "seed", "importance_samples")
+    keys = ("checkpoint", "samples", "sampler", "seed", "importance_samples", "adaptation_steps")
     given = {key: options[key] for key in keys if options[key] is not None}
     return shlex.join(word for key, value in given.items() for word in (f"--{key}", f"{value}"))
 

@@ -134,8 +134,9 @@ class Shuffled:
         things = self.images.things
         if things is None:
             return order
-        first = rng.permutation(int(things.max()) + 1)
-        return order[np.argsort(first[things[order]], kind="stable")]
+        shown, of_image = np.unique(things, return_inverse=True)
+        first = rng.permutation(len(shown))
+        return order[np.argsort(first[of_image[order]], kind="stable")]
 
 
 def _labels(

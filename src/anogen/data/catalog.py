@@ -10,7 +10,7 @@ from anogen.data.corruptions import corrupt
 from anogen.data.datasets import DATASETS, Bundled, Published
 from anogen.data.domains import alone, balanced, brought_together, side_by_side
 from anogen.data.download import download, md5_of
-from anogen.data.files import is_folder, load_path
+from anogen.data.files import holds_pictures, is_folder, load_path
 from anogen.data.pictures import Background, Pictures, Resize
 from anogen.data.splits import FALSE_POSITIVE_RATE, Splits, images_for, split
 from anogen.data.table_files import TableOptions, load_table
@@ -143,7 +143,6 @@ def load_data(
     if len(sides) > 1:
         domains, source["data"] = _load_sides(sides, source)
         splits = side_by_side(domains, pairs)
-        splits = splits if limit is None else splits.limited(limit)
     else:
         splits, source["data"] = _load_one(str(data), source)
     if balance:
@@ -211,12 +210,16 @@ def _load_sides(sides: list[str], source: dict[str, Any]) -> tuple[list[Splits],
     for side in sides:
         name, corruptions = _parse(side)
         own = {**source, "pairs": None, "limit": None}
-        if name in (*DATASETS, "auto") or not is_folder(Path(name)):  # have their own size
-            own |= {"image_size": None, "channels": None, "background": "white", "bits": None}
+        if name in (*DATASETS, "auto") or not holds_pictures(Path(name)):  # have their own size
+            own |= {**Pictures(resize=source["resize"]).settings, "group": None}
         splits, data = _load_one(name, own)
         loaded.append(splits)
         found.append("+".join([data, *corruptions]))
     brought = brought_together(loaded, source["image_size"], source["channels"])
+    limit, total = source["limit"], sum(len(splits.train) for splits in loaded)
+    if limit is not None and limit < total:
+        shares = [max(10, round(limit * len(splits.train) / total)) for splits in loaded]
+        brought = [splits.limited(n) for splits, n in zip(brought, shares, strict=True)]
     return [_transformed(splits, _parse(side)[1])
             for splits, side in zip(brought, sides, strict=True)], ",".join(found)  # fmt: skip
 
@@ -238,6 +241,8 @@ def load_domains(data: Splits) -> list[Splits]:
     sides = _sides(str(data.source.get("data", "")))
     if len(sides) > 1:
         return _load_sides(sides, dict(data.source))[0]
+    if data.source.get("balance"):  # without what is repeated
+        data = _load_one(sides[0], dict(data.source))[0]
     return [alone(data, number) for number in range(len(data.train.classes))]
 
 
@@ -301,10 +306,19 @@ def base_of(data: str | Path) -> str:
 
 
 def _sides(data: str) -> list[str]:
-    """The data sets that stand side by side; a path that exists may itself hold a comma."""
-    name = _parse(data)[0]
-    whole = "," not in data or ("," in name and _exists(name))
-    return [data] if whole else data.split(",")
+    """The data sets that stand side by side; paths that exist may themselves hold commas."""
+    parts = data.split(",")
+    sides: list[str] = []
+    while parts:
+        ends = range(len(parts), 1, -1)
+        long = (end for end in ends if "," in (name := _parse(",".join(parts[:end]))[0])
+                and name.count(",") == end - 1 and _exists(name))  # fmt: skip
+        end = next(long, 1)
+        sides.append(",".join(parts[:end]).strip())
+        if not sides[-1] and data:
+            raise UsageError(f"data {data!r}: there is nothing beside one of its commas")
+        parts = parts[end:]
+    return sides
 
 
 def _parse(data: str) -> tuple[str, list[str]]:

@@ -115,6 +115,8 @@ def _part(text: str, ranges: bool) -> Part:
         low, high = (float(end) for end in (ends[0], ends[-1])) if number else (entry.strength,) * 2
     except ValueError:
         raise UsageError(f"{text!r}: the strength {number!r} is not a number") from None
+    if number and entry.low == entry.high and (low, high) != (entry.low, entry.high):
+        raise UsageError(f"{text!r}: {name} has no strength to choose")
     if not entry.low <= low <= high <= entry.high:
         raise UsageError(
             f"{text!r}: the strength must lie between {entry.low:g} and {entry.high:g}"

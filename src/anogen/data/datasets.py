@@ -1,6 +1,7 @@
 """Every data set that has a name: what it is, and where its files are published."""
 
 import gzip
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ def _of_text(path: Path, name: str, classes: tuple[str, ...]) -> Images:
     try:
         with opened(path, "rt", encoding="ascii") as file:
             rows = np.loadtxt(file, np.float32, ndmin=2)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
     size = round((rows.shape[1] - 1) ** 0.5)
     if rows.shape[1] != size**2 + 1 or not np.isfinite(rows).all():

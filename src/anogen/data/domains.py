@@ -1,11 +1,13 @@
 """Several data sets side by side, each a domain: brought to one size, with the domain as label."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anogen.data.decoding import IN_MEMORY_BYTES
 from anogen.data.images import Images, Pixels, Selection
 from anogen.data.splits import Splits
 from anogen.errors import DataError, UsageError
@@ -73,19 +75,24 @@ def side_by_side(domains: Sequence[Splits], pairs: str | None = None) -> Splits:
             "for names or a column, put the pictures into one folder with a sub-folder for each "
             "domain, and give that"
         )
-    train, validation, test = (
-        _joined([getattr(domain, part) for domain in domains], pairs is not None)
-        for part in ("train", "validation", "test")
-    )
+    parts: dict[str, Images] = {}
+    for part in ("train", "validation", "test"):
+        first = sum(map(len, parts.values()))  # so that a number is that of one thing
+        images = [getattr(domain, part) for domain in domains]
+        parts[part] = _joined(images, pairs is not None, first)
     return Splits(
-        train, validation, test,
+        parts["train"],
+        parts["validation"],
+        parts["test"],
         own_test=all(domain.own_test for domain in domains),
         may_have_duplicates=any(domain.may_have_duplicates for domain in domains),
-    )  # fmt: skip
+    )
 
 
 def balanced(images: Images) -> Images:
     """The images with those of smaller classes repeated until each class has as many.
+
+    Of pairs the repeated image has no partner, so that they do not crowd a batch.
 
     Examples:
         >>> labels = np.array([0, 0, 0, 1])
@@ -102,7 +109,12 @@ def balanced(images: Images) -> Images:
     chosen = np.concatenate([np.resize(places, most) for places in classes])
     pixels = images.pixels
     kept = pixels if isinstance(pixels, Selection) else Selection(pixels)  # nothing is copied
-    return replace(images, pixels=kept)[chosen]
+    repeated = replace(images, pixels=kept)[chosen]
+    if images.things is None or repeated.things is None:
+        return repeated
+    again = np.concatenate([np.arange(most) >= len(places) for places in classes])
+    new = images.things.max() + 1 + np.arange(len(chosen))
+    return paired_up(replace(repeated, things=np.where(again, new, repeated.things)))
 
 
 def paired_up(images: Images) -> Images:
@@ -125,7 +137,10 @@ def alone(data: Splits, number: int) -> Splits:
         assert images.labels is not None
         rows = np.flatnonzero(images.labels == number)
         if not len(rows):
-            raise DataError(f"{images.name}: no image of {images.classes[number]} in this part")
+            raise DataError(
+                f"{images.name}: {images.classes[number]} has too few images, so that the "
+                "validation or the test images have none of it"
+            )
         name = images.classes[number]
         return replace(images[rows], name=name, labels=None, classes=(), things=None)
 
@@ -135,13 +150,13 @@ def alone(data: Splits, number: int) -> Splits:
 
 
 def in_shape(data: Splits, shape: tuple[int, int, int]) -> Splits:
-    """The images brought to a size and colours; those that are not in memory, as they are read."""
+    """The images in a size and colours: at once, or, where they are many, as they are read."""
     if data.shape == shape:
         return data
 
     def part(images: Images) -> Images:
         pixels = images.pixels
-        if isinstance(pixels, Selection):
+        if isinstance(pixels, Selection) or len(pixels) * math.prod(shape) > IN_MEMORY_BYTES:
             return replace(images, pixels=Selection(_OneAfterAnother([pixels], shape)))
         return replace(images, pixels=brought_to(pixels, shape))
 
@@ -172,7 +187,7 @@ def brought_to(pixels: Pixels, shape: tuple[int, int, int]) -> Pixels:
     return made
 
 
-def _joined(parts: Sequence[Images], paired: bool) -> Images:
+def _joined(parts: Sequence[Images], paired: bool, first: int) -> Images:
     names = tuple(part.name for part in parts)
     counts = [len(part) for part in parts]
     if paired and len(set(counts)) > 1:
@@ -180,7 +195,7 @@ def _joined(parts: Sequence[Images], paired: bool) -> Images:
         raise DataError(f"images cannot be paired by their order: there are {numbers}")
     rows = _OneAfterAnother([part.pixels for part in parts], parts[0].shape)
     labels = np.repeat(np.arange(len(parts)), counts)
-    things = np.concatenate([np.arange(count) for count in counts]) if paired else None
+    things = np.concatenate([first + np.arange(n) for n in counts]) if paired else None
     return paired_up(Images(Selection(rows), ",".join(names), labels, names, things=things))
 
 

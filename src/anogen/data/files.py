@@ -52,8 +52,7 @@ def load_path(
         raise UsageError(
             f"{path}: label_column, normal_label, columns and encoding apply to tables only"
         )
-    is_pictures = is_folder(path) and not _idx_images_in(path, "train")
-    if is_pictures:
+    if holds_pictures(path):
         return _load_pictures(path, pictures or Pictures(), group, pairs, splitting)
     plain = pictures is None or pictures == Pictures(resize=pictures.resize)
     if not plain or group is not None or pairs is not None:
@@ -84,6 +83,11 @@ def is_folder(path: Path) -> bool:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def holds_pictures(path: Path) -> bool:
+    """Whether a path is a folder of pictures, not of IDX files."""
+    return is_folder(path) and not _idx_images_in(path, "train")
+
+
 def _idx_images_in(folder: Path, kind: str) -> Path | None:
     names = (f"{kind}-images-idx3-ubyte{ending}" for ending in (".gz", ""))
     return next((folder / name for name in names if (folder / name).exists()), None)
@@ -102,23 +106,25 @@ def _load_pictures(
     groups = (
         {} if group is None else {part: _groups(listing, group) for part, listing in parts.items()}
     )
+    split_by = groups
     images = {part: _read(listing, folder.name, pictures) for part, listing in parts.items()}
     _refuse_differences(folder, images)
     if pairs is not None:
         things = {part: things_of(listing, pairs) for part, listing in parts.items()}
-        groups = groups or things
-        refuse_parted(folder, things, groups)
-        images = {part: replace(images[part], things=numbered(things[part])) for part in images}
+        split_by = groups or things
+        refuse_parted(folder, things, split_by)
+        numbers = numbered(things)
+        images = {part: replace(images[part], things=numbers[part]) for part in images}
     test = images.get("test") or images.get("validation")
     if "test" in images and "validation" in images:
         splits = Splits(images["train"], images["validation"], images["test"])
     else:
-        splits = split(images["train"], test, groups=groups.get("train"), **splitting)
+        splits = split(images["train"], test, groups=split_by.get("train"), **splitting)
     if groups:
         _warn_of_shared_groups(folder, groups)
     train, validation, test = map(paired_up, (splits.train, splits.validation, splits.test))
     splits = replace(splits, train=train, validation=validation, test=test)
-    return replace(splits, may_have_duplicates=not groups)
+    return replace(splits, may_have_duplicates=group is None)
 
 
 def _read(listing: Listing, name: str, pictures: Pictures) -> Images:

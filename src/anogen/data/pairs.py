@@ -19,7 +19,7 @@ def things_of(listing: Listing, pairs: str) -> list[str]:
     Args:
         listing: with labels, which are the domains.
         pairs: `names`, for the paths within sub-folders, without the endings of files; or the name
-            of a column of the metadata file.
+            of a column of the metadata file, in which an empty cell is a thing of its own.
 
     Raises:
         UsageError: there is no such column, or there are no sub-folders.
@@ -28,11 +28,14 @@ def things_of(listing: Listing, pairs: str) -> list[str]:
     folder, labels = listing.folder, listing.labels
     if labels is None:
         raise DataError(
-            f"{folder}: pairs need domains: a sub-folder for each, or a metadata file with labels"
+            f"{folder}: pairs need domains: a sub-folder for each, or the column label of a "
+            "metadata file"
         )
     columns = listing.columns
     if columns is not None and pairs in columns and pairs != "label":
-        things = columns[pairs]
+        things = [
+            value or f"{path}" for value, path in zip(columns[pairs], listing.files, strict=True)
+        ]
     elif pairs == BY_NAME:
         within = [path.relative_to(folder).with_suffix("").parts for path in listing.files]
         things = ["/".join(parts[1:] or parts) for parts in within]
@@ -55,13 +58,19 @@ def things_of(listing: Listing, pairs: str) -> list[str]:
     return things
 
 
-def numbered(things: list[str]) -> Labels:
-    """A number for each thing, the same for the same: int64 `[n]`.
+def numbered(things: dict[str, list[str]]) -> dict[str, Labels]:
+    """A number for each thing, int64 `[n]`: the same for the same of one part, others of others.
 
-    >>> numbered(["cat", "dog", "cat"])
-    array([0, 1, 0])
+    >>> numbered({"train": ["cat", "dog", "cat"], "test": ["cat"]})
+    {'train': array([0, 1, 0]), 'test': array([2])}
     """
-    return np.unique(np.array(things), return_inverse=True)[1].astype(np.int64)
+    numbers: dict[str, Labels] = {}
+    first = 0
+    for part, shown in things.items():
+        names, of_picture = np.unique(np.array(shown), return_inverse=True)
+        numbers[part] = of_picture.astype(np.int64) + first
+        first += len(names)
+    return numbers
 
 
 def refuse_parted(folder: Path, things: dict[str, list[str]], groups: dict[str, list[str]]) -> None:

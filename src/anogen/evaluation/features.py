@@ -7,7 +7,7 @@ learns to predict the labels or, where there are none, by how much an image was 
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, cast
@@ -151,6 +151,7 @@ def trained_classifier(
         device: where to train.
         steps: of 128 images each; default: three epochs, or 200 where these are more.
     """
+    train = replace(train, things=None)
     with own_randomness():
         torch.manual_seed(SEED)
         net = Classifier(train.shape, classes or TURNS)
@@ -177,7 +178,7 @@ def trained_classifier(
 
 @torch.inference_mode()
 def _accuracy(net: Classifier, images: Images, classes: int, device: torch.device) -> float:
-    net = net.to(device)
+    net, images = net.to(device), replace(images, things=None)
     right: list[NDArray[Any]] = []
     for x, label in in_order(images, device):
         if not classes:

@@ -163,20 +163,22 @@ def _sharpness(images: Images) -> Result:
 def _memorisation(drawn: Images, real: Images, train: Images) -> Result:
     """Mean distance to the nearest training image, of samples and of as many test images."""
     nearest = [
-        float(_nearest(rows_of(images.evenly(COMPARED_PIXELS)), train).mean())
+        float(nearest_images(rows_of(images.evenly(COMPARED_PIXELS)), train)[0].mean())
         for images in (drawn, real)
     ]
     return {"nearest_train_distance": nearest[0], "nearest_train_distance_floor": nearest[1]}
 
 
-def _nearest(rows: NDArray[Any], train: Images) -> NDArray[Any]:
-    """Euclidean distance of each row to the nearest training image, read piece by piece."""
-    least = np.full(len(rows), np.inf)
-    for start in range(0, len(train), 5000):
+def nearest_images(rows: NDArray[Any], among: Images) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Euclidean distance of each row to the nearest image, and its place; read piece by piece."""
+    least, place = np.full(len(rows), np.inf), np.zeros(len(rows), np.int64)
+    for start in range(0, len(among), 5000):
         part = NearestNeighbors(n_neighbors=1, algorithm="brute")
-        part.fit(rows_of(train[start : start + 5000]))
-        least = np.minimum(least, part.kneighbors(rows)[0][:, 0])
-    return least
+        part.fit(rows_of(among[start : start + 5000]))
+        distances, places = (found[:, 0] for found in part.kneighbors(rows))
+        nearer = distances < least
+        least[nearer], place[nearer] = distances[nearer], start + places[nearer]
+    return least, place
 
 
 def rows_of(images: Images) -> NDArray[Any]:

@@ -1,16 +1,16 @@
 """How well images are translated from domain to domain: beside copies, and beside the real ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from anogen.data.batches import in_order, to_bytes, to_unit
+from anogen.data.batches import in_order, to_bytes
 from anogen.data.images import Images
 from anogen.data.splits import Splits, expect
 from anogen.device import choose_device, memory_advice
@@ -18,12 +18,11 @@ from anogen.errors import UsageError, whole_number
 from anogen.evaluation.distances import frechet_distance
 from anogen.evaluation.features import (
     Classifier,
-    FeatureExtractor,
     can_be_classified,
     feature_extractor,
     trained_classifier,
 )
-from anogen.evaluation.generation import MIN_COMPARED, rows_of
+from anogen.evaluation.generation import MIN_COMPARED, nearest_images, rows_of
 from anogen.evaluation.reconstruction import WINDOW, mean_with_interval, psnr_db, ssim
 from anogen.models.translator import Translator
 from anogen.progress import Progress
@@ -33,15 +32,16 @@ ADAPTATION_STEPS = 1000
 """Steps of a classifier that learns from translations."""
 MEASURES: dict[str, str] = {
     "frechet_distance": "Fréchet distance to the target; lower is better",
-    "accuracy": "labels that a classifier of the target sees again",
-    "adaptation_accuracy": "target labels, by a classifier that learnt from translations",
+    "accuracy": "label accuracy, of a classifier of the target",
+    "adaptation_accuracy": "of a classifier trained on translations, on target images",
     "psnr_db": "PSNR against the true ones, decibels",
     "ssim": "SSIM with the true ones",
     "cycle_error": "lost there and back, per pixel, white 1",
     "identity_error": "lost in the own domain, per pixel, white 1",
 }
 """What is measured of translations, and what it is called."""
-BESIDE = {"_copy": "as they were", "_nearest": "nearest pair", "_real": "real images"}
+CPU = torch.device("cpu")
+BESIDE = {"_copy": "untranslated", "_nearest": "nearest pair", "_real": "real images"}
 """What stands beside a number, by the ending of its name; a floor is of real images too."""
 
 
@@ -71,7 +71,8 @@ def evaluate_translation(
         images under `name_low` and `name_high` where a number is a mean.
 
         Always: `cycle_error` and `identity_error`, absolute differences per pixel, white 1, of
-        images that were translated and back, or reconstructed; `frechet_distance` of translations
+        images that were translated and back, or reconstructed. With ten test images or more, as
+        many of each as there are of the fewest: `frechet_distance` of translations
         from the test images of the target, in the features of a net that was trained on it, with
         `frechet_distance_copy`, of images as they were, and `frechet_distance_floor`, of real
         training images of the target.
@@ -101,7 +102,8 @@ def evaluate_translation(
         [('digits', 'digits+inversion'), ('digits+inversion', 'digits')]
     """
     expect(data, Splits, "evaluate_translation")
-    if min(whole_number("images", images) - 2, whole_number("steps", adaptation_steps)) < 0:
+    steps = whole_number("adaptation_steps", adaptation_steps)
+    if min(whole_number("images", images) - 2, steps) < 0:
         raise UsageError("images must be at least 2, and adaptation_steps must not be negative")
     if len(domains) != model.classes or any(each.shape != model.shape for each in domains):
         raise UsageError(
@@ -113,16 +115,13 @@ def evaluate_translation(
     names = data.train.classes
     with memory_advice("evaluate smaller images, or a narrower model"):
         judges = [_Judge(domain, target) for domain in domains]
-        return [
-            {"from": names[a], "to": names[b]}
-            | _Direction(model, a, b, domains[a], judges[b], images, target).measured(
-                adaptation_steps
-            )
-            | _against_partners(model, data, a, b, images, judges[b])
-            for a in range(len(domains))
-            for b in range(len(domains))
-            if a != b
-        ]
+        rows: list[Result] = []
+        for a, b in permutations(range(len(domains)), 2):
+            of_pairs, partners = _against_partners(model, data, a, b, images)
+            direction = _Direction(model, a, b, domains[a], judges[b], images, partners)
+            measured = direction.measured(adaptation_steps)
+            rows.append({"from": names[a], "to": names[b]} | measured | of_pairs)
+        return rows
 
 
 def shown(row: Result) -> list[list[str]]:
@@ -130,7 +129,7 @@ def shown(row: Result) -> list[list[str]]:
 
     >>> for line in shown({"from": "a", "to": "b", "ssim": 0.5, "ssim_low": 0.4, "ssim_high": 0.6}):
     ...     print(line)
-    ['a to b', 'translated', '95 % interval', 'as they were', 'nearest pair', 'real images']
+    ['a to b', 'translated', '95 % interval', 'untranslated', 'nearest pair', 'real images']
     ['SSIM with the true ones', '0.5', '0.4 to 0.6', '', '', '']
     """
     lines = [[f"{row['from']} to {row['to']}", "translated", "95 % interval", *BESIDE.values()]]
@@ -150,16 +149,25 @@ class _Judge:
 
     def __init__(self, domain: Splits, device: torch.device) -> None:
         self.domain, self.device = domain, device
-        self.enough = len(domain.test) >= MIN_COMPARED
-        self.extract: FeatureExtractor | None = (
-            feature_extractor(domain, device) if self.enough else None
-        )
+        enough = len(domain.test) >= MIN_COMPARED
+        self.extract = feature_extractor(domain, device) if enough else None
 
-    def distance(self, real: Images, other: Images) -> float:
-        assert self.extract is not None
-        count = min(len(real), len(other))
-        seen = [self.extract(part.evenly(count), self.device)[0] for part in (real, other)]
-        return frechet_distance(*seen)
+    def distances(self, others: Mapping[str, Images], most: int) -> Result:
+        """Of other images by ending from the test images, of as many each, for fewer are further.
+
+        Nothing where there are too few.
+        """
+        real = self.domain.test.evenly(most)
+        count = min(map(len, (real, *others.values())))
+        if self.extract is None or count < MIN_COMPARED:
+            return {}
+        of_real = self.extract(real.evenly(count), self.device)[0]
+        return {
+            f"frechet_distance{ending}": frechet_distance(
+                of_real, self.extract(images.evenly(count), self.device)[0]
+            )
+            for ending, images in others.items()
+        }
 
 
 class _Direction:
@@ -173,10 +181,10 @@ class _Direction:
         domain: Splits,
         judge: _Judge,
         most: int,
-        device: torch.device,
+        partners: Images | None,
     ) -> None:
-        self.model, self.source, self.target, self.device = model, source, target, device
-        self.judge, self.most = judge, most
+        self.model, self.source, self.target, self.device = model, source, target, judge.device
+        self.judge, self.most, self.partners = judge, most, partners
         self.test, self.train = domain.test.evenly(most), domain.train.evenly(most)
         labelled = can_be_classified(domain) and can_be_classified(judge.domain)
         self.labelled = labelled and domain.train.classes == judge.domain.train.classes
@@ -187,12 +195,10 @@ class _Direction:
         for name, values in errors.items():
             result |= mean_with_interval(name, values)
         real = self.judge.domain.test.evenly(self.most)
-        if self.judge.enough and len(self.test) >= MIN_COMPARED:
-            others = {"": translated, "_copy": self.test, "_floor": self.judge.domain.train}
-            result |= {
-                f"frechet_distance{ending}": self.judge.distance(real, images)
-                for ending, images in others.items()
-            }
+        others = {"": translated, "_copy": self.test, "_floor": self.judge.domain.train}
+        if self.partners is not None:
+            others |= {"_nearest": self.partners}
+        result |= self.judge.distances(others, self.most)
         if self.labelled and self.judge.extract is not None:
             result |= self._accuracies(self.judge.extract.net, translated, real)
             if adaptation_steps:
@@ -261,25 +267,25 @@ def _right(net: Classifier, images: Images, device: torch.device) -> NDArray[np.
 
 
 def _against_partners(
-    model: Translator, data: Splits, source: int, target: int, most: int, judge: _Judge
-) -> Result:
-    """Of data with pairs, translated test images against the true ones."""
+    model: Translator, data: Splits, source: int, target: int, most: int
+) -> tuple[Result, Images | None]:
+    """Of data with pairs, translated test images against the true ones.
+
+    And the partners of the most similar training images.
+    """
     tested = _pairs(data.test, source, target)
     if tested is None:
-        return {}
+        return {}, None
     given, true = (part.evenly(most) for part in tested)
     others = {"": translated_images(model, given, target)[0], "_copy": given}
     known = _pairs(data.train, source, target)
     if known is not None:
-        others["_nearest"] = known[1][_nearest(given, known[0])]
+        others["_nearest"] = known[1][nearest_images(rows_of(given), known[0])[1]]
     result: Result = {"pairs": len(given)}
-    if "_nearest" in others and judge.enough and len(given) >= MIN_COMPARED:
-        real = judge.domain.test.evenly(most)
-        result["frechet_distance_nearest"] = judge.distance(real, others["_nearest"])
     for ending, images in others.items():
         for name, values in _compared(true, images):
             result |= mean_with_interval(f"{name}{ending}", values)
-    return result
+    return result, others.get("_nearest")
 
 
 def _pairs(images: Images, source: int, target: int) -> tuple[Images, Images] | None:
@@ -294,14 +300,10 @@ def _pairs(images: Images, source: int, target: int) -> tuple[Images, Images] | 
     return images[rows[0][shown[0][1][first]]], images[rows[1][shown[1][1][second]]]
 
 
-def _nearest(images: Images, among: Images) -> NDArray[np.int64]:
-    """The place of the image that is nearest in pixels to each."""
-    found = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(rows_of(among))
-    return found.kneighbors(rows_of(images), return_distance=False)[:, 0]
-
-
 def _compared(true: Images, images: Images) -> Iterator[tuple[str, NDArray[Any]]]:
-    x, y = (to_unit(torch.from_numpy(np.array(each.pixels[:]))) for each in (true, images))
-    yield "psnr_db", psnr_db(x, y).numpy()
-    if min(x.shape[2:]) >= WINDOW:
-        yield "ssim", ssim(x, y).numpy()
+    measures = {"psnr_db": psnr_db} | ({"ssim": ssim} if min(true.shape[1:]) >= WINDOW else {})
+    values: dict[str, list[NDArray[Any]]] = {name: [] for name in measures}
+    for (x, _), (y, _) in zip(*(in_order(each, CPU) for each in (true, images)), strict=True):
+        for name, measure in measures.items():
+            values[name].append(measure(x, y).numpy())
+    yield from ((name, np.concatenate(parts)) for name, parts in values.items())

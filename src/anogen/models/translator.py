@@ -10,6 +10,7 @@ from anogen import nets
 from anogen.errors import UsageError, unknown_name
 from anogen.models.adversarial import (
     ADVERSARIAL,
+    RELATIVE,
     Adversarial,
     check_adversarial_options,
     discriminator_penalty,
@@ -48,10 +49,10 @@ class Translator(GenerativeModel):
     |·| is the absolute error averaged over pixels, plus `feature` · the squared error in the
     features of the discriminator, averaged over them; KL is averaged over the values of the code.
 
-    Known methods are settings of it: UNIT is the default in plan (a shared Gaussian code, identity
+    Known methods are settings of it: the default follows UNIT (a shared Gaussian code, identity
     and cycle terms); `beta` 0 makes codes deterministic, which with `loss` `least_squares` is
-    CycleGAN, and with `identity` 0, `loss` `wasserstein`, `r1` 0 and 5 `critic_steps` StarGAN. With
-    pairs, `paired` and no `cycle` it is pix2pix. Their nets and details differ.
+    CycleGAN, and with `identity` 0 StarGAN. With pairs, `paired` and no `cycle` it is pix2pix.
+    Their nets and details differ.
 
     Args:
         shape: channels, height and width of the images.
@@ -67,7 +68,7 @@ class Translator(GenerativeModel):
         adversarial: weight of the adversarial loss.
         judge: what the discriminator sees: `patches`, so that it judges strokes and textures alone,
             or the whole `image`, so that it also judges what is shown, and how often.
-        loss: as in `GAN`.
+        loss: `non_saturating`, `saturating`, `hinge` or `least_squares`.
         r1: as in `GAN`; of patches, as if each were an image of its own.
         penalty_every: as in `GAN`.
         critic_steps: as in `GAN`.
@@ -105,11 +106,11 @@ class Translator(GenerativeModel):
         cycle: float = 10.0,
         paired: float = 10.0,
         feature: float = 0.0,
-        beta: float = 0.01,
+        beta: float = 0.003,
         adversarial: float = 1.0,
         judge: Judge = "patches",
         loss: Adversarial = "non_saturating",
-        r1: float = 1.0,
+        r1: float = 0.03,
         penalty_every: int = 8,
         critic_steps: int = 1,
         width: int = 16,
@@ -124,6 +125,11 @@ class Translator(GenerativeModel):
         if min(identity, cycle, paired, feature, beta, adversarial) < 0:
             raise UsageError(
                 "identity, cycle, paired, feature, beta and adversarial must not be negative"
+            )
+        if loss in RELATIVE:
+            raise UsageError(
+                f"a Translator has no loss {loss}, which compares images of one domain; choose "
+                "non_saturating, saturating, hinge or least_squares"
             )
         check_adversarial_options(
             loss, r1=r1, r2=0.0, penalty_every=penalty_every, critic_steps=critic_steps,
@@ -159,6 +165,9 @@ class Translator(GenerativeModel):
     def losses(self, x: Tensor, step: int | None = None, condition: Tensor | None = None) -> Losses:
         """Both losses; per example: absolute errors per pixel, KL in nats, logits.
 
+        The error against partners is 0 where there is none, and the others count as much more, so
+        that its mean is that of pairs.
+
         Args:
             x: float `[b, c, h, w]` in [0, 1].
             step: as of every model.
@@ -184,7 +193,8 @@ class Translator(GenerativeModel):
             errors["cycle"] = self._error(x, back, of_x, domain)
         if self.paired and condition is not None and condition.ndim > 1:
             place, known = partners(condition, other)
-            errors["paired"] = self._against(x[place], y, of_x[place], of_y) * known
+            share = known.mean().clamp(min=1 / len(known))
+            errors["paired"] = self._against(x[place], y, of_x[place], of_y) * known / share
         weights = {"identity": self.identity, "cycle": self.cycle, "paired": self.paired}
         for name, error in errors.items():
             total = total + weights[name] * error.mean()
@@ -252,7 +262,9 @@ class Translator(GenerativeModel):
         return self.condition.logit(self.discriminator(x), condition).reshape(len(x), -1)
 
     def _for_penalty(self, x: Tensor, condition: Tensor) -> Tensor:
-        """What R1 is of: its squared gradient is the sum over patches over their number: `[b]`."""
+        """What R1 is of: the sum over n patches over √n, so that the penalty is about that of each
+        patch by itself: `[b]`.
+        """
         logits = self._logits(x, condition)
         return logits.sum(1) / logits.shape[1] ** 0.5
 

@@ -1,4 +1,4 @@
-"""Folders of pictures restored: one file for each, to be gone on with where it stopped."""
+"""Resumable folders of restored pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -94,9 +94,9 @@ class Job(FolderJob[RestoredRow]):
         paths = self._mask(file, name), self._original(name)
         return "".join("" if path is None else sha256_of(path)[:16] for path in paths)
 
-    def make(self, file: Path, name: Path) -> Made:
+    def make(self, file: Path, content: bytes, name: Path) -> Made:
         """The restored picture with its samples and intervals, and its measures."""
-        picture = Picture.read(file)
+        picture = Picture.of(content, file)
         mask, original = self._mask(file, name), self._original(name)
         pixels = None if original is None else _like(original, picture.pixels)
         missing = None if mask is None else Picture.read(mask).as_mask()

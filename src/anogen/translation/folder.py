@@ -1,4 +1,4 @@
-"""Folders of pictures translated: one file for each, to be gone on with where it stopped."""
+"""Resumable folders of translated pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -98,24 +98,25 @@ class Job(FolderJob[TranslatedRow]):
         target = self.target(name)
         return "" if target is None else sha256_of(target)[:16]
 
-    def make(self, file: Path, name: Path) -> Made:
+    def make(self, file: Path, content: bytes, name: Path) -> Made:
         """The translated picture with its samples, and its measures."""
-        x = self.read(file)
+        x = self.read(file, content)
+        source = self.domains.source_of(x) if self.source is None else self.source
         with torch.no_grad():
             y, drawn = self.domains.translated(x, self.to, self.samples, self.seed)
-        seen = self.domains.seen(x, self.source)
-        form = form_of(Picture.read(file))
+            back, _ = self.domains.translated(y, source)
+        form = form_of(Picture.of(content, file))
         contents = {name: form.content(to_pixels(y[0]))}
         for number, sample in enumerate(drawn, 1):
             contents[Path(SAMPLES, str(number), name)] = form.content(to_pixels(sample))
-        about = {"source": self.domains.names[seen.source],
-                 "cycle_error": round(seen.cycle_error[self.to].item(), 6)}  # fmt: skip
+        about = {"source": self.domains.names[source],
+                 "cycle_error": round((back - x).abs().mean().item(), 6)}  # fmt: skip
         target = self.target(name)
         return contents, about if target is None else about | _measured(self.read(target), x, y)
 
-    def read(self, file: Path) -> Tensor:
+    def read(self, file: Path, content: bytes | None = None) -> Tensor:
         """A picture in the size and colours of the model, float32 `[1, c, h, w]` in [0, 1]."""
-        return self.domains.brought(tensor_of(self.pictures.read(file)))
+        return self.domains.brought(tensor_of(self.pictures.read(file, content)))
 
 
 def form_of(picture: Picture) -> Picture:

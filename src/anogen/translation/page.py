@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from anogen.durable import replace_durably
-from anogen.errors import DataError
+from anogen.errors import DataError, UsageError
 from anogen.report.page import render
 from anogen.report.thumbnail import thumbnail
 from anogen.translation.folder import Job, TranslatedRow, to_pixels
@@ -50,16 +52,20 @@ def write_page(job: Job, rows: Sequence[TranslatedRow], result: dict[str, Any], 
 
 def _shown(job: Job, rows: Sequence[TranslatedRow]) -> Iterator[_Shown]:
     for row in rows[:SHOWN]:
-        with suppress(DataError):  # it may have gone since
+        with suppress(DataError, UsageError):  # it may have gone since, and its domain too
             x = job.read(Path(row.file))
-            seen = job.domains.seen(x, job.domains.number(row.source))
-            lost = (LOST_TIMES * (seen.back[job.to] - x[0]).abs()).clamp(max=1)
+            everywhere = job.domains.everywhere(x)
+            with torch.no_grad():
+                (back,), _ = job.domains.translated(
+                    everywhere[job.to, None], job.domains.number(row.source)
+                )
+            lost = (LOST_TIMES * (back - x[0]).abs()).clamp(max=1)
             pictures = {"given": x[0]}
-            names = zip(job.domains.names, seen.everywhere, strict=True)
+            names = zip(job.domains.names, everywhere, strict=True)
             pictures |= {f"as {name}": image for name, image in names}
             target = job.target(Path(row.out))
             pictures |= {} if target is None else {"true": job.read(target)[0]}
-            pictures |= {f"back from {job.domains.names[job.to]}": seen.back[job.to], "lost": lost}
+            pictures |= {f"back from {job.domains.names[job.to]}": back, "lost": lost}
             yield _Shown(
                 row,
                 [(name, thumbnail(to_pixels(image), LEAST)) for name, image in pictures.items()],

@@ -13,7 +13,7 @@ from anogen.data.array_layout import Layout
 from anogen.data.batches import to_bytes, to_unit
 from anogen.data.domains import brought_to
 from anogen.device import choose_device, memory_advice
-from anogen.errors import UsageError, checked_seed, unknown_name, whole_number
+from anogen.errors import DataError, UsageError, checked_seed, unknown_name, whole_number
 from anogen.models.base import Model
 from anogen.models.translator import Translator
 from anogen.run import Run
@@ -40,7 +40,7 @@ class Domains:
     """A translator with the names of its domains.
 
     Attributes:
-        model: in evaluation mode.
+        model: in evaluation mode, for its results.
         names: of its domains, in the order of its conditions.
     """
 
@@ -61,7 +61,7 @@ class Domains:
             )
         known = tuple(str(name) for name in names)[: model.classes]
         numbers = tuple(str(number) for number in range(model.classes))
-        return cls(model.eval(), known if len(known) == model.classes else numbers)
+        return cls(model, known if len(known) == model.classes else numbers)
 
     def number(self, name: str | int) -> int:
         """The number of a domain.
@@ -110,35 +110,13 @@ class Domains:
         return model.translate(x, condition).cpu(), torch.cat(drawn) if drawn else empty
 
     @torch.no_grad()
-    def seen(self, x: Tensor, source: int | None = None) -> "Seen":
-        """One image in every domain, and back from each.
+    def everywhere(self, x: Tensor) -> Tensor:
+        """One image in each domain: float32 `[domains, c, h, w]`; for x see `translated`."""
+        return torch.cat([self.translated(x, domain)[0] for domain in range(len(self.names))])
 
-        Args:
-            x: as in `translated`.
-            source: its domain; default: that in which it is reconstructed best.
-        """
-        everywhere = torch.cat([self.translated(x, d)[0] for d in range(len(self.names))])
-        if source is None:
-            source = int((everywhere - x).abs().flatten(1).mean(1).argmin())
-        back = torch.cat([self.translated(y[None], source)[0] for y in everywhere])
-        return Seen(source, everywhere, back, (back - x).abs().flatten(1).mean(1))
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What an image becomes.
-
-    Attributes:
-        source: the number of the domain that it is from.
-        everywhere: the image in each domain, float32 `[domains, c, h, w]`.
-        back: each of these in the domain where the image is from.
-        cycle_error: absolute differences of these from the image, mean over pixels, `[domains]`.
-    """
-
-    source: int
-    everywhere: Tensor
-    back: Tensor
-    cycle_error: Tensor
+    def source_of(self, x: Tensor) -> int:
+        """The domain that an image is from: in which it is reconstructed best."""
+        return int((self.everywhere(x) - x).abs().flatten(1).mean(1).argmin())
 
 
 def translate(
@@ -158,8 +136,8 @@ def translate(
         model: a `Translator`, a run, or the path of a run. With the device `auto` a model stays
             where it lies.
         images: `[h, w]`, `[h, w, 3]`, `[n, h, w]`, `[n, c, h, w]` or `[n, h, w, c]` with 1 or 3
-            channels; uint8, uint16, bool, or floats, white 1. Those of another size or other
-            colours than the model's are brought to its own, as in training.
+            channels; uint8, uint16, bool, or floats in [0, 1]. Those of another size or other
+            colours than the model's are brought to its own, stretched.
         to: the domain that they are to become: its name, or its number for a model.
         samples: further images, with codes drawn from the posterior, which show how else they may
             look; needs a model with `beta` above 0.
@@ -186,13 +164,20 @@ def translate(
     number = domains.number(to)
     check_samples(domains.model, samples)
     checked_seed(seed)
+    trained = domains.model.training
     layout, x = Layout.read(images)
-    x = domains.brought(x.clamp(0, 1))
+    if x.min() < 0 or x.max() > 1:
+        raise DataError(f"images: floats must lie in [0, 1], found {x.min():g} to {x.max():g}")
+    x = domains.brought(x)
     out = layout.of_shape(len(x), domains.model.shape)
     results: list[tuple[Tensor, Tensor]] = []
-    with torch.no_grad(), memory_advice("take a machine with more memory"):
-        for one in x.split(1):
-            results.append(domains.translated(one, number, samples, seed))
+    try:
+        domains.model.eval()
+        with torch.no_grad(), memory_advice("take a machine with more memory"):
+            for one in x.split(1):
+                results.append(domains.translated(one, number, samples, seed))
+    finally:
+        domains.model.train(trained)
     drawn = [out.array(torch.stack([each[1][k] for each in results])) for k in range(samples)]
     return Translated(
         out.array(torch.cat([each[0] for each in results])), np.stack(drawn) if drawn else None
