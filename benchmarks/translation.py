@@ -42,7 +42,7 @@ from anogen.evaluation.translation import MEASURES, evaluate_translation, transl
 from anogen.models.translator import Translator
 from anogen.report.figures import mosaic, save
 
-STEPS = 3000
+STEPS = 1000
 """Of classifiers that learn from translations, with 128 images each."""
 SHOWN = 12
 
