@@ -22,7 +22,7 @@ held-out emoji are of bases that were not learnt from.
 
 Every run is measured once; what is there already is left. Digits of USPS are brought to the size
 that MNIST's have in their frame (20 of 28 pixels) by `zoom`, for the two are published with other
-margins; what this alone gives stands in the table as "as they were".
+margins; what this alone gives stands in the table as "untranslated".
 """
 
 import argparse

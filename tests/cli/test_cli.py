@@ -174,7 +174,8 @@ def test_print_config_shows_the_preset_with_overrides(anogen, tmp_path):
     ("model", "name"), [(model, name) for model, own in presets().items() for name in own]
 )
 def test_every_preset_trains(anogen, noise_file, tmp_path, model, name):
-    outcome = anogen("train", "--model", model, "--preset", name, "--data", noise_file,
+    data = f"{noise_file},{noise_file}+inversion" if model == "Translator" else noise_file
+    outcome = anogen("train", "--model", model, "--preset", name, "--data", data,
                      "--epochs", 1, "--model.width", 4, "--run", tmp_path / "run")  # fmt: skip
     assert outcome.code == 0
     assert Run.open(tmp_path / "run").load_model().__class__.__name__ == model

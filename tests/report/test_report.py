@@ -46,8 +46,8 @@ class Checker(HTMLParser):
                 self.outside.append(found[name])
 
 
-OF_OTHERS = {"style_mixing", "truncation", "restorations"}
-"""Pictures of models that have styles, or learn to restore."""
+OF_OTHERS = {"style_mixing", "truncation", "restorations", "translations"}
+"""Pictures of models that have styles, learn to restore, or translate."""
 
 
 def _page(run, result, pictures):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anogen.cli.model import add_model, named_models
-from anogen.cli.options import Parser, new_parser, print_result, table
+from anogen.cli.options import Parser, deny_imports, new_parser, print_result, table
 from anogen.errors import UsageError
 
 PACKAGES = ("anogen", "torch", "numpy", "scipy", "scikit-learn", "matplotlib", "safetensors",
@@ -55,6 +55,7 @@ def _show_cost(parser: Parser, arguments: list[str], names: list[str]) -> int:
     for name in names:
         if name not in MODELS:
             find_model(name)
+    deny_imports(except_from=[])
     add_model(parser, *names[:1])
     options = parser.parse(arguments)
     kind, shape = options["model"], tuple(options["shape"])

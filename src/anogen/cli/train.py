@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from anogen.cli.model import add_model, model_of, named_models, value_of, values_of
-from anogen.cli.options import Parser, allows_code, new_parser, search_working_folder
+from anogen.cli.options import Parser, allows_code, deny_imports, new_parser, search_working_folder
 from anogen.errors import UsageError, checked_seed
 from anogen.presets import preset_file, presets
 from anogen.progress import show
@@ -38,9 +38,9 @@ def main(arguments: list[str]) -> int:
     named = named_models(expanded)
     for name in named:
         find_model(name, allow_code)
-    options = _parser(*named[:1]).parse(
-        expanded, [name.partition(".")[0] for name in named if "." in name]
-    )
+    packages = [name.partition(".")[0] for name in named if "." in name]
+    deny_imports(except_from=packages)
+    options = _parser(*named[:1]).parse(expanded, packages)
     import torch
 
     from anogen.data.catalog import load_data
