@@ -395,9 +395,11 @@ async function look() {
     $("watching").hidden = true;
     return;
   }
+  const asked = card; // another run may be chosen while this one's answers are on their way
   try {
-    const watches = (await (await ask("/v1/watch")).json()).watches.filter((each) => each.model === card.name);
-    const verdicts = await (await ask(`/v1/feedback?${of()}`)).json();
+    const watches = (await (await ask("/v1/watch")).json()).watches.filter((each) => each.model === asked.name);
+    const verdicts = await (await ask(`/v1/feedback?${of({ model: asked.name })}`)).json();
+    if (card !== asked) return;
     $("watching").hidden = false;
     $("watches").replaceChildren(...(watches.length ? watches.map(watch)
       : [make("p", { className: "soft", textContent: "Nothing of this version has been scored yet." })]));
@@ -409,6 +411,7 @@ async function look() {
         (flagged ? ` (precision ${percent(flagged_bad / flagged)})` : "") +
         `; of ${passed_bad + passed_good} that were not, ${passed_bad} were bad.`;
   } catch (error) {
+    if (card !== asked) return;
     $("watching").hidden = error.status === 404;
     clearInterval(timer);
     if (error.status !== 404 && error.status !== 401) $("trouble").textContent = error.message;
