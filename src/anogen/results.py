@@ -10,11 +10,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar, Generic, TypeVar
 
+from torch import Tensor
+
 from anogen.data.files import is_folder
 from anogen.data.pictures import PICTURE_SUFFIXES, check_regular
 from anogen.data.walk import walk
 from anogen.durable import make_folder, replace_durably
 from anogen.errors import DataError, MachineError, TrainingError, UsageError, first_line
+from anogen.evaluation.reconstruction import WINDOW, psnr_db, ssim
 from anogen.progress import Progress, say
 
 MOST_NAME = 4096
@@ -294,6 +297,22 @@ def mean_of(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
         if values:
             result[name] = sum(values) / len(values)
     return result
+
+
+def likeness(true: Tensor, given: Tensor, made: Tensor) -> dict[str, float]:
+    """PSNR in decibels and, of images that are large enough, SSIM with the true image.
+
+    Args:
+        true: float32 `[1, c, h, w]` in [0, 1].
+        given: likewise; its numbers are called `psnr_before_db` and `ssim_before`.
+        made: likewise; `psnr_db` and `ssim`.
+    """
+    numbers = {
+        "psnr_before_db": psnr_db(true, given).item(), "psnr_db": psnr_db(true, made).item()
+    }  # fmt: skip
+    if min(true.shape[2:]) >= WINDOW:
+        numbers |= {"ssim_before": ssim(true, given).item(), "ssim": ssim(true, made).item()}
+    return {name: round(value, 4) for name, value in numbers.items()}
 
 
 def sha256_of(file: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import jsonargparse
 
-from anogen.errors import AnogenError, UsageError, finite_numbers
+from anogen.errors import AnogenError, DataError, UsageError, finite_numbers
 from anogen.progress import show
 
 MAX_BRACKETS = 200
@@ -192,6 +192,14 @@ def deny_imports(except_from: Sequence[str]) -> None:
     jsonargparse.set_parsing_settings(
         import_path_denylist=["*"], import_path_allowlist=["anogen", *except_from]
     )
+
+
+def print_job(result: Mapping[str, Any], page: Path | None, as_json: bool) -> int:
+    """Print the summary of a folder of results; gives the exit code, 3 where there is no result."""
+    lines = table([[name, f"{value:.4g}" if isinstance(value, float) else str(value)]
+                   for name, value in result.items()])  # fmt: skip
+    print_result(result, as_json, lines + (f"\n\npage: {page}" if page else ""))
+    return DataError.exit_code if result["errors"] == result["pictures"] else 0
 
 
 def underscored(argument: str) -> str:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anogen.cli.options import new_parser, print_result, table
-from anogen.errors import DataError, UsageError
+from anogen.cli.options import new_parser, print_job
+from anogen.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,10 +44,7 @@ def main(arguments: list[str]) -> int:
     parser.add_allow_code()
     options = parser.parse(arguments)
     result, page = _restore(options)
-    lines = table([[name, f"{value:.4g}" if isinstance(value, float) else str(value)]
-                   for name, value in result.items()])  # fmt: skip
-    print_result(result, options["json"], lines + (f"\n\npage: {page}" if page else ""))
-    return DataError.exit_code if result["errors"] == result["pictures"] else 0
+    return print_job(result, page, options["json"])
 
 
 def _restore(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from anogen.cli.options import new_parser, print_result, table
-from anogen.errors import DataError
+from anogen.cli.options import new_parser, print_job
 
 DESCRIPTION = """Translate pictures to another domain with a trained run; their names and formats
 stay.
@@ -44,10 +43,7 @@ def main(arguments: list[str]) -> int:
     parser.add_allow_code()
     options = parser.parse(arguments)
     result, page = _translate(options)
-    lines = table([[name, f"{value:.4g}" if isinstance(value, float) else str(value)]
-                   for name, value in result.items()])  # fmt: skip
-    print_result(result, options["json"], lines + (f"\n\npage: {page}" if page else ""))
-    return DataError.exit_code if result["errors"] == result["pictures"] else 0
+    return print_job(result, page, options["json"])
 
 
 def _translate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from anogen.data.array_layout import Layout
 from anogen.data.picture_files import Picture
 from anogen.errors import DataError
-from anogen.evaluation.reconstruction import WINDOW, psnr_db, ssim
 from anogen.restoration.restore import Restored
-from anogen.results import FolderJob, Made, Row, beside, mean_of, sha256_of
+from anogen.results import FolderJob, Made, Row, beside, likeness, mean_of, sha256_of
 
 SAMPLES, LOW, HIGH = "samples", "low", "high"
 """The folders, beside the results, of further pictures that could have been, and of the ends of the
@@ -132,16 +131,12 @@ def _like(path: Path, given: NDArray[Any]) -> NDArray[Any]:
 
 def _measured(original: NDArray[Any], given: NDArray[Any], found: Restored) -> dict[str, float]:
     x, y, z = (Layout.read(array)[1] for array in (original, given, found.images))
-    numbers = {
-        "psnr_before_db": psnr_db(x, y).item(), "psnr_db": psnr_db(x, z).item()
-    }  # fmt: skip
-    if min(x.shape[2:]) >= WINDOW:
-        numbers |= {"ssim_before": ssim(x, y).item(), "ssim": ssim(x, z).item()}
+    numbers = likeness(x, y, z)
     if found.low is not None and found.high is not None:
         low, high = (Layout.read(end)[1] for end in (found.low, found.high))
         inside = (low - ROUNDING <= x) & (x <= high + ROUNDING)
-        numbers["coverage"] = inside.double().mean().item()
-    return {key: round(value, 4) for key, value in numbers.items()}
+        numbers["coverage"] = round(inside.double().mean().item(), 4)
+    return numbers
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:

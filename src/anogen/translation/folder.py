@@ -14,8 +14,7 @@ from anogen.data.batches import to_bytes, to_unit
 from anogen.data.picture_files import Picture
 from anogen.data.pictures import Pictures
 from anogen.errors import DataError
-from anogen.evaluation.reconstruction import WINDOW, psnr_db, ssim
-from anogen.results import FolderJob, Made, Row, beside, mean_of, sha256_of
+from anogen.results import FolderJob, Made, Row, beside, likeness, mean_of, sha256_of
 from anogen.translation.translate import Domains
 
 SAMPLES = "samples"
@@ -112,7 +111,7 @@ class Job(FolderJob[TranslatedRow]):
         about = {"source": self.domains.names[source],
                  "cycle_error": round((back - x).abs().mean().item(), 6)}  # fmt: skip
         target = self.target(name)
-        return contents, about if target is None else about | _measured(self.read(target), x, y)
+        return contents, about if target is None else about | likeness(self.read(target), x, y)
 
     def read(self, file: Path, content: bytes | None = None) -> Tensor:
         """A picture in the size and colours of the model, float32 `[1, c, h, w]` in [0, 1]."""
@@ -133,15 +132,6 @@ def to_pixels(x: Tensor) -> NDArray[np.uint8]:
     """uint8 `[h, w]` or `[h, w, 3]` of an image `[c, h, w]`."""
     pixels = to_bytes(x)
     return pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
-
-
-def _measured(target: Tensor, x: Tensor, y: Tensor) -> dict[str, float]:
-    numbers = {
-        "psnr_before_db": psnr_db(target, x).item(), "psnr_db": psnr_db(target, y).item()
-    }  # fmt: skip
-    if min(x.shape[2:]) >= WINDOW:
-        numbers |= {"ssim_before": ssim(target, x).item(), "ssim": ssim(target, y).item()}
-    return {key: round(value, 4) for key, value in numbers.items()}
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
