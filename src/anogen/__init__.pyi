@@ -11,6 +11,7 @@ from .data.images import (
 from .data.images import (
     images_from_array as images_from_array,
 )
+from .data.scenes import draw_scenes as draw_scenes
 from .data.shapes import draw_shapes as draw_shapes
 from .data.splits import (
     Splits as Splits,
@@ -53,6 +54,7 @@ from .restoration.restore import Restored as Restored
 from .restoration.restore import Restoring as Restoring
 from .restoration.restore import restore as restore
 from .run import Run as Run
+from .search import search as search
 from .serving.client import Client as Client
 from .training.fit import fit as fit
 from .training.hooks import Hook as Hook

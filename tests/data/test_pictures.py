@@ -199,7 +199,7 @@ def test_a_run_reads_new_pictures_as_it_read_its_own(anogen, tmp_path):
     outcome = anogen("train", "--data", folder, "--background", "black", "--epochs", 1, "--run",
                      tmp_path / "run", "--model.width", 4)  # fmt: skip
     assert outcome.code == 0, outcome.err
-    from anogen.detection.sources import find_sources
+    from anogen.data.sources import find_sources
 
     assert len(find_sources([folder])) == 60
     whole = anogen("score", tmp_path / "run", folder, "--fpr", 0.2, "--score", "mean_distance")

@@ -13,7 +13,7 @@ from anogen import Detector, Images
 from anogen.data.pictures import Pictures
 from anogen.detection.files import score_files
 from anogen.detection.rows import part_of, rows_done, write_rows
-from anogen.detection.sources import find_sources
+from anogen.data.sources import find_sources
 from anogen.errors import DataError, UsageError
 
 

@@ -121,9 +121,9 @@ def test_gamma_means_the_same_at_every_layer():
 def test_the_gate_lets_the_stronger_player_rest(real, fake, rests, monkeypatch):
     vaegan = model(gate=0.35)
     everybody = {"encoder", "decoder", "discriminator"}
-    logits = torch.tensor([real] * 6 + [fake] * 12)
-    judged = vaegan._judge(X, None)[0].repeat(3, 1, 1, 1)
-    monkeypatch.setattr(vaegan, "_judge", lambda x, label: (judged, logits))
+    outputs = torch.tensor([[real]] * 6 + [[fake]] * 12)
+    features = vaegan._judge(X)[0].repeat(3, 1, 1, 1)
+    monkeypatch.setattr(vaegan, "_judge", lambda x: (features, outputs))
     assert set(losses(vaegan).players) == everybody - {rests}
     assert set(losses(vaegan, None).players) == everybody
 

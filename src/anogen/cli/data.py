@@ -90,10 +90,12 @@ def _show_path(path: str, options: dict[str, Any], as_json: bool) -> int:
 
 def _describe(name: str, data_dir: str | None) -> dict[str, Any]:
     from anogen.data.catalog import damaged_files, find
-    from anogen.data.datasets import DATASETS, Published
+    from anogen.data.datasets import DATASETS, Drawn, Published
 
     source = DATASETS[name]
     row: dict[str, Any] = {"name": name, "title": source.title, "damaged": []}
+    if isinstance(source, Drawn):
+        return _describe(source.of, data_dir) | row | {"path": f"drawn from {source.of}"}
     if not isinstance(source, Published):
         return row | {"path": "needs no download", "status": "ready"}
     folder = find(name, data_dir)

@@ -26,6 +26,7 @@ COMMANDS = {
     "refresh": "a detector learns from examples that were approved",
     "restore": "noise, holes and blur taken out of pictures",
     "translate": "pictures of one domain as another would have them",
+    "search": "pictures that fit a text, texts that fit a picture",
     "export": "a run as a detector in one ONNX file",
     "report": "a run's page, of all that was measured of it",
     "reproduce": "the whole paper: train, measure, detect, one page",

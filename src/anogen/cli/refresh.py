@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _examples(run: "Run", options: dict[str, Any]) -> "Iterator[Images]":
-    from anogen.detection.sources import images_of
+    from anogen.data.sources import images_of
 
     shape = tuple(run.environment["data"]["shape"])
     if options["files"]:

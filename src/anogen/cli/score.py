@@ -59,6 +59,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _score(options: dict[str, Any]) -> None:
+    from anogen.data.sources import find_sources
     from anogen.detection.calibration import promised
     from anogen.detection.files import score_files
     from anogen.detection.rows import (
@@ -75,7 +76,6 @@ def _score(options: dict[str, Any]) -> None:
         write_rows,
         writing,
     )
-    from anogen.detection.sources import find_sources
     from anogen.detection.table_files import Tables, score_tables
     from anogen.errors import DataError, MachineError
     from anogen.run import Run

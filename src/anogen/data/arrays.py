@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anogen.data.idx import MAX_DEFLATE_RATIO, is_idx, read_idx
-from anogen.data.images import Images, images_from_array, label
+from anogen.data.images import Images, images_from_array, label, with_captions
 from anogen.data.pictures import check_regular
 from anogen.data.splits import Splits, split
 from anogen.errors import DataError, first_line
@@ -86,7 +86,9 @@ def read_idx_images(path: Path, name: str | None = None, classes: tuple[str, ...
 
 
 def _load_npz(path: Path, splitting: dict[str, Any]) -> Splits:
-    """An archive of `x_train`, `y_train`, `x_test`, `y_test`; `images`, `labels`; or one array."""
+    """An archive of `x_train`, `y_train`, `x_test`, `y_test`; of `images` and, if they are there,
+    `labels` and `captions`; or of one array.
+    """
     with _Archive(path) as archive:
         if "x_train" in archive.names:
             wanted = [f"{kind}_{part}" for kind in "xy" for part in ("train", "test")]
@@ -97,7 +99,10 @@ def _load_npz(path: Path, splitting: dict[str, Any]) -> Splits:
             names = ", ".join(archive.names) or "nothing"
             raise DataError(f"{path}: expected x_train/x_test or images, found {names}")
         labels = archive.read("labels") if "labels" in archive.names else None
-        return split(images_from_array(archive.read(key), path.stem, labels), **splitting)
+        images = images_from_array(archive.read(key), path.stem, labels)
+        if "captions" in archive.names:
+            images = with_captions(images, archive.read("captions").tolist())
+        return split(images, **splitting)
 
 
 def _keras_splits(arrays: dict[str, NDArray[Any]], name: str, splitting: dict[str, Any]) -> Splits:

@@ -9,11 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anogen.data.images import Images, Pixels
+from anogen.data.images import Captions, Images, Pixels
+from anogen.data.text import tokens_of
 
 EVALUATION_VALUES = 500_000
 """Values of pixels and channels in a pass outside training."""
 MOST_IN_PASS = 256
+EMPTY = 0.1
+"""Share of captions that are empty in training, so that an empty one comes to stand for any."""
 
 
 class Batch(NamedTuple):
@@ -22,7 +25,8 @@ class Batch(NamedTuple):
     Attributes:
         x: float32 `[b, c, h, w]` in [0, 1].
         condition: the labels, int64 `[b]`; of data with pairs `[b, 2]`, beside each label the
-            number of what is shown; None where the data has no labels.
+            number of what is shown; of data without labels a caption of each, as tokens `[b,
+            length]` (see `anogen.data.text`); None where it has neither.
     """
 
     x: Tensor
@@ -70,12 +74,13 @@ def evaluation_batch(shape: tuple[int, int, int]) -> int:
 
 
 def in_order(images: Images, device: torch.device) -> Iterator[Batch]:
-    """All images, first to last, in passes of bounded size."""
+    """All images, first to last, in passes of bounded size; of captions each one's first."""
     size = evaluation_batch(images.shape)
     for start in range(0, len(images), size):
-        chunk = np.array(images.pixels[start : start + size])
-        x = to_unit(torch.from_numpy(chunk).to(device))
-        yield Batch(x, _labels(images, slice(start, start + size), device))
+        part = images[start : start + size]
+        condition = conditions_of(part)
+        x = to_unit(torch.from_numpy(np.array(part.pixels[:])).to(device))
+        yield Batch(x, None if condition is None else condition.to(device))
 
 
 class Shuffled:
@@ -105,31 +110,33 @@ class Shuffled:
         self.images, self.seed, self.device = images, seed, device
         self.size = min(size, len(images))
         self._resident = _resident(images, device)
+        self._captions = None if images.labels is not None else _Captions.of(images)
 
     def __len__(self) -> int:
         return len(self.images) // self.size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, of `size` images each, from position `start` on."""
-        order = self._order(epoch)
+        rng = np.random.default_rng((self.seed, epoch))
+        order, conditions = self._order(rng), self._conditions(rng)
         places = [
             slice(position * self.size, (position + 1) * self.size)
             for position in range(start, len(self))
         ]
         if self._resident is not None:  # nothing crosses over to the GPU within the epoch
-            pixels, labels = self._resident
             there = torch.from_numpy(order).to(self.device)
+            conditions = None if conditions is None else conditions.to(self.device)
             for place in places:
-                x = to_unit(pixels[there[place]])
-                yield Batch(x, None if labels is None else labels[there[place]])
+                x = to_unit(self._resident[there[place]])
+                yield Batch(x, None if conditions is None else conditions[there[place]])
             return
         for place in places:
             x = to_unit(torch.from_numpy(self.images.pixels[order[place]]).to(self.device))
-            yield Batch(x, _labels(self.images, order[place], self.device))
+            chosen = None if conditions is None else conditions[torch.from_numpy(order[place])]
+            yield Batch(x, None if chosen is None else chosen.to(self.device))
 
-    def _order(self, epoch: int) -> NDArray[np.int64]:
+    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """All places at random, those of one thing side by side."""
-        rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(len(self.images))
         things = self.images.things
         if things is None:
@@ -138,26 +145,60 @@ class Shuffled:
         first = rng.permutation(len(shown))
         return order[np.argsort(first[of_image[order]], kind="stable")]
 
-
-def _labels(
-    images: Images, index: slice | NDArray[np.int64], device: torch.device
-) -> Tensor | None:
-    conditions = _conditions(images)
-    return None if conditions is None else torch.from_numpy(conditions[index]).to(device)
-
-
-def _conditions(images: Images) -> NDArray[np.int64] | None:
-    if images.labels is None or images.things is None:
-        return images.labels
-    return np.stack([images.labels, images.things], 1)
+    def _conditions(self, rng: np.random.Generator) -> Tensor | None:
+        """That of each image: its label, or one of its captions, or an empty one."""
+        if self._captions is None:
+            return conditions_of(self.images)
+        return torch.from_numpy(self._captions.drawn(rng))
 
 
-def _resident(images: Images, device: torch.device) -> tuple[Tensor, Tensor | None] | None:
-    """The bytes of all images, and their labels, on a GPU with room for them."""
+def conditions_of(images: Images) -> Tensor | None:
+    """What models may be conditional on: the labels of images, or else their first captions.
+
+    Returns:
+        See `Batch`.
+    """
+    if images.labels is not None and images.things is not None:
+        return torch.from_numpy(np.stack([images.labels, images.things], 1))
+    if images.labels is not None:
+        return torch.from_numpy(images.labels)
+    if images.captions is None:
+        return None
+    return torch.from_numpy(tokens_of([(*texts, "")[0] for texts in images.captions]))
+
+
+class _Captions:
+    """The captions of images as tokens, so that one of each can be drawn.
+
+    Attributes:
+        tokens: of all captions, int64 `[captions, length]`.
+        first: of each image the number of its first caption, int64 `[n]`.
+        counts: how many each image has, int64 `[n]`.
+    """
+
+    def __init__(self, captions: Captions) -> None:
+        self.tokens = tokens_of([text for texts in captions for text in texts] or [""])
+        self.counts = np.array([len(texts) for texts in captions])
+        self.first = np.cumsum(self.counts) - self.counts
+
+    @classmethod
+    def of(cls, images: Images) -> "_Captions | None":
+        return None if images.captions is None else cls(images.captions)
+
+    def drawn(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """One of each image, int64 `[n, length]`; now and then an empty one, as of one without."""
+        each = self.first + (rng.random(len(self.first)) * self.counts).astype(np.int64)
+        empty = (rng.random(len(self.first)) < EMPTY) | (self.counts == 0)
+        drawn = self.tokens[np.minimum(each, len(self.tokens) - 1)]
+        drawn[empty] = 0
+        return drawn
+
+
+def _resident(images: Images, device: torch.device) -> Tensor | None:
+    """The bytes of all images on a GPU with room for them."""
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
     if images.pixels.nbytes >= free / 4:
         return None
-    labels = _labels(images, slice(None), device)
-    return torch.tensor(images.pixels[:], device=device), labels
+    return torch.tensor(images.pixels[:], device=device)

@@ -7,7 +7,7 @@ from typing import Any
 
 from anogen.data.column import Kind
 from anogen.data.corruptions import corrupt
-from anogen.data.datasets import DATASETS, Bundled, Published
+from anogen.data.datasets import DATASETS, Bundled, Drawn, Published
 from anogen.data.domains import alone, balanced, brought_together, side_by_side
 from anogen.data.download import download, md5_of
 from anogen.data.files import holds_pictures, is_folder, load_path
@@ -53,7 +53,8 @@ def load_data(
     """The training, validation and test images, or rows, of a data set.
 
     Args:
-        data: `mnist`, `fashion-mnist`, `usps`, `digits`, `shapes`, `creditcard`, or a path to a
+        data: `mnist`, `fashion-mnist`, `usps`, `digits`, `shapes`, `digits-scenes`,
+            `mnist-scenes`, `creditcard`, or a path to a
             folder of pictures (PNG, JPEG, BMP, TIFF or WebP), a `.npy` or `.npz` array, an IDX
             file, or a table (`.csv`, `.tsv` or `.parquet`, with the names of the columns); `auto`
             takes MNIST where it can be found or fetched, else digits. `+transformation` may follow,
@@ -354,6 +355,10 @@ def _load_named(
     if isinstance(source, Bundled):
         train, test = source.load()
         return split(train, test, **({} if test is None else {"held_out": HELD_OUT}), **splitting)
+    if isinstance(source, Drawn):
+        digits = _load_named(source.of, data_dir, {}, tries)
+        train, test = source.draw(digits.train, digits.test)
+        return split(train, test, held_out=HELD_OUT, **splitting)
     folder = find(name, data_dir) or fetch(name, data_dir, tries)
     damaged = damaged_files(name, folder)
     if damaged:

@@ -4,6 +4,7 @@ import gzip
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from anogen.data.arrays import read_idx_images
 from anogen.data.images import Images, Pixels
 from anogen.data.pictures import check_regular
+from anogen.data.scenes import scenes_of
 from anogen.data.shapes import draw_shapes
 from anogen.errors import DataError, first_line
 
@@ -77,6 +79,21 @@ class Bundled:
 
     title: str
     load: Callable[[], tuple[Images, Images | None]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A data set that is drawn from another one.
+
+    Attributes:
+        title: one line for the list.
+        of: the name of the other one.
+        draw: its training and test images → those of this data set.
+    """
+
+    title: str
+    of: str
+    draw: Callable[[Images, Images], tuple[Images, Images]]
 
 
 def _digits() -> tuple[Images, None]:
@@ -151,12 +168,22 @@ CREDIT_CARD = Published(
     label_column="Class",
 )
 
-DATASETS: dict[str, Published | Bundled] = {
+DATASETS: dict[str, Published | Bundled | Drawn] = {
     "mnist": MNIST,
     "fashion-mnist": FASHION_MNIST,
     "usps": USPS,
     "digits": Bundled("handwritten digits of scikit-learn, 8×8 scaled to 28×28", _digits),
     "creditcard": CREDIT_CARD,
     "shapes": Bundled("coloured shapes of known factors, 20,000 + 5,000 of 32×32", _shapes),
+    "digits-scenes": Drawn(
+        "one to three digits of scikit-learn in colour, with captions, 20,000 + 2,000 of 48×48",
+        "digits",
+        partial(scenes_of, counts=(20_000, 2_000), name="digits-scenes"),
+    ),
+    "mnist-scenes": Drawn(
+        "one to three handwritten digits in colour, with captions, 30,000 + 2,000 of 48×48",
+        "mnist",
+        partial(scenes_of, counts=(30_000, 2_000), name="mnist-scenes"),
+    ),
 }
 """Every data set that has a name. `auto` stands for MNIST where it can be had, else digits."""

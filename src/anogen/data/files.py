@@ -10,7 +10,7 @@ import numpy as np
 from anogen.data.arrays import load_arrays, read_idx_images
 from anogen.data.decoding import decoded
 from anogen.data.domains import paired_up
-from anogen.data.images import Images
+from anogen.data.images import Images, with_captions
 from anogen.data.layouts import Listing, lay_out
 from anogen.data.pairs import numbered, refuse_parted, things_of
 from anogen.data.pictures import Pictures
@@ -137,12 +137,7 @@ def _read(listing: Listing, name: str, pictures: Pictures) -> Images:
         places = {label: place for place, label in enumerate(classes)}
         labels = np.array([places[label] for label in listing.labels], np.int64)
         images = replace(images, labels=labels, classes=tuple(classes))
-    if listing.captions is not None:
-        captions = np.empty(len(images), object)
-        for place, texts in enumerate(listing.captions):  # as a whole NumPy would take them apart
-            captions[place] = texts
-        images = replace(images, captions=captions)
-    return images
+    return images if listing.captions is None else with_captions(images, listing.captions)
 
 
 def _as_number(digits: str) -> tuple[int, str, str]:

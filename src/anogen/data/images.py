@@ -207,7 +207,11 @@ class Images:
 
 
 def images_from_array(
-    array: NDArray[Any], name: str = "array", labels: Any = None, first: int = 0
+    array: NDArray[Any],
+    name: str = "array",
+    labels: Any = None,
+    first: int = 0,
+    captions: Sequence[str | Sequence[str]] | None = None,
 ) -> Images:
     """Images from an array of any usual layout and range.
 
@@ -217,9 +221,11 @@ def images_from_array(
         name: what the report calls them.
         labels: integers or strings `[n]`, or None.
         first: number of the first image, for messages, where the array is a part of another.
+        captions: a text for each image, or several, or None.
 
     Raises:
-        DataError: another shape or type; NaN, infinite or out-of-range values (with their place).
+        DataError: another shape or type; NaN, infinite or out-of-range values (with their place);
+            captions that are no texts, or not one for each image.
 
     Examples:
         >>> import numpy as np
@@ -228,9 +234,30 @@ def images_from_array(
     """
     refuse_masked(array, name)
     pixels = _to_uint8(_to_nchw(np.asanyarray(array), name), name, first)
-    if labels is None:
-        return Images(pixels, name)
-    return label(Images(pixels, name), labels)
+    images = Images(pixels, name)
+    images = images if captions is None else with_captions(images, captions)
+    return images if labels is None else label(images, labels)
+
+
+def with_captions(images: Images, captions: Sequence[str | Sequence[str]]) -> Images:
+    """The images with what is said of each: a text, or several.
+
+    Raises:
+        DataError: not as many as images, or something else than texts.
+
+    Examples:
+        >>> white = Images(np.full((2, 1, 4, 4), 255, np.uint8), "white")
+        >>> with_captions(white, ["a swan", ["snow", "milk"]]).captions
+        array([('a swan',), ('snow', 'milk')], dtype=object)
+    """
+    if len(captions) != len(images):
+        raise DataError(f"{images.name}: {len(images)} images but {len(captions)} captions")
+    several = np.empty(len(images), object)
+    for place, texts in enumerate(captions):  # as a whole NumPy would take them apart
+        several[place] = (str(texts),) if isinstance(texts, str) else tuple(texts)
+        if not all(isinstance(text, str) for text in several[place]):
+            raise DataError(f"{images.name}: the caption of image {place} is no text: {texts!r}")
+    return replace(images, captions=several)
 
 
 def images_from_table(rows: NDArray[Any], name: str = "table") -> Images:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anogen.data.pictures import KINDS, NO_PICTURE, PICTURE_SUFFIXES, check_regular
+from anogen.data.text import lines_of
 from anogen.data.walk import Walk, walk
 from anogen.errors import DataError, first_line
 from anogen.progress import say
@@ -18,6 +19,8 @@ METADATA = ("metadata.csv", "metadata.jsonl")
 """The files in which Hugging Face's image folders keep labels and captions."""
 CAPTIONS = ("text", "caption", "captions")
 """The columns of these files that hold captions, the first one that there is."""
+TEXT = ".txt"
+"""The ending of files beside pictures that hold their captions."""
 PARTS = {"train": "train", "test": "test", "val": "validation", "valid": "validation",
          "validation": "validation"}  # fmt: skip
 """Names of sub-folders that are splits, and of which."""
@@ -169,7 +172,10 @@ LAYOUTS: dict[str, Layout] = {
         "metadata.csv or metadata.jsonl with file_name and text or label, as Hugging Face has it",
         _metadata,
     ),
-    "classes or flat": Layout("sub-folders that are labels, or pictures side by side", _plain),
+    "classes or flat": Layout(
+        "sub-folders that are labels, or pictures side by side; captions in cat.txt beside cat.png",
+        _plain,
+    ),
 }
 """Every layout, tried in this order."""
 
@@ -199,14 +205,36 @@ def _listing(folder: Path) -> Listing:
     """The pictures of a folder without splits, with labels and captions as far as there are any."""
     if _has_metadata(folder):
         return _described(folder)
-    walked = _walked(folder)
+    walked = walk(folder)
+    captions = _beside(walked)
+    walked.say_left_out()
     above = [path.relative_to(folder).parts[0] for path in walked.files if path.parent != folder]
     if not above or len(above) < len(walked.files):
         if above:
             say(f"{folder}: {len(walked.files) - len(above)} of {len(walked.files)} pictures lie "
                 "in no sub-folder, so that sub-folders are not taken for labels")  # fmt: skip
-        return _flat(walked)
-    return Listing(folder, walked.files, above)
+        return Listing(folder, walked.files, captions=captions)
+    return Listing(folder, walked.files, above, captions)
+
+
+def _beside(walked: Walk) -> list[tuple[str, ...]] | None:
+    """The captions in text files beside pictures, `cat.txt` of `cat.png`, each line one of them;
+    None where there is no such file. Those that are read count as left out no more.
+    """
+    if not walked.left_out[TEXT]:
+        return None
+    beside = [path.with_suffix(TEXT) for path in walked.files]
+    there = [path.is_file() for path in beside]
+    if not any(there):
+        return None
+    used = len({path for path, is_there in zip(beside, there, strict=True) if is_there})
+    walked.left_out.subtract({TEXT: used})
+    if not walked.left_out[TEXT]:
+        del walked.left_out[TEXT]
+    return [
+        tuple(lines_of(path)) if is_there else ()
+        for path, is_there in zip(beside, there, strict=True)
+    ]
 
 
 def _labelled(*listings: Listing) -> str:
@@ -218,6 +246,9 @@ def _labelled(*listings: Listing) -> str:
                      if first.columns is None else f"{len(set(first.labels))} classes")  # fmt: skip
     if first.captions is not None:
         parts.append(f"{sum(map(len, first.captions))} captions")
+        bare = sum(not texts for texts in first.captions)
+        if bare:
+            parts.append(f"{bare} of {len(first.captions)} pictures without a caption")
     return f", with {' and '.join(parts)}" if parts else ", without labels"
 
 

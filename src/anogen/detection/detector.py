@@ -15,6 +15,7 @@ from anogen.checkpoint import hash_of_tensors, load_checkpoint, save_checkpoint
 from anogen.data.columns import Columns
 from anogen.data.images import Images
 from anogen.data.pictures import Pictures
+from anogen.data.sources import Given, images_of
 from anogen.data.splits import Splits, expect
 from anogen.detection.calibration import Calibration, discoveries, refuse_nan
 from anogen.detection.drift import example_statistics
@@ -32,7 +33,6 @@ from anogen.detection.scores import (
 )
 from anogen.detection.scores.fused import statistics
 from anogen.detection.scores.surprises import out_of_fold
-from anogen.detection.sources import Given, images_of
 from anogen.detection.view import Prepared, State, exactly, views
 from anogen.device import choose_device, is_starved
 from anogen.errors import AnogenError, MachineError, UsageError, first_line, unknown_name
@@ -479,8 +479,8 @@ def refuse_unfit(model: Model, score: str, companions: Sequence[Model] = ()) -> 
                 f"a companion must have a likelihood for images of {model.shape}; found "
                 f"{type(companion).__name__} for {companion.shape}"
             )
-    if any(each.classes for each in (model, *companions)):
+    if any(each.condition.size for each in (model, *companions)):
         raise UsageError(
-            "a conditional model needs a label for every image, which new images do not have; "
-            "train with classes 0 for detection"
+            "a conditional model needs a label or a text for every image, which new images do not "
+            "have; train with classes 0 and text 0 for detection"
         )

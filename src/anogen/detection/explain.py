@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from anogen.data.batches import in_order
 from anogen.data.images import Images
+from anogen.data.sources import Given, images_of
 from anogen.detection.detector import Detector
 from anogen.detection.scores import FUSED, SCORES
 from anogen.detection.scores.fused import density_of, measured, statistics
 from anogen.detection.scores.pixels import image_distances
 from anogen.detection.scores.surprises import OUT_OF_FOLD, TINY, surprises, usual_of
-from anogen.detection.sources import Given, images_of
 from anogen.detection.view import exactly, views
 from anogen.models.base import Reconstructs
 

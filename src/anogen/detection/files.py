@@ -7,9 +7,9 @@ from typing import TypeVar
 import numpy as np
 
 from anogen.data.images import Images
+from anogen.data.sources import Item, Sources, read_chunks
 from anogen.detection.detector import Detector
 from anogen.detection.rows import ScoreRow
-from anogen.detection.sources import Item, Sources, read_chunks
 from anogen.errors import DataError
 from anogen.progress import Progress, silence
 

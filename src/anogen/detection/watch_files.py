@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from anogen.data.images import Images
+from anogen.data.sources import find_sources, read_chunks
 from anogen.data.tables import Table
 from anogen.detection.detector import Detector
 from anogen.detection.drift import Values, example_statistics
 from anogen.detection.rows import read_rows
-from anogen.detection.sources import find_sources, read_chunks
 from anogen.detection.watch import Watch
 from anogen.errors import DataError, UsageError
 from anogen.progress import silence

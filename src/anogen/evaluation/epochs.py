@@ -7,6 +7,7 @@ from anogen.evaluation.distances import frechet_distance
 from anogen.evaluation.features import feature_extractor
 from anogen.evaluation.generation import sample_images
 from anogen.models.base import GenerativeModel
+from anogen.models.conditions import conditions_for
 from anogen.models.sampling import PriorSampler
 
 COMPARED = 5_000
@@ -43,9 +44,13 @@ class SampleDistance:
         self._extract, self._device = feature_extractor(seen, device), device
         self.features = self._extract.name
         self._count = len(images)
-        self._real = self._extract(images, device)[0]
+        self._real, self._images = self._extract(images, device)[0], images
 
     def __call__(self, model: GenerativeModel) -> float:
-        """Of as many samples from the prior as images, always with the same noise; ≥ 0."""
-        drawn = sample_images(model, self._count, sampler=PriorSampler(model.latent))
+        """Of as many samples from the prior as images, always with the same noise; ≥ 0.
+
+        Of a model that takes texts, samples of the images' captions.
+        """
+        asked = conditions_for(model, self._images) if model.takes_text else None
+        drawn = sample_images(model, self._count, 0, PriorSampler(model.latent), asked)
         return frechet_distance(self._real, self._extract(drawn, self._device)[0])

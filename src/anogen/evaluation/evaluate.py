@@ -22,6 +22,7 @@ from anogen.models.base import (
     Model,
     refuse_no_model,
 )
+from anogen.models.conditions import shown_to
 from anogen.progress import Progress
 
 ACTIVE_VARIANCE = 0.01
@@ -80,7 +81,7 @@ def evaluate(
     if min(importance_samples, likelihood_images, seed) < 0:
         raise UsageError("importance_samples, likelihood_images, seed: none is negative")
     target = choose_device(device)
-    model = model.eval().to(target)
+    model, images = model.eval().to(target), shown_to(model, images)
     result: Result = {"images": len(images), "data": images.name}
     with (
         own_randomness(),

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
 
 from anogen.data.batches import evaluation_batch, in_order, to_bytes
 from anogen.data.images import Images, images_from_array
@@ -16,6 +17,7 @@ from anogen.evaluation.features import feature_extractor
 from anogen.evaluation.measures import MEASURES, Described
 from anogen.evaluation.reconstruction import mean_with_interval, sharpness
 from anogen.models.base import GenerativeModel, Sampler, refuse_no_model
+from anogen.models.conditions import conditions_for
 from anogen.models.sampling import draw, own_sampler
 from anogen.progress import Progress, say
 
@@ -42,7 +44,8 @@ def evaluate_generation(
         model: from `Run.load_model`, or any other.
         data: a net is trained on it for the features: a classifier of its labels, or, without
             labels, one that tells turned images apart, and then nothing is said of classes.
-        samples: how many new images to draw; as many test and training images are compared, fewer
+        samples: how many new images to draw, of a model that takes texts from the captions of test
+            images; as many test and training images are compared, fewer
             where there are fewer.
         sampler: of the latents, for example an `anogen.PriorSampler`; default: the model's own.
         seed: of the draws; the same seed gives the same numbers.
@@ -82,7 +85,11 @@ def evaluate_generation(
     target = choose_device(device)
     model = model.eval().to(target)
     with memory_advice("draw fewer samples, or use a narrower model"):
-        drawn = sample_images(model, samples, seed, sampler)
+        asked = None
+        if model.takes_text:
+            rows = np.arange(samples) % len(data.test)
+            asked = conditions_for(model, data.test[rows])
+        drawn = sample_images(model, samples, seed, sampler, asked)
         result = measure_samples(drawn, data, device=device)
     return {"sampler": (sampler or own_sampler(model)).name} | result
 
@@ -130,13 +137,12 @@ def sample_images(
     count: int,
     seed: int = 0,
     sampler: Sampler | None = None,
-    label: int | None = None,
+    condition: Tensor | None = None,
 ) -> Images:
-    """New images as a data set, rounded to bytes as every image is; `label`: all of that class."""
+    """New images as a data set, rounded to bytes as every image is; `condition`: one for each."""
     generator = torch.Generator().manual_seed(seed)
     size = evaluation_batch(model.shape)
     pixels = np.empty((count, *model.shape), np.uint8)
-    condition = None if label is None else torch.full((count,), label)
     with torch.inference_mode(), Progress("sampling", count) as bar:
         start = 0
         for x in draw(model.eval(), count, generator, size, condition, sampler):

@@ -14,6 +14,7 @@ from anogen.evaluation.generation import sample_images
 from anogen.evaluation.measures import MEASURES
 from anogen.experiments.compare import Comparison, Kind
 from anogen.models.base import Encodes, Reconstructs, generative
+from anogen.models.conditions import conditions_for
 from anogen.models.sampling import make_sampler
 from anogen.report import figures
 from anogen.report.gallery import Picture
@@ -117,9 +118,7 @@ def _reconstructions(comparison: Comparison) -> Picture | None:
         run = kind.runs[0]
         model = generative(run.load_model(allow_code=comparison.allow_code), f"compare {run.path}")
         if isinstance(model, Reconstructs):
-            condition = None
-            if model.classes and originals.labels is not None:
-                condition = torch.from_numpy(originals.labels)
+            condition = conditions_for(model, originals)
             with torch.inference_mode():
                 sheet.append(to_bytes(model.reconstruct(x, condition)))
             labels.append(name)

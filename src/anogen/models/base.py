@@ -3,7 +3,7 @@
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import (
@@ -22,11 +22,13 @@ from typing import (
 import torch
 from torch import Generator, Tensor, nn
 
+from anogen.data.text import tokens_of
 from anogen.errors import UsageError, finite_number, true_or_false, whole_number
 from anogen.models.damage import Damage
 from anogen.nets import NetOptions, Shape
 from anogen.nets.condition import ClassCondition, Condition, NoCondition
 from anogen.nets.options import DEFAULTS, MAX_UNITS
+from anogen.nets.text import TextCondition
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,27 @@ class Model(nn.Module, ABC):
         """How many classes it is conditional on; 0: none, and labels are ignored."""
         return self.condition.size if isinstance(self.condition, ClassCondition) else 0
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether it is conditional on texts; if so, it is trained on the captions of images."""
+        return isinstance(self.condition, TextCondition)
+
+    def asked(self, texts: Sequence[str]) -> Tensor:
+        """Texts as conditions: tokens, int64 `[n, length]`, on the model's device.
+
+        Raises:
+            UsageError: the model takes no texts, or something is no text.
+        """
+        if not self.takes_text:
+            raise UsageError(
+                f"this {type(self).__name__} takes no texts; train one on pictures with captions, "
+                "with --preset text"
+            )
+        given: Any = texts
+        if isinstance(given, str) or not all(isinstance(text, str) for text in given) or not given:
+            raise UsageError(f"texts are a list of at least one, found {texts!r}")
+        return torch.from_numpy(tokens_of(texts)).to(next(self.parameters()).device)
+
     @abstractmethod
     def players(self) -> dict[str, list[nn.Module]]:
         """Player → the modules that it trains; no parameter may have two players."""
@@ -140,7 +163,9 @@ class Model(nn.Module, ABC):
             x: float `[b, c, h, w]` in [0, 1].
             step: optimiser steps done so far, for schedules; None in evaluation: schedules are at
                 their end and there are no gradients, so gradient penalties are left out.
-            condition: int64, a row for each image, where the model is conditional.
+            condition: a row for each image, where the model is conditional: int64 `[b]`, the
+                classes; int64 `[b, length]`, the tokens of texts; or float `[b, size]`, vectors
+                that were made of conditions.
         """
 
     def phase(self, step: int) -> Hashable | None:  # noqa: ARG002 (for those who override it)
@@ -173,7 +198,7 @@ class GenerativeModel(Model):
 
         Args:
             z: float `[b, latent]`.
-            condition: int64 `[b]`, the classes, where the model is conditional on classes.
+            condition: where the model is conditional, as for `losses`.
 
         Returns:
             float `[b, c, h, w]` in [0, 1].
@@ -185,19 +210,37 @@ class GenerativeModel(Model):
         generator: Generator | None = None,
         condition: Tensor | None = None,
         sampler: Sampler | None = None,
+        *,
+        text: str | Sequence[str] | None = None,
+        guidance: float = 1.0,
     ) -> Tensor:
         """New images: latents drawn and decoded.
 
         Args:
             count: how many.
             generator: of the draws, on the processor; default: PyTorch's own.
-            condition: one for each; default, where the model is conditional: drawn uniformly.
+            condition: one for each; default, where the model is conditional: drawn uniformly, or
+                empty texts.
             sampler: of the latents; default: the model's own, or else their prior.
+            text: in the place of `condition`, a text for all images, or one for each.
+            guidance: of a model that takes texts, how far to go from what an empty text gives to
+                what the text gives: 1 is the text, more follows it more closely, at the cost of
+                variety and, if it is much, of looks.
 
         Returns:
             float `[count, c, h, w]` in [0, 1].
+
+        Raises:
+            UsageError: a text, or guidance, for a model that takes none; or not one for each.
         """
         device = next(self.parameters()).device
+        if text is not None:
+            if condition is not None:
+                raise UsageError("give a condition or a text, not both")
+            texts = [text] * count if isinstance(text, str) else list(text)
+            if len(texts) != count:
+                raise UsageError(f"{count} images, but {len(texts)} texts")
+            condition = self.asked(texts)
         generator = torch.default_generator if generator is None else generator
         source = sampler or self.sampler
         if condition is None:
@@ -207,6 +250,8 @@ class GenerativeModel(Model):
         else:
             z = source.latents(count, generator, None if condition is None else condition.cpu())
         condition = None if condition is None else condition.to(device)
+        if guidance != 1:
+            condition = self.condition.guided(condition, guidance)
         return self.decode_sample(z.to(device), generator, condition)
 
     def decode_sample(
@@ -299,6 +344,15 @@ class Reconstructs(Protocol):
 
     def reconstruct(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """float `[b, c, h, w]` → float `[b, c, h, w]`; deterministic."""
+        ...
+
+
+@runtime_checkable
+class HasLikeness(Protocol):
+    """A model that knows how well images and texts fit, if it takes texts."""
+
+    def likeness(self, x: Tensor, condition: Tensor) -> Tensor:
+        """float `[n, c, h, w]`, texts `[m, length]` → cosines, float32 `[n, m]`."""
         ...
 
 

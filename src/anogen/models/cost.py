@@ -38,7 +38,8 @@ def cost(model: Model) -> dict[str, Cost]:
     model.eval()
     device = next(model.parameters()).device
     images = 2  # some losses compare images with one another
-    condition = torch.zeros(images, dtype=torch.int64, device=device) if model.classes else None
+    condition = model.condition.random(images, torch.Generator())
+    condition = None if condition is None else condition.to(device)
     nets = {name: net for name, net in model.named_children() if list(net.parameters())}
     done = dict.fromkeys(nets, 0)
     with FlopCounterMode(display=False) as counter, torch.random.fork_rng(devices=[]):

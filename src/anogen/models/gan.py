@@ -17,8 +17,9 @@ from anogen.models.adversarial import (
 )
 from anogen.models.augmentation import AdaptiveAugmentation
 from anogen.models.base import GenerativeModel, Losses, check_latent
+from anogen.models.judgement import Judgement, check_conditional_options, held
 from anogen.nets import NetOptions, Shape
-from anogen.nets.condition import condition_on, repeated
+from anogen.nets.condition import condition_on
 
 
 class GAN(GenerativeModel):
@@ -47,6 +48,12 @@ class GAN(GenerativeModel):
             of real images, the more is augmented. 0.6 is usual, 0 turns it off; see
             `AdaptiveAugmentation`.
         classes: how many labels both players are conditional on; 0: none.
+        text: length of the vectors that captions become, on which both players are conditional; 0:
+            none. See `anogen.nets.text.TextCondition`, which the discriminator's player trains.
+        contrast: with `text`, weight of the term by which images and captions find each other, in
+            the discriminator's loss on real images and in the generator's on its own.
+        mismatched: share of the discriminator's loss that is about real images with the condition
+            of another one, which it is to refuse (Reed et al. 2016, section 4.1).
         options: of both nets, see `anogen.nets.NetOptions`; `batch_norm` is the generator's alone,
             `dropout` the discriminator's.
 
@@ -79,11 +86,14 @@ class GAN(GenerativeModel):
         discriminator_batch_norm: bool = False,
         ada: float = 0.0,
         classes: int = 0,
+        text: int = 0,
+        contrast: float = 1.0,
+        mismatched: float = 0.0,
         **options: Unpack[NetOptions],
     ) -> None:
         super().__init__()
         check_latent(latent)
-        self.condition = condition_on(classes)
+        self.condition = condition_on(classes, text)
         check_adversarial_options(
             loss, r1=r1, r2=r2, penalty_every=penalty_every, critic_steps=critic_steps,
             batch_norm=discriminator_batch_norm,
@@ -91,34 +101,40 @@ class GAN(GenerativeModel):
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.r1, self.r2, self.penalty_every = latent, r1, r2, penalty_every
         self.loss: Adversarial = loss
-        self.critic_steps = critic_steps
+        check_conditional_options(contrast, mismatched)
+        self.critic_steps, self.contrast, self.mismatched = critic_steps, contrast, mismatched
         self.augment = AdaptiveAugmentation(ada)
         of_generator: NetOptions = {**options, "dropout": 0.0}
         of_discriminator: NetOptions = {**options, "batch_norm": discriminator_batch_norm}
         self.generator = nets.decoder(shape, latent + self.condition.size, **of_generator)
         self.discriminator = nets.encoder(
-            shape, max(1, self.condition.size), spectral_norm=spectral_norm, **of_discriminator
+            shape, self.condition.outputs, spectral_norm=spectral_norm, **of_discriminator
         )
 
     def players(self) -> dict[str, list[nn.Module]]:
         """The generator and the discriminator."""
-        return {"generator": [self.generator], "discriminator": [self.discriminator]}
+        return {
+            "generator": [self.generator],
+            "discriminator": [self.discriminator, self.condition],
+        }
 
     def losses(self, x: Tensor, step: int | None = None, condition: Tensor | None = None) -> Losses:
         """Both players' losses, and per example the logits of real and of generated images.
 
         Where the model is conditional, the generated images have the labels of the real ones.
         """
+        vector = self.condition(condition)
         noise = torch.randn(len(x), self.latent, device=x.device, dtype=torch.float32)
-        x, fake = self.augment(torch.cat([x, self.decode(noise, condition)])).chunk(2)
-        both = repeated(condition, 2)
-        real_logit, fake_logit = self.logit(torch.cat([x, fake]), both).chunk(2)
+        x, fake = self.augment(torch.cat([x, self.decode(noise, vector)])).chunk(2)
+        of_real, of_fake = self.discriminator(torch.cat([x, fake])).chunk(2)
+        judged = Judgement(self.condition, of_real, of_fake, vector, condition)
+        real_logit, fake_logit = judged.real_logit, judged.fake_logit
         self.augment.follow(real_logit, fake_logit, self.loss)
         kind = ADVERSARIAL[self.loss]
-        discriminator = kind.discriminator(real_logit, fake_logit).mean()
+        discriminator = judged.discriminator_loss(kind, self.contrast, self.mismatched)
         if step is not None and step % self.penalty_every == 0:
             discriminator = discriminator + self.penalty_every * discriminator_penalty(
-                lambda image: self.logit(image, condition),
+                lambda image: self.logit(image, held(vector)),
                 x,
                 fake,
                 self.loss,
@@ -127,7 +143,7 @@ class GAN(GenerativeModel):
             )
         players = {"discriminator": discriminator}
         if not generator_rests(step, self.critic_steps):
-            players = {"generator": kind.generator(real_logit, fake_logit).mean(), **players}
+            players = {"generator": judged.generator_loss(kind, self.contrast), **players}
         return Losses(players, logit_terms(real_logit, fake_logit, self.loss))
 
     def phase(self, step: int) -> Hashable | None:
@@ -141,3 +157,7 @@ class GAN(GenerativeModel):
     def logit(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """How real an image seems (as one of its class), as a logit: float32 `[b]`."""
         return self.condition.logit(self.discriminator(x), condition)
+
+    def likeness(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Cosines of images and texts, where the model takes these: float32 `[images, texts]`."""
+        return self.condition.likeness(self.discriminator(x), condition)

@@ -16,6 +16,7 @@ from anogen.models.adversarial import (
 )
 from anogen.models.augmentation import AdaptiveAugmentation
 from anogen.models.base import GenerativeModel, Losses, check_latent
+from anogen.models.judgement import Judgement, check_conditional_options, held
 from anogen.nets import NetOptions, Shape
 from anogen.nets.condition import condition_on
 from anogen.nets.options import MAX_DEPTH, check_count
@@ -103,13 +104,16 @@ class StyleGAN(GenerativeModel):
         ada: float = 0.0,
         residual: bool = False,
         classes: int = 0,
+        text: int = 0,
+        contrast: float = 1.0,
+        mismatched: float = 0.0,
         width: int | None = None,
         growth: float = 2.0,
         depth: int | None = None,
     ) -> None:
         super().__init__()
         check_latent(latent)
-        self.condition = condition_on(classes)
+        self.condition = condition_on(classes, text)
         check_adversarial_options(
             loss, r1=r1, r2=r2, penalty_every=penalty_every, critic_steps=critic_steps,
             batch_norm=False,
@@ -123,7 +127,8 @@ class StyleGAN(GenerativeModel):
             )
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.mixing, self.truncation = latent, mixing, truncation
-        self.critic_steps = critic_steps
+        check_conditional_options(contrast, mismatched)
+        self.critic_steps, self.contrast, self.mismatched = critic_steps, contrast, mismatched
         self.loss: Adversarial = loss
         self.r1, self.r2, self.penalty_every = r1, r2, penalty_every
         self.path_length, self.path_length_every = path_length, path_length_every
@@ -133,7 +138,7 @@ class StyleGAN(GenerativeModel):
         sizes: NetOptions = {"width": width, "growth": growth, "depth": depth}
         self.synthesis = SynthesisNetwork(self.shape, style, **sizes)
         self.discriminator = StyleDiscriminator(
-            self.shape, max(1, self.condition.size), residual=residual, **sizes
+            self.shape, self.condition.outputs, residual=residual, **sizes
         )
         self.augment = AdaptiveAugmentation(ada)
         self.register_buffer("mean_style", torch.zeros(style))
@@ -143,24 +148,27 @@ class StyleGAN(GenerativeModel):
         """The generator, which is mapping and synthesis, and the discriminator."""
         return {
             "generator": [self.mapping, self.synthesis],
-            "discriminator": [self.discriminator],
+            "discriminator": [self.discriminator, self.condition],
         }
 
     def losses(self, x: Tensor, step: int | None = None, condition: Tensor | None = None) -> Losses:
         """Both players' losses, and per example the logits of real and of generated images."""
-        styles = self._mixed(len(x), x.device, condition)
+        vector = self.condition(condition)
+        styles = self._mixed(len(x), x.device, vector)
         if self.training:
             with torch.no_grad():
                 self.mean_style.lerp_(styles[:, 0].float().mean(0), 1 - MEAN_DECAY)
         x, fake = self.augment(x), self.augment(self.synthesise(styles))
-        real_logit, fake_logit = self.logit(x, condition), self.logit(fake, condition)
+        outputs = self._outputs(x), self._outputs(fake)
+        judged = Judgement(self.condition, *outputs, vector, condition)
+        real_logit, fake_logit = judged.real_logit, judged.fake_logit
         self.augment.follow(real_logit, fake_logit, self.loss)
         kind = ADVERSARIAL[self.loss]
-        discriminator = kind.discriminator(real_logit, fake_logit).mean()
-        generator = kind.generator(real_logit, fake_logit).mean()
+        discriminator = judged.discriminator_loss(kind, self.contrast, self.mismatched)
+        generator = judged.generator_loss(kind, self.contrast)
         if step is not None and step % self.penalty_every == 0:
             discriminator = discriminator + self.penalty_every * discriminator_penalty(
-                lambda image: self.logit(image, condition),
+                lambda image: self.logit(image, held(vector)),
                 x,
                 fake,
                 self.loss,
@@ -170,7 +178,7 @@ class StyleGAN(GenerativeModel):
         if step is not None and self._path_is_due(step):
             weight = self.path_length_every * self.path_length
             half = max(1, len(x) // 2)
-            some = None if condition is None else condition[:half]
+            some = None if vector is None else vector[:half]
             generator = generator + weight * self._path_penalty(half, x.device, some)
         players = {"generator": generator, "discriminator": discriminator}
         if generator_rests(step, self.critic_steps):
@@ -219,7 +227,15 @@ class StyleGAN(GenerativeModel):
 
     def logit(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """How real an image seems (as one of its class), as a logit: float32 `[b]`."""
-        return self.condition.logit(self.discriminator(2 * x - 1), condition)
+        return self.condition.logit(self._outputs(x), condition)
+
+    def likeness(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Cosines of images and texts, where the model takes these: float32 `[images, texts]`."""
+        return self.condition.likeness(self._outputs(x), condition)
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        """The discriminator's, `[b, outputs]`, of images in [0, 1]."""
+        return self.discriminator(2 * x - 1)
 
     def _mixed(self, count: int, device: torch.device, condition: Tensor | None) -> Tensor:
         """Styles of random latents, where training mixes some from a random layer on."""

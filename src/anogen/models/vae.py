@@ -11,6 +11,7 @@ from anogen import nets
 from anogen.errors import UsageError, unknown_name
 from anogen.models.base import GenerativeModel, Losses, check_latent
 from anogen.models.damage import Damage
+from anogen.models.judgement import check_conditional_options
 from anogen.models.terms import (
     bernoulli_nll,
     gaussian_nll,
@@ -95,11 +96,13 @@ class VAE(GenerativeModel):
         corruption: str | None = None,
         output: Output = "sigmoid",
         classes: int = 0,
+        text: int = 0,
+        contrast: float = 1.0,
         **options: Unpack[NetOptions],
     ) -> None:
         super().__init__()
         check_latent(latent)
-        self.condition = condition_on(classes)
+        self.condition = condition_on(classes, text)
         if likelihood not in get_args(Likelihood):
             raise unknown_name("likelihood", likelihood, get_args(Likelihood))
         if output not in get_args(Output):
@@ -115,6 +118,7 @@ class VAE(GenerativeModel):
             raise UsageError(
                 "likelihood bernoulli reads the decoder's output as logits; set output sigmoid"
             )
+        check_conditional_options(contrast, 0.0)
         if capacity is not None and free_nats:
             raise UsageError("capacity and free_nats both set how much KL is free; choose one")
         self.shape: Shape = (shape[0], shape[1], shape[2])
@@ -126,7 +130,8 @@ class VAE(GenerativeModel):
         self.output: Output = output
         log_sigma = math.log(math.sqrt(0.5) if likelihood == "squared_error" else sigma)
         self.log_sigma = nn.Parameter(torch.tensor(log_sigma), likelihood == "learned_sigma")
-        self.encoder = nets.encoder(shape, 2 * latent, **options)
+        self.contrast, self.text = contrast, text
+        self.encoder = nets.encoder(shape, 2 * latent + text, **options)
         self.decoder = nets.decoder(shape, latent + self.condition.size, **options)
 
     def players(self) -> dict[str, list[nn.Module]]:
@@ -139,7 +144,13 @@ class VAE(GenerativeModel):
         `sampled_squared_error` is larger than the squared error of `reconstruct`, which decodes the
         posterior's mean.
         """
-        return self._losses_at(self.posterior(self._seen(x)), x, step, condition)
+        vector, outputs = self.condition(condition), self.encoder(self._seen(x)).float()
+        losses = self._losses_at(self._posterior_in(outputs), x, step, vector)
+        if not self.text:
+            return losses
+        found = self.condition.told_apart(outputs, vector, condition)
+        loss = losses.players["vae"] + self.contrast * found.mean()
+        return Losses({"vae": loss}, {**losses.terms, "contrast_nats": found})
 
     def phase(self, step: int) -> Hashable | None:
         """Always the same once all schedules are at their end; see `Model.phase`."""
@@ -179,12 +190,20 @@ class VAE(GenerativeModel):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each float32 `[b, latent]`."""
-        mu, logvar = self.encoder(x).float().chunk(2, 1)
+        return self._posterior_in(self.encoder(x).float())
+
+    def _posterior_in(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance among the encoder's outputs, before what is compared with texts."""
+        mu, logvar = outputs[:, : 2 * self.latent].chunk(2, 1)
         return mu, logvar
 
     def posterior_mean(self, x: Tensor) -> Tensor:
         """Mean of q(z|x), float32 `[b, latent]`."""
         return self.posterior(x)[0]
+
+    def likeness(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Cosines of images and texts, where the model takes these: float32 `[images, texts]`."""
+        return self.condition.likeness(self.encoder(x), condition)
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Mean image of p(x|z), clipped to [0, 1]: float32 `[b, c, h, w]`."""

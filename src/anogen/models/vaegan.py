@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Literal, Unpack
 
 import torch
@@ -19,6 +19,7 @@ from anogen.models.adversarial import (
 )
 from anogen.models.base import GenerativeModel, Losses, check_latent
 from anogen.models.damage import Damage
+from anogen.models.judgement import Judgement, check_conditional_options, held
 from anogen.models.terms import kl_standard_normal, squared_error
 from anogen.nets import Encoder, NetOptions, Shape
 from anogen.nets.condition import condition_on, repeated
@@ -100,11 +101,14 @@ class VAEGAN(GenerativeModel):
         discriminator_batch_norm: bool = False,
         corruption: str | None = None,
         classes: int = 0,
+        text: int = 0,
+        contrast: float = 1.0,
+        mismatched: float = 0.0,
         **options: Unpack[NetOptions],
     ) -> None:
         super().__init__()
         check_latent(latent)
-        self.condition = condition_on(classes)
+        self.condition = condition_on(classes, text)
         _check_weights(loss, gamma, beta, pixel_weight, gate)
         check_adversarial_options(
             loss, r1=r1, r2=0.0, penalty_every=penalty_every, batch_norm=discriminator_batch_norm
@@ -113,36 +117,42 @@ class VAEGAN(GenerativeModel):
         self.latent, self.gamma, self.beta, self.pixel_weight = latent, gamma, beta, pixel_weight
         self.feature_layer, self.r1, self.penalty_every = feature_layer, r1, penalty_every
         self.damage = None if corruption is None else Damage(corruption)
+        check_conditional_options(contrast, mismatched)
+        self.contrast, self.mismatched = contrast, mismatched
         self.loss: Adversarial = loss
         self.gate = gate
         self.encoder = nets.encoder(shape, 2 * latent, **options)
         self.decoder = nets.decoder(shape, latent + self.condition.size, **options)
         of_discriminator: NetOptions = {**options, "batch_norm": discriminator_batch_norm}
-        self.discriminator = nets.encoder(shape, max(1, self.condition.size), **of_discriminator)
+        self.discriminator = nets.encoder(shape, self.condition.outputs, **of_discriminator)
         _refuse_layer(feature_layer, self.discriminator)
 
     def players(self) -> dict[str, list[nn.Module]]:
         """Encoder, decoder and discriminator."""
         return {
             "encoder": [self.encoder],
-            "decoder": [self.decoder],
+            "decoder": [self.decoder, self.condition],
             "discriminator": [self.discriminator],
         }
 
     def losses(self, x: Tensor, step: int | None = None, condition: Tensor | None = None) -> Losses:
         """Three losses from one pass; per example: errors, KL in nats, logits."""
-        twice, thrice = repeated(condition, 2), repeated(condition, 3)
+        vector = self.condition(condition)
         mu, logvar = self.posterior(self._seen(x))
         z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
-        rebuilt, drawn = self.decode(torch.cat([z, torch.randn_like(z)]), twice).chunk(2)
-        features, logits = self._judge(torch.cat([x, rebuilt, drawn]), thrice)
+        rebuilt, drawn = self.decode(
+            torch.cat([z, torch.randn_like(z)]), repeated(vector, 2)
+        ).chunk(2)
+        features, outputs = self._judge(torch.cat([x, rebuilt, drawn]))
         error = 0.5 * squared_error(*features.float().chunk(3)[:2])
         pixels = squared_error(x, rebuilt)
         kl = kl_standard_normal(mu, logvar).sum(1)
-        real, of_rebuilt, of_drawn = logits.chunk(3)
-        fool, judge = self._adversarial(real, of_rebuilt, of_drawn)
+        real, of_rebuilt, of_drawn = outputs.chunk(3)
+        of_both = [Judgement(self.condition, real, fake, vector, condition)
+                   for fake in (of_rebuilt, of_drawn)]  # fmt: skip
+        fool, judge = self._adversarial(of_both)
         if step is not None and self.r1 and step % self.penalty_every == 0:
-            penalty = gradient_penalty(lambda image: self.logit(image, condition), x).mean()
+            penalty = gradient_penalty(lambda image: self.logit(image, held(vector)), x).mean()
             judge = judge + self.penalty_every * self.r1 * penalty
         players = {
             "encoder": (self.beta * kl + error + self.pixel_weight * pixels).mean(),
@@ -153,8 +163,10 @@ class VAEGAN(GenerativeModel):
         }
         terms = {"sampled_squared_error": pixels, "feature_error": error, "kl_nats": kl}
         if step is not None:
-            self._rest(players, real, torch.cat([of_rebuilt, of_drawn]))
-        return Losses(players, terms | logit_terms(real, of_drawn, self.loss))
+            fakes = torch.cat([judged.fake_logit for judged in of_both])
+            self._rest(players, of_both[0].real_logit, fakes)
+        drawn_logits = of_both[1].real_logit, of_both[1].fake_logit
+        return Losses(players, terms | logit_terms(*drawn_logits, self.loss))
 
     def phase(self, step: int) -> Hashable | None:
         """With the penalty or without; a gate looks at values, damage is made on the processor."""
@@ -187,6 +199,10 @@ class VAEGAN(GenerativeModel):
         """How real an image seems (as one of its class), as a logit: float32 `[b]`."""
         return self.condition.logit(self.discriminator(x), condition)
 
+    def likeness(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Cosines of images and texts, where the model takes these: float32 `[images, texts]`."""
+        return self.condition.likeness(self.discriminator(x), condition)
+
     def larsen_gamma(self) -> float:
         """γ as Larsen et al. write it, for a feature error summed over features."""
         device = next(self.parameters()).device
@@ -198,18 +214,23 @@ class VAEGAN(GenerativeModel):
     def _gamma_per_feature(self, features: Tensor) -> float:
         return self.gamma * math.prod(self.shape) / features[0].numel()
 
-    def _judge(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Features at the chosen layer, and logits `[b]`."""
+    def _judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features at the chosen layer, and the discriminator's outputs `[b, outputs]`."""
         features = self.discriminator.features(x)
-        logits = self.discriminator.head(features[-1].flatten(1))
-        return features[self.feature_layer], self.condition.logit(logits, condition)
+        return features[self.feature_layer], self.discriminator.from_features(features)
 
-    def _adversarial(self, real: Tensor, rebuilt: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """The decoder's and the discriminator's adversarial loss, mean over x̃ and x_p."""
+    def _adversarial(self, of_both: Sequence[Judgement]) -> tuple[Tensor, Tensor]:
+        """The decoder's and the discriminator's adversarial loss, mean over x̃ and x_p.
+
+        The decoder's player trains what makes vectors of texts, too, so it has the term by which
+        real images find theirs.
+        """
         kind = ADVERSARIAL[self.loss]
-        fool = kind.generator(real, rebuilt) + kind.generator(real, drawn)
-        judge = kind.discriminator(real, rebuilt) + kind.discriminator(real, drawn)
-        return 0.5 * fool.mean(), 0.5 * judge.mean()
+        fool = [judged.generator_loss(kind, self.contrast) for judged in of_both]
+        judge = [judged.discriminator_loss(kind, self.contrast, self.mismatched)
+                 for judged in of_both]  # fmt: skip
+        found = self.contrast * of_both[0].contrast_real() if self.contrast else 0.0
+        return torch.stack(fool).mean() + found, torch.stack(judge).mean()
 
     def _rest(self, players: dict[str, Tensor], real: Tensor, fake: Tensor) -> None:
         """Larsen's equilibrium gate: who is too far ahead rests, unless both would."""

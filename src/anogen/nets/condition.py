@@ -13,23 +13,71 @@ from anogen.nets.options import MAX_UNITS
 class Condition(nn.Module, ABC):
     """Conditions `[b]` or `[b, length]`, int64, to vectors; models do not ask what they were.
 
+    Wherever a condition is taken, vectors that were made of conditions, or that lie between them,
+    are taken as well.
+
     Attributes:
         size: of the vector; 0 where there is no condition, and whatever is given is ignored.
     """
 
     size: int
 
-    @abstractmethod
     def forward(self, condition: Tensor | None) -> Tensor | None:
         """The vectors, float32 `[b, size]`; None where there is no condition.
 
         Raises:
             UsageError: none was given, or one that is not known.
         """
+        if condition is not None and condition.is_floating_point() and self.size:
+            return condition
+        return self.encoded(condition)
+
+    @abstractmethod
+    def encoded(self, condition: Tensor | None) -> Tensor | None:
+        """What `forward` gives for conditions that are no vectors yet."""
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers `logit` takes for each image."""
+        return max(1, self.size)
 
     @abstractmethod
     def random(self, count: int, generator: Generator | None) -> Tensor | None:
         """`count` conditions drawn uniformly, on the processor."""
+
+    def guided(self, condition: Tensor | None, strength: float) -> Tensor:
+        """Vectors, float32 `[b, size]`, that go `strength` times as far from that of no condition
+        in particular, where there is such a one.
+
+        Source: in the manner of Ho & Salimans 2022, in the space of conditions.
+
+        Raises:
+            UsageError: there is none.
+        """
+        del condition
+        raise UsageError(f"guidance {strength} is for models that take texts")
+
+    def told_apart(self, outputs: Tensor, condition: Tensor | None, of: Tensor | None) -> Tensor:
+        """How badly images and what they show find each other in a batch, in nats: float32 `[b]`.
+
+        0 where there is nothing to be found.
+
+        Args:
+            outputs: a discriminator's, `[b, outputs]`.
+            condition: one for each, or its vector.
+            of: what the vectors were made of; equal ones are no mistakes.
+        """
+        del condition, of
+        return outputs.new_zeros(len(outputs), dtype=torch.float32)
+
+    def likeness(self, outputs: Tensor, condition: Tensor | None) -> Tensor:
+        """How well images, by a net's outputs `[n, …]`, fit conditions `[m, …]`: `[n, m]`.
+
+        Raises:
+            UsageError: the net has not learnt it.
+        """
+        del outputs, condition
+        raise UsageError("this model compares no images with texts; train one with --preset text")
 
     def append(self, z: Tensor, condition: Tensor | None) -> Tensor:
         """Latents `[b, latent]` with the vectors beside them: `[b, latent + size]`."""
@@ -55,7 +103,7 @@ class NoCondition(Condition):
 
     size = 0
 
-    def forward(self, condition: Tensor | None) -> None:
+    def encoded(self, condition: Tensor | None) -> None:
         """None."""
 
     def random(self, count: int, generator: Generator | None) -> None:
@@ -75,7 +123,7 @@ class ClassCondition(Condition):
         super().__init__()
         self.size = size
 
-    def forward(self, condition: Tensor | None) -> Tensor:
+    def encoded(self, condition: Tensor | None) -> Tensor:
         """One-hot: float32 `[b, size]`.
 
         Raises:
@@ -101,12 +149,24 @@ class ClassCondition(Condition):
         return torch.randint(self.size, (count,), generator=generator)
 
 
-def condition_on(classes: int) -> Condition:
-    """The condition of a model with this many classes; 0: none.
+def condition_on(classes: int, text: int = 0) -> Condition:
+    """The condition of a model with this many classes, or with texts; 0 and 0: none.
+
+    Args:
+        classes: how many there are.
+        text: length of the vector that a text becomes.
 
     Raises:
-        UsageError: a negative number, or one that no machine can hold.
+        UsageError: a negative number, one that no machine can hold, or classes beside texts.
     """
+    if not 0 <= text <= MAX_UNITS:
+        raise UsageError(f"text must not be negative, or more than {MAX_UNITS:,}: {text}")
+    if text and classes:
+        raise UsageError("a model is conditional on classes or on texts, not on both")
+    if text:
+        from anogen.nets.text import TextCondition
+
+        return TextCondition(text)
     if not 0 <= classes <= MAX_UNITS:
         raise UsageError(f"classes must not be negative, or more than {MAX_UNITS:,}: {classes}")
     return ClassCondition(classes) if classes else NoCondition()

@@ -30,7 +30,7 @@ def mosaic(images: Pixels, scale: int = 2, labels: Sequence[str] = ()) -> Figure
     Args:
         images: uint8 `[rows, columns, c, h, w]`; of 2 or 4 channels, the mean.
         scale: screen pixels per pixel.
-        labels: what stands at the left of each row.
+        labels: what stands at the left of each row, in one line or several.
     """
     if images.shape[2] not in (1, 3):
         images = images.mean(2, keepdims=True).astype(np.uint8)
@@ -43,7 +43,8 @@ def mosaic(images: Pixels, scale: int = 2, labels: Sequence[str] = ()) -> Figure
             picture = images[row, column].transpose(1, 2, 0)
             sheet[top : top + height, left : left + width] = picture
     sheet = np.repeat(np.repeat(sheet, scale, 0), scale, 1)
-    margin = max([110, *(8 * len(label) + 16 for label in labels)]) if labels else 0
+    lengths = [len(line) for label in labels for line in label.splitlines()]
+    margin = max([110, *(8 * length + 16 for length in lengths)]) if labels else 0
     figure = Figure(
         ((sheet.shape[1] + margin) / DOTS_PER_INCH, sheet.shape[0] / DOTS_PER_INCH), DOTS_PER_INCH
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 from anogen.data.batches import evaluation_batch, in_order, to_bytes, to_unit
 from anogen.data.images import Images
 from anogen.errors import UsageError
+from anogen.models.asking import Asking, sample_texts
 from anogen.models.base import (
     Encodes,
     GenerativeModel,
@@ -20,9 +21,11 @@ from anogen.models.base import (
     Reconstructs,
     Sampler,
 )
+from anogen.models.conditions import conditions_for
 from anogen.models.sampling import draw, own_sampler
 from anogen.models.translator import Translator
 from anogen.report import figures
+from anogen.report.asked import wrapped
 from anogen.report.gallery import Picture
 
 MAP_POINTS = 3000
@@ -122,6 +125,23 @@ def _translations(model: GenerativeModel, images: Images, seed: int) -> Picture 
     )
 
 
+def _captions(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
+    if not model.takes_text or images.captions is None:
+        return None
+    shown = _some(images, 8, seed)
+    assert shown.captions is not None
+    texts = [(*own, "")[0] for own in shown.captions]
+    columns = [sample_texts(model, texts, Asking(seed + column)) for column in range(6)]
+    sheet = torch.stack([_tensor(shown), *columns], 1)
+    return Picture(
+        "captions",
+        "Captions and what they give",
+        "Test images at the left, with their captions; then new images for these captions, none "
+        "of which was chosen.",
+        figures.mosaic(to_bytes(sheet), labels=[wrapped(text) for text in texts]),
+    )
+
+
 def _samples(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
     return samples_picture(model, seed)
 
@@ -190,7 +210,7 @@ def _latent_grid(model: GenerativeModel, images: Images, seed: int) -> Picture |
     z = torch.zeros(15, 15, model.latent)
     z[:, :, first] = steps[None, :]
     z[:, :, second] = -steps[:, None]
-    labels = torch.zeros(225, dtype=torch.int64) if model.classes else None
+    labels = torch.zeros(225, dtype=torch.int64) if model.classes else _empty(model, 225)
     decoded = _decode(model, z.flatten(0, 1), labels).unflatten(0, (15, 15))
     rest = "" if model.latent == 2 else " All other latents are 0."
     rest += " The label is the first one." if model.classes else ""
@@ -231,7 +251,7 @@ def _traversal(model: GenerativeModel, images: Images, seed: int) -> Picture | N
     z = start.repeat(len(latents) * len(steps), 1).unflatten(0, (len(latents), len(steps)))
     for row, latent in enumerate(latents):
         z[row, :, latent] = steps
-    labels = None if label is None else label.repeat(len(latents) * len(steps))
+    labels = None if label is None else label.repeat_interleave(len(latents) * len(steps), 0)
     decoded = _decode(model, z.flatten(0, 1), labels).unflatten(0, (len(latents), len(steps)))
     return Picture(
         "traversal",
@@ -300,6 +320,7 @@ PICTURES: dict[str, Maker] = {
     "reconstructions": _reconstructions,
     "restorations": _restorations,
     "translations": _translations,
+    "captions": _captions,
     "samples": _samples,
     "latent_map": _latent_map,
     "latent_grid": _latent_grid,
@@ -315,7 +336,12 @@ PICTURES: dict[str, Maker] = {
 def _latents(model: GenerativeModel, count: int, seed: int) -> tuple[Tensor, Tensor | None]:
     """Latents from the prior, with one label after another for a conditional model."""
     z = torch.randn(count, model.latent, generator=torch.Generator().manual_seed(seed))
-    return z, torch.arange(count) % model.classes if model.classes else None
+    return z, torch.arange(count) % model.classes if model.classes else _empty(model, count)
+
+
+def _empty(model: Model, count: int) -> Tensor | None:
+    """Empty texts, for a model that takes texts."""
+    return model.condition.random(count, None) if model.takes_text else None
 
 
 def _some(images: Images, count: int, seed: int) -> Images:
@@ -334,10 +360,10 @@ def _posterior_tensor(model: Encodes, images: Images) -> Tensor:
 
 
 def _labels(model: Model, images: Images) -> Tensor | None:
-    """The images' labels where the model is conditional, int64 `[n]`."""
-    if not model.classes or images.labels is None:
-        return None
-    return torch.from_numpy(images.labels)
+    """The images' labels, or captions, where the model is conditional on them."""
+    if model.takes_text and images.captions is None:
+        return model.condition.random(len(images), None)
+    return conditions_for(model, images)
 
 
 def _decode(model: GenerativeModel, z: Tensor, label: Tensor | None) -> Tensor:

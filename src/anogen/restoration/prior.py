@@ -55,7 +55,7 @@ def most_likely(
         filled = seen if known is None else torch.where(known, seen, seen.new_tensor(0.5))
         with torch.no_grad():
             first[::starts] = model.posterior_mean(filled).float()
-    condition = None
+    condition = _of_any_text(model, len(first), seen.device)
     if model.classes:
         condition = torch.arange(model.classes, device=seen.device).repeat_interleave(starts)
     blurred = gaussian_blur(blur, seen)
@@ -75,6 +75,12 @@ def most_likely(
     with torch.no_grad():
         drawn, loss = judged(z)
         return drawn[loss.argmin()][None]
+
+
+def _of_any_text(model: GenerativeModel, count: int, device: torch.device) -> Tensor | None:
+    """Empty texts, for a model that takes texts."""
+    condition = model.condition.random(count, None) if model.takes_text else None
+    return None if condition is None else condition.to(device)
 
 
 def _starts(model: GenerativeModel, count: int, seed: int, kind: int | None) -> Tensor:

@@ -146,7 +146,7 @@ class Restoring:
         if self.method == "auto":
             chosen = "net" if isinstance(model, Restorer) else "prior"
             learnt_it = bool(learnt) and not self.damage and (for_holes or not masked)
-            if posterior and learnt_it and not model.classes:
+            if posterior and learnt_it and not model.condition.size:
                 chosen = "posterior"
         else:
             chosen = self.method
@@ -161,9 +161,9 @@ class Restoring:
                 f"this {kind} has not learnt to fill holes; train one with a corruption holes, or "
                 "take a model that draws images"
             )
-        if model.classes and chosen == "posterior":
-            raise UsageError(f"this {kind} is conditional on labels, which nobody knows here; "
-                             "choose prior")  # fmt: skip
+        if model.condition.size and chosen == "posterior":
+            raise UsageError(f"this {kind} is conditional on labels or texts, which nobody knows "
+                             "here; choose prior")  # fmt: skip
         if self.samples and not (chosen == "posterior" and isinstance(model, HasPosterior)):
             raise UsageError(f"samples are drawn by the way posterior, not by {chosen}")
         if self.level is not None and (not isinstance(model, Restorer) or model.blind):

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from anogen.data.images import images_from_array, is_table
-from anogen.detection.sources import fitting
+from anogen.data.sources import fitting
 from anogen.errors import DataError
 from anogen.serving.answers import HTTPError, json_answer
 from anogen.serving.reading import json_of, rows_of

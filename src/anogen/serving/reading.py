@@ -19,8 +19,8 @@ from anogen.data.cells import shown_cell
 from anogen.data.columns import Columns, Encoded
 from anogen.data.images import images_from_array, is_table
 from anogen.data.pictures import Pictures
+from anogen.data.sources import Shape, fitting
 from anogen.data.tables import Table
-from anogen.detection.sources import Shape, fitting
 from anogen.errors import DataError, first_line
 from anogen.printable import printable
 from anogen.serving.answers import HTTPError

@@ -38,7 +38,7 @@ from anogen.translation.translate import Domains
 Pixels = NDArray[Any]
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 """For which the page says what is promised."""
-NO_SCORES = "it is served without scores, being conditional on labels or made to restore"
+NO_SCORES = "it is served without scores, being conditional on labels or texts, or made to restore"
 SLIDERS = 12
 """Latents of a model that the page has sliders for, at most."""
 
@@ -261,7 +261,9 @@ class Served:
     def restores(self) -> bool:
         """Whether damaged pictures can be restored, in one pass."""
         model = self.trained.model
-        restorer = isinstance(model, Restorer) or (model.damage is not None and not model.classes)
+        restorer = isinstance(model, Restorer) or (
+            model.damage is not None and not model.condition.size
+        )
         return restorer and not is_table(self.shape)
 
     @property
@@ -348,9 +350,9 @@ class Served:
 
 def detects(model: Model) -> bool:
     """Whether a service gives scores of a model: not of one that is served to restore, nor of one
-    that needs a label for each image.
+    that needs a label or a text for each image.
     """
-    return isinstance(model, GenerativeModel) and not model.classes
+    return isinstance(model, GenerativeModel) and not model.condition.size
 
 
 def manifests(run: Run, score: str | None) -> list[Path]:

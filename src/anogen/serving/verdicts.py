@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from anogen.data.images import Images
-from anogen.detection.sources import fitting
+from anogen.data.sources import fitting
 from anogen.durable import make_folder, replace_durably
 from anogen.errors import DataError, UsageError
 from anogen.printable import cell

@@ -22,6 +22,7 @@ from anogen.device import (
 )
 from anogen.errors import MachineError, UsageError
 from anogen.models.base import Encodes, GenerativeModel, Model, refuse_no_model
+from anogen.models.conditions import all_shown_to
 from anogen.models.mixture import MixtureSampler
 from anogen.models.sampling import load_sampler, save_sampler
 from anogen.progress import say, stage
@@ -128,7 +129,7 @@ def fit(
         if isinstance(model, GenerativeModel):
             model.sampler = None  # one that was fitted to other weights
         model.to(target, torch.float32, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        loop = Loop(model, data, target, dtype, settings, hooks)
+        loop = Loop(model, all_shown_to(model, data), target, dtype, settings, hooks)
         loop.rehearse()
         if not resume:
             with Run.creating(folder.path) as new:
@@ -199,6 +200,7 @@ def _check(settings: TrainingSettings, model: Model, data: Splits) -> None:
     if model.shape != data.shape:
         raise UsageError(f"the model is for images of {model.shape}, the data has {data.shape}")
     _check_labels(model, data)
+    all_shown_to(model, data)
     data.warn()
     if settings.tensorboard:
         check_tensorboard()

@@ -12,6 +12,7 @@ from anogen.data.batches import to_bytes, to_unit
 from anogen.data.images import Images, Pixels
 from anogen.durable import replace_durably
 from anogen.models.base import GenerativeModel, Model, Reconstructs
+from anogen.models.conditions import conditions_for
 from anogen.models.translator import Translator
 from anogen.run import Run
 
@@ -26,9 +27,10 @@ IDENTICAL = 0.02
 def fixed_samples(model: Model, seed: int, images: Images) -> Pixels:
     """The same latents decoded, whatever the epoch: uint8 `[32, c, h, w]`.
 
-    A conditional model decodes one class after another. A model without latents shows what it
-    makes of the first images, damaged always alike; of fewer than 32, again from the first. One
-    that translates shows images, evenly spaced, above what they are in the next domain.
+    A conditional model decodes one class after another, or the captions of images. A model without
+    latents shows what it makes of the first images, damaged always alike; of fewer than 32, again
+    from the first. One that translates shows images, evenly spaced, above what they are in the next
+    domain.
     """
     if isinstance(model, Translator) and images.labels is not None:
         return _translated(model.eval(), images)
@@ -40,7 +42,10 @@ def fixed_samples(model: Model, seed: int, images: Images) -> Pixels:
         x = x if model.damage is None else model.damage.fixed(x, seed)
         x = x.to(next(model.parameters()).device)
         return to_bytes(model.eval().reconstruct(x) if isinstance(model, Reconstructs) else x)
-    condition = torch.arange(count) % model.classes if model.classes else None
+    if model.takes_text:
+        condition = conditions_for(model, images[np.arange(count) % len(images)])
+    else:
+        condition = torch.arange(count) % model.classes if model.classes else None
     return to_bytes(model.eval().sample(count, generator, condition))
 
 
