@@ -18,7 +18,7 @@ what is there already is left.
 - `stops`: SIGTERM under load, and new versions under load: requests without an answer.
 - `hostile`: requests that no client means well with.
 - `soak`: memory over a million requests.
-- `watch`: false alarms of 200 streams of 100,000 pictures; pictures until 5 % of contamination is
+- `watch`: false alarms of 1,000 streams of 100,000 pictures; pictures until 5 % of contamination is
   found.
 """
 
@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 import anogen
 from anogen.detection.calibration import Calibration
 from anogen.detection.drift import example_statistics
-from anogen.detection.watch import Watch
+from anogen.detection.watch import Watch, interval
 from anogen.durable import replace_durably
 
 CLIENTS = 64
@@ -627,6 +627,7 @@ def watch(run: str, images: Pixels, outside: Pixels, streams: int) -> dict[str, 
         if seed % 20 == 0:
             print("watch", seed, alarmed, delays[-1], flush=True)
     return {"streams": streams, "length": 100_000, "level": 0.01, "alarmed": alarmed,
+            "interval": [round(end, 5) for end in interval(alarmed, streams)],
             "contamination": 0.05, "from": 5000, "too_early": early,
             "median_delay": float(np.median(delays)),
             "delay_90": float(np.quantile(delays, 0.9))}  # fmt: skip
@@ -641,7 +642,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--attacks", type=int, default=100_000)
     parser.add_argument("--soak", type=int, default=1_000_000)
-    parser.add_argument("--streams", type=int, default=200)
+    parser.add_argument("--streams", type=int, default=1000)
     options = parser.parse_args()
     kept: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     inside = np.array(anogen.load_data("mnist", data_dir=options.data_dir).test.pixels[:])

@@ -37,6 +37,7 @@ from .evaluation.generation import (
 from .evaluation.generation import (
     measure_samples as measure_samples,
 )
+from .evaluation.texts import evaluate_texts as evaluate_texts
 from .models import MODELS as MODELS
 from .models.base import GenerativeModel as GenerativeModel
 from .models.base import Losses as Losses

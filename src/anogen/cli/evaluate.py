@@ -69,6 +69,8 @@ def _evaluate(options: dict[str, Any]) -> tuple[dict[str, Any], Path | None]:
     result = evaluate(model, data.test, **settings)
     if data.columns is None and isinstance(model, GenerativeModel):
         result |= _generation(model, data, options)
+        if model.takes_text and options["samples"]:
+            result |= _texts(model, data, options)
     if isinstance(model, Translator):
         from anogen.data.catalog import load_domains
         from anogen.evaluation.translation import evaluate_translation
@@ -124,6 +126,15 @@ def _generation(
     sampler = make_sampler(options["sampler"], model, data.train)
     settings = {name: options[name] for name in ("samples", "seed", "device")}
     return evaluate_generation(model, data, sampler=sampler, **settings)
+
+
+def _texts(model: "GenerativeModel", data: "Splits", options: dict[str, Any]) -> dict[str, Any]:
+    from anogen.evaluation.texts import evaluate_texts
+    from anogen.models.asking import Asking
+    from anogen.models.sampling import make_sampler
+
+    how = Asking(options["seed"], make_sampler(options["sampler"], model, data.train))
+    return evaluate_texts(model, data, how=how, device=options["device"])
 
 
 def _lines(result: dict[str, Any]) -> list[list[str]]:

@@ -7,10 +7,11 @@ learns to predict the labels or, where there are none, by how much an image was 
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from anogen.errors import MachineError
 from anogen.folders import cache_dir
 from anogen.nets import Shape
 from anogen.progress import Progress
+
+Net = TypeVar("Net", bound=nn.Module)
 
 FEATURES = 64
 VERSION = 1
@@ -111,21 +114,36 @@ def feature_extractor(data: Splits, device: torch.device) -> FeatureExtractor:
 def _net(train: Images, classes: int, device: torch.device) -> Classifier:
     """The net of these training images, from the cache if it is there and whole."""
     key = f"{train.sha256}{VERSION}{'' if classes else 'turns'}"
+    return cached_net(
+        hashlib.sha256(key.encode()).hexdigest()[:16],
+        lambda: Classifier(train.shape, classes or TURNS),
+        lambda: trained_classifier(train, classes, device),
+    )
+
+
+def cached_net(key: str, build: Callable[[], Net], train: Callable[[], Net]) -> Net:
+    """A net from the user's cache, or else trained and kept there.
+
+    Args:
+        key: of its folder, of what it was trained on and how.
+        build: makes one with any weights.
+        train: makes one that has learnt.
+    """
     cache = cache_dir()
-    folder = cache and cache / "features" / hashlib.sha256(key.encode()).hexdigest()[:16]
-    net = _kept(folder, train, classes)
+    folder = cache and cache / "features" / key
+    net = _kept(folder, build)
     if net is None:
-        net = trained_classifier(train, classes, device)
+        net = train()
         if folder is not None:
             _keep(folder, net)
     return net
 
 
-def _kept(folder: Path | None, train: Images, classes: int) -> Classifier | None:
+def _kept(folder: Path | None, build: Callable[[], Net]) -> Net | None:
     """The net of the cache; None where there is none that is whole."""
     if folder is None:
         return None
-    net = Classifier(train.shape, classes or TURNS)
+    net = build()
     try:
         tensors, _ = load_checkpoint(folder, ("weights",))
         net.load_state_dict(tensors["weights"])
@@ -209,7 +227,7 @@ def turned(x: Tensor, turns: Tensor) -> Tensor:
     return y
 
 
-def _keep(folder: Path, net: Classifier) -> None:
+def _keep(folder: Path, net: nn.Module) -> None:
     """Into the cache; a cache that cannot be written costs time, no results."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

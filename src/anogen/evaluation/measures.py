@@ -190,6 +190,14 @@ MEASURES: dict[str, Measure] = {
         "distance to the nearest training image",
         "Euclidean, in pixels; far below real images' it would mean copies",
     ),
+    "r_precision": Measure(
+        "captions found", "share of new images that fit their own caption better than 99 others",
+        "higher",
+    ),
+    "variety": Measure(
+        "variety of one text", "root mean square difference of two images of one text, [0, 1] "
+        "scale; beside it, of images of different texts", "higher",
+    ),
     "images_per_s": Measure("training speed", "images per second, on the machine of the run"),
 }  # fmt: skip
 """Every measure by its name in `evaluation.json`, in the order in which they are shown. One without

@@ -1,4 +1,4 @@
-"""A small transformer that makes a vector of a text's tokens."""
+"""A small recurrent net that makes a vector of a text's tokens."""
 
 import math
 
@@ -14,7 +14,13 @@ PLACES = 64
 PIECE = 7
 """Bytes of a word that a token holds, beside one that says whether the word begins with it."""
 WIDTH = 128
-HEADS = 4
+"""Of a word's vector."""
+LETTER = 64
+"""Of a letter's."""
+ROWS = 2048
+"""Of each of the two parts of the table of words, a power of two."""
+MIXER = 0x2545F4914F6CDD1D
+"""Odd, by which a token is multiplied so that its hash depends on all of its bytes."""
 SHARPNESS = 16.0
 """What the cosine of a picture and a text is multiplied with where they are told apart."""
 
@@ -22,18 +28,18 @@ SHARPNESS = 16.0
 class TextCondition(Condition):
     """A text, as tokens int64 `[b, length]` (see `anogen.data.text`), as a vector of length `size`.
 
-    A token is embedded by its bytes, each by where it stands; two layers of attention follow, and
-    the vector is read off a token that is put before all others. An empty text gives the vector of
-    that token alone, which in training stands for any text.
+    Two recurrent nets read the words, one from the first on and one from the last; the vector is
+    made of the largest and of the mean value that each of their outputs takes. What order and
+    neighbourhood mean is learnt in a tenth of the steps that layers of attention need. An empty
+    text gives a vector of its own, which in training stands for any text.
 
     A discriminator of pictures with texts has `outputs` numbers for each picture: how real it seems
     by itself, and a vector to be compared with a text's.
 
     Args:
         size: of the vector.
-        layers: of attention.
 
-    Source: Vaswani et al. 2017; Kim et al. 2016 for words by their characters.
+    Source: Cho et al. 2014; Conneau et al. 2017 for the largest value.
 
     Examples:
         >>> from anogen.data.text import tokens_of
@@ -41,16 +47,13 @@ class TextCondition(Condition):
         torch.Size([2, 16])
     """
 
-    def __init__(self, size: int, layers: int = 2) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        self.bytes = nn.Embedding(256 * (PIECE + 1), WIDTH)
-        self.word = nn.Sequential(
-            nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
-        )
-        self.places = nn.Parameter(0.1 * torch.randn(1 + PLACES, WIDTH))
-        self.layers = nn.ModuleList(_Attention() for _ in range(layers))
-        self.head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, size))
+        self.words = Words()
+        self.onwards = nn.GRU(WIDTH, WIDTH, batch_first=True)
+        self.backwards = nn.GRU(WIDTH, WIDTH, batch_first=True)
+        self.head = nn.Sequential(nn.LayerNorm(4 * WIDTH), nn.Linear(4 * WIDTH, size))
 
     @property
     def outputs(self) -> int:
@@ -58,7 +61,7 @@ class TextCondition(Condition):
         return 1 + self.size
 
     def encoded(self, condition: Tensor | None) -> Tensor:
-        """float32 `[b, size]` of tokens `[b, length]`."""
+        """float32 `[b, size]` of tokens `[b, length]`; always computed in float32."""
         if condition is None:
             raise UsageError("this model takes texts; give one for each image, or empty ones")
         if condition.ndim != 2 or condition.shape[1] > PLACES:
@@ -66,14 +69,24 @@ class TextCondition(Condition):
                 f"texts are tokens [b, length], length at most {PLACES}, found "
                 f"{list(condition.shape)}; see anogen.data.text.tokens_of"
             )
-        each = torch.arange(PIECE + 1, device=condition.device)
-        letters = (condition[..., None] >> 8 * each & 255) + 256 * each
-        words = self.word(self.bytes(letters).sum(2))
-        there = F.pad(condition != 0, (1, 0), value=True)
-        x = F.pad(words, (0, 0, 1, 0)) + self.places[: there.shape[1]]
-        for layer in self.layers:
-            x = layer(x, there)
-        return self.head(x[:, 0]).float()
+        with torch.autocast(condition.device.type, enabled=False):
+            return self.head(self._read(condition))
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        """float32 `[b, 4 * WIDTH]`."""
+        if tokens.device.type == "cpu":  # where looking at values costs nothing
+            tokens = tokens[:, : max(1, int((tokens != 0).any(0).sum()))]
+            different, place = tokens.unique(return_inverse=True)
+            words = self.words(different)[place]
+        else:
+            words = self.words(tokens)
+        there, lengths = (tokens != 0)[..., None], (tokens != 0).sum(1, keepdim=True)
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        from_last = (lengths - 1 - places).clamp(min=0)[..., None].expand_as(words)
+        read = torch.cat([self.onwards(words)[0], self.backwards(words.gather(1, from_last))[0]], 2)
+        largest = read.masked_fill(~there, -1).amax(1)  # what a recurrent net gives is above −1
+        mean = (read * there).sum(1) / lengths.clamp(min=1)
+        return torch.cat([largest * (lengths > 0), mean], 1)
 
     def random(self, count: int, generator: Generator | None) -> Tensor:  # noqa: ARG002
         """Empty texts, which stand for any: int64 `[count, 1]`."""
@@ -108,23 +121,34 @@ class TextCondition(Condition):
         return F.normalize(outputs[:, -self.size :].float(), dim=1) @ F.normalize(vector, dim=1).T
 
 
-class _Attention(nn.Module):
-    """One layer: every word looks at all words, then thinks by itself."""
+class Words(nn.Module):
+    """Tokens to vectors: by what each is as a whole, and by how it is written.
+
+    The first is a sum of two rows of a table, at places that are hashes of the token (Serrà &
+    Karatzoglou 2017); rows begin at 0, so that a word which was never seen is known by its letters
+    alone.
+
+    Examples:
+        >>> Words()(torch.tensor([[5, 6]])).shape
+        torch.Size([1, 2, 128])
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.before, self.between = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.into, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.alone = nn.Sequential(
-            nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH)
-        )
+        self.table = nn.Embedding(2 * ROWS, WIDTH)
+        nn.init.zeros_(self.table.weight)
+        self.letters = nn.Embedding(256 * (PIECE + 1), LETTER)
+        self.spelling = nn.Sequential(nn.LayerNorm(LETTER), nn.Linear(LETTER, WIDTH))
 
-    def forward(self, x: Tensor, there: Tensor) -> Tensor:
-        """float `[b, n, WIDTH]`, bool `[b, n]` → float `[b, n, WIDTH]`."""
-        parts = self.into(self.before(x)).unflatten(2, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(*parts, attn_mask=there[:, None, None])
-        x = x + self.out(seen.transpose(1, 2).flatten(2))
-        return x + self.alone(self.between(x))
+    def forward(self, tokens: Tensor) -> Tensor:
+        """int64 `[...]` → float `[..., WIDTH]`."""
+        mixed = tokens * MIXER
+        mixed = mixed ^ (mixed >> 29)
+        rows = torch.stack([mixed & (ROWS - 1), (mixed >> 32 & (ROWS - 1)) + ROWS], -1)
+        each = torch.arange(PIECE + 1, device=tokens.device)
+        letters = (tokens[..., None] >> 8 * each & 255) + 256 * each
+        spelling = self.spelling(self.letters(letters).sum(-2))
+        return self.table(rows).sum(-2) + torch.tanh(spelling)
 
 
 def told_apart(likeness: Tensor, condition: Tensor) -> Tensor:
