@@ -11,9 +11,9 @@ from pyarrow import parquet
 
 from anogen import Detector, Images
 from anogen.data.pictures import Pictures
+from anogen.data.sources import find_sources
 from anogen.detection.files import score_files
 from anogen.detection.rows import part_of, rows_done, write_rows
-from anogen.data.sources import find_sources
 from anogen.errors import DataError, UsageError
 
 
