@@ -104,7 +104,7 @@ class Client:
         return self._ask("POST", "/v1/score", query, content, kind)["results"]
 
     def sample(self, count: int = 16, seed: int = 0, **more: Any) -> NDArray[np.uint8]:
-        """New pictures, uint8 `[count, c, h, w]`; `more` is `label` or `latents`."""
+        """New pictures, uint8 `[count, c, h, w]`; `more` is label, text, guidance, latents."""
         asked = {"count": count, "seed": seed, **more}
         if "latents" in asked:
             asked["latents"] = np.asarray(asked["latents"]).tolist()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from anogen.errors import UsageError, checked_seed, whole_number
+from anogen.errors import UsageError, checked_seed, finite_number, whole_number
 from anogen.serving.answers import HTTPError, json_answer
 from anogen.serving.png import png, sheet
 from anogen.serving.reading import json_of
@@ -37,10 +37,13 @@ async def sample_request(service: Service, request: Request) -> Response:
     served = service.find(None if name is None else str(name))
     if not served.samples:
         raise UsageError(f"{served.name} makes no new pictures")
-    unknown = set(asked) - {"model", "count", "seed", "label", "latents"}
+    unknown = set(asked) - {"model", "count", "seed", "label", "latents", "text", "guidance"}
     if unknown:
         raise HTTPError(400, f"unknown: {', '.join(sorted(map(str, unknown)))[:200]}")
-    label = served.label_of(asked.get("label"))
+    condition = await service.read(served.condition_of, asked.get("label"), asked.get("text"))
+    guidance = finite_number("guidance", asked.get("guidance", 1.0))
+    if guidance != 1 and asked.get("text") is None:
+        raise HTTPError(400, "guidance needs a text")
     seed = checked_seed(asked.get("seed", 0))
     if "latents" in asked:
         latents = _latents(asked["latents"], served.latent)
@@ -48,13 +51,13 @@ async def sample_request(service: Service, request: Request) -> Response:
         count = whole_number("count", asked.get("count", 16))
         if not 1 <= count <= MOST:
             raise HTTPError(400, f"count must lie between 1 and {MOST}")
-        latents = await service.read(served.latents, count, seed, label)
+        latents = await service.read(served.latents, count, seed, condition)
     count = len(latents)
     request.scope["state"]["shape"] = {"model": served.name, "items": count}
     size = count * int(np.prod(served.shape))
 
     def draw(_: Any) -> list[NDArray[np.uint8]]:
-        return [served.decoded(latents, seed, label)]
+        return [served.decoded(latents, seed, condition, guidance)]
 
     pixels = await service.compute(object(), draw, None, count, until, size)
     return _answer(served, pixels, latents, request.headers.get("accept", ""))

@@ -183,6 +183,10 @@ def _sample() -> dict[str, Any]:
                 "count": {"type": "integer", "minimum": 1, "maximum": 256, "default": 16},
                 "seed": {"type": "integer", "minimum": 0, "default": 0},
                 "label": {"type": "string"},
+                "text": {"type": "string", "description": "What is to be seen, for a run that was "
+                         "trained on captions."},
+                "guidance": {"type": "number", "default": 1, "description": "How closely to "
+                             "follow the text; more at the cost of variety."},
                 "latents": {"type": "array", "items": {"type": "array",
                                                        "items": {"type": "number"}}}}}}}},
     )  # fmt: skip

@@ -226,22 +226,35 @@ class Served:
         with self._lock:
             return self._training
 
-    def latents(self, count: int, seed: int, label: int | None) -> NDArray[np.float32]:
+    def latents(self, count: int, seed: int, condition: torch.Tensor | None) -> NDArray[np.float32]:
         """Latents from where the training images lie: float32 `[count, latent]`."""
         generator = torch.Generator().manual_seed(seed)
         sampler = own_sampler(self._generative)
-        return sampler.latents(count, generator, self._condition(count, label)).numpy()
+        return sampler.latents(count, generator, _repeated(condition, count)).numpy()
 
     def decoded(
-        self, latents: NDArray[np.float32], seed: int, label: int | None
+        self,
+        latents: NDArray[np.float32],
+        seed: int,
+        condition: torch.Tensor | None,
+        guidance: float = 1.0,
     ) -> NDArray[np.uint8]:
-        """The images of latents: uint8 `[n, c, h, w]`, the same for the same seed."""
+        """The images of latents: uint8 `[n, c, h, w]`, the same for the same seed.
+
+        Args:
+            latents: float32 `[n, latent]`.
+            seed: of whatever else is drawn.
+            condition: that of all, `[1]` or `[1, length]`; None: drawn.
+            guidance: see `GenerativeModel.sample`.
+        """
         model = self._generative
         generator = torch.Generator().manual_seed(seed)
-        condition = self._condition(len(latents), label)
+        condition = _repeated(condition, len(latents))
         if condition is None:
             condition = model.condition.random(len(latents), generator)
         with torch.no_grad(), own_randomness():
+            if guidance != 1:
+                condition = model.condition.guided(condition, guidance)
             return to_bytes(model.decode_sample(torch.from_numpy(latents), generator, condition))
 
     @property
@@ -253,9 +266,6 @@ class Served:
     @property
     def _generative(self) -> GenerativeModel:
         return generative(self.trained.model, self.name)
-
-    def _condition(self, count: int, label: int | None) -> torch.Tensor | None:
-        return None if label is None else torch.full((count,), label)
 
     @property
     def restores(self) -> bool:
@@ -287,12 +297,23 @@ class Served:
         """Whether new pictures can be drawn."""
         return isinstance(self.trained.model, GenerativeModel) and not is_table(self.shape)
 
-    def label_of(self, name: Any) -> int | None:
-        """The number of a label, by its name.
+    def condition_of(self, label: Any, text: Any) -> torch.Tensor | None:
+        """What a client asks to see, `[1]` or `[1, length]`; None where it asks for nothing.
 
         Raises:
-            UsageError: there is none of that name, or one is needed.
+            UsageError: there is no label of that name, or the model takes no labels, or no texts.
         """
+        if text is not None:
+            if label is not None:
+                raise UsageError("a model is conditional on labels or on texts, not on both")
+            if not self.trained.model.takes_text:
+                raise UsageError(f"{self.name} takes no texts")
+            return self.trained.model.asked([text])
+        number = self._label_of(label)
+        return None if number is None else torch.tensor([number])
+
+    def _label_of(self, name: Any) -> int | None:
+        """The number of a label, by its name."""
         model = self.trained.model
         if not model.classes:
             if name is not None:
@@ -317,7 +338,7 @@ class Served:
             "data": environment["data"]["name"], "epochs": config["epochs"],
             "latent": self.latent, "sliders": min(SLIDERS, self.latent) if self.samples else 0,
             "restores": self.restores, "any_size": isinstance(model, Restorer),
-            "translates": self.translates,
+            "translates": self.translates, "texts": model.takes_text,
             "labels": environment["data"].get("classes", [])[: model.classes],
         }  # fmt: skip
         columns = self.columns
@@ -346,6 +367,10 @@ class Served:
                 for rate in rates
             ],
         }  # fmt: skip
+
+
+def _repeated(condition: torch.Tensor | None, count: int) -> torch.Tensor | None:
+    return None if condition is None else condition.expand(count, *condition.shape[1:])
 
 
 def detects(model: Model) -> bool:

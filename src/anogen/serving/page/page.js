@@ -279,6 +279,7 @@ function clear() {
 function setSliders() {
   $("drawing").hidden = !card.sliders || card.labels.length > 0;
   $("samples").hidden = true;
+  $("asking").hidden = !card.texts;
   if ($("drawing").hidden) return;
   $("sliders").replaceChildren(...Array.from({ length: card.sliders }, (_, i) => {
     const output = make("output", { textContent: "0" });
@@ -296,6 +297,11 @@ let rest = []; // latents without a slider
 let asked = 0;
 let waiting = null;
 
+// What is to be seen, of a run that takes texts
+function text() {
+  return card.texts && $("text").value.trim() ? { text: $("text").value.trim() } : {};
+}
+
 async function decode() {
   const sliders = [...$("sliders").querySelectorAll("input")];
   const latents = sliders.map((slider) => +slider.value);
@@ -304,7 +310,7 @@ async function decode() {
   if (asked) return; // the answer to the last one asks for this one
   while (waiting) {
     asked = 1;
-    const body = JSON.stringify({ latents: [waiting] });
+    const body = JSON.stringify({ latents: [waiting], ...text() });
     waiting = null;
     try {
       const answer = await ask(`/v1/sample?${of()}`, { method: "POST", body, headers: { "Content-Type": "application/json" } });
@@ -337,7 +343,7 @@ async function drawLatents() {
 
 async function sheet() {
   try {
-    const body = JSON.stringify({ count: 25, seed: Math.floor(Math.random() * 1e9) });
+    const body = JSON.stringify({ count: 25, seed: Math.floor(Math.random() * 1e9), ...text() });
     const answer = await ask(`/v1/sample?${of()}`, {
       method: "POST", body, headers: { "Content-Type": "application/json", Accept: "image/png" },
     });
@@ -479,6 +485,7 @@ $("show-map").addEventListener("change", () => shown.forEach(draw));
 $("random").addEventListener("click", drawLatents);
 $("zero").addEventListener("click", () => setLatents(Array(card.latent).fill(0)));
 $("sheet").addEventListener("click", sheet);
+$("text").addEventListener("input", decode);
 $("damaged").addEventListener("change", restoreOne);
 $("send").addEventListener("click", async () => {
   $("trouble").textContent = "";
