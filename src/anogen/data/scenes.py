@@ -46,8 +46,8 @@ CAPTIONS = 3
 """Of each scene."""
 TRAIN_SEED, TEST_SEED = 0, 1
 """Of the scenes that data sets have."""
-CORE = 20
-"""Pixels of a digit of 28×28 that are not its margin (Deng 2012)."""
+INKED = 64
+"""Above as much a pixel of handwriting counts as inked."""
 
 Combinations = Literal["seen", "unseen", "all"]
 
@@ -235,9 +235,18 @@ def _placed(
     away = {"left": (reach - 0.5, 0.0), "right": (0.5 - reach, 0.0), "top": (0.0, reach - 0.5),
             "bottom": (0.0, 0.5 - reach), "middle": (0.0, 0.0)}[figure.place]  # fmt: skip
     x, y = (x + away[0]) * size, (y + away[1]) * size
-    scale = CORE / (height * size)
+    (first, last), (top, bottom) = (_extent(digit.max(axis)) for axis in (0, 1))
+    scale = max(last - first, bottom - top) / (height * size)
+    middle = (first + last) / 2, (top + bottom) / 2
     cos, sin = np.cos(np.radians(turn)) * scale, np.sin(np.radians(turn)) * scale
-    into_digit = (cos, -sin, 14 - cos * x + sin * y, sin, cos, 14 - sin * x - cos * y)
+    into_digit = (cos, -sin, middle[0] - cos * x + sin * y,
+                  sin, cos, middle[1] - sin * x - cos * y)  # fmt: skip
     placed = picture.transform((size, size), Image.Transform.AFFINE, into_digit,
                                Image.Resampling.BILINEAR)  # fmt: skip
     return np.asarray(placed) / 255
+
+
+def _extent(line: NDArray[np.uint8]) -> tuple[int, int]:
+    """Where ink begins and ends, along one direction."""
+    inked = np.flatnonzero(line > INKED)
+    return (int(inked[0]), int(inked[-1]) + 1) if len(inked) else (0, len(line))

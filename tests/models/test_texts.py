@@ -1,0 +1,156 @@
+"""Models on captions: who learns what, what is drawn, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from anogen import GAN, VAE, VAEGAN, StyleGAN, draw_scenes, fit, images_from_array, load_data, split
+from anogen.errors import DataError, UsageError
+from anogen.models.asking import Asking, likeness, sample_texts, spelt_out
+from anogen.models.base import Model
+from anogen.models.conditions import conditions_for, shown_to
+from anogen.training.step import make_players, train_step
+
+SHAPE = (3, 32, 32)
+KINDS = {
+    "VAE": lambda **more: VAE(SHAPE, latent=2, text=8, width=4, **more),
+    "GAN": lambda **more: GAN(SHAPE, latent=2, text=8, width=4, **more),
+    "VAEGAN": lambda **more: VAEGAN(SHAPE, latent=2, text=8, width=4, **more),
+    "StyleGAN": lambda **more: StyleGAN(SHAPE, latent=4, style=8, text=8, width=4, **more),
+}
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    images, _ = draw_scenes(80, load_data("digits").train, size=32)
+    return split(images)
+
+
+def made(kind, **more) -> Model:
+    torch.manual_seed(0)
+    return KINDS[kind](**more)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_trains_and_resumes_bit_for_bit(kind, scenes, tmp_path):
+    options = {"batch_size": 16, "fit_sampler": False, "monitor": None}
+    options |= {"monitor": "loss_vae"} if kind == "VAE" else {}
+    whole = fit(made(kind), scenes, tmp_path / "whole", epochs=2, **options)
+    fit(made(kind), scenes, tmp_path / "cut", epochs=1, **options)
+    cut = fit(made(kind), scenes, tmp_path / "cut", epochs=2, **options, resume=True)
+    for name, value in whole.load_model("last").state_dict().items():
+        assert torch.equal(cut.load_model("last").state_dict()[name], value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_player_teaches_the_reader_of_texts(kind, scenes):
+    model = made(kind).train()
+    players = make_players(model, 1e-2, (0.9, 0.99))
+    owner = {"VAE": "vae", "VAEGAN": "decoder"}.get(kind, "discriminator")
+    x = torch.rand(8, *SHAPE)
+    condition = conditions_for(model, scenes.train[:8])
+    losses = model.losses(x, 0, condition)
+    weight = model.condition.head[1].weight
+    for name, loss in losses.players.items():
+        (gradient,) = torch.autograd.grad(loss, [weight], retain_graph=True, allow_unused=True)
+        if name == owner:
+            assert gradient.abs().max() > 0
+    before = weight.detach().clone()
+    train_step(model, players, x, 1, condition=condition)
+    assert not torch.equal(weight, before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_decide_what_is_drawn(kind):
+    model = made(kind).eval()
+    torch.nn.init.normal_(model.condition.words.table.weight)
+    generator = torch.Generator()
+    one, same, other = (
+        model.sample(3, generator.manual_seed(1), text=text) for text in ("a 7", "a 7", "red")
+    )
+    assert torch.equal(one, same)
+    assert (one - other).abs().max() > 0
+    further = model.sample(3, generator.manual_seed(1), text="a 7", guidance=3.0)
+    assert (one - further).abs().max() > 0
+    assert model.sample(2).shape == (2, *SHAPE)  # of empty texts
+    each = model.sample(2, generator.manual_seed(1), text=["a 7", "red"])
+    assert torch.allclose(each[0], one[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_best_of_several_fits_better(kind):
+    model = made(kind).eval()
+    texts = ["a 7", "two", "a red 3 on the left"]
+    fits = [
+        likeness(model, _images(sample_texts(model, texts, Asking(best_of=count))),
+                 model.asked(texts)).diagonal()
+        for count in (1, 6)
+    ]  # fmt: skip
+    assert (fits[1] >= fits[0] - 1e-2).all()
+    assert fits[1].sum() > fits[0].sum()
+
+
+def _images(x):
+    return images_from_array(x.numpy().astype(np.float64))
+
+
+def test_another_images_text_is_to_be_refused():
+    torch.manual_seed(0)
+    x, condition = torch.rand(4, *SHAPE), torch.arange(1, 9).view(4, 2)
+    plain, refusing = made("GAN"), made("GAN", mismatched=0.5)
+    refusing.load_state_dict(plain.state_dict())
+    losses = []
+    for model in (plain, refusing):
+        torch.manual_seed(1)
+        losses.append(model.losses(x, None, condition).players)
+    assert losses[0]["generator"] == losses[1]["generator"]
+    assert losses[0]["discriminator"] != losses[1]["discriminator"]
+
+
+def test_images_without_captions_are_refused(scenes, tmp_path, noise):
+    bare = replace(scenes, train=replace(scenes.train, captions=None))
+    with pytest.raises(DataError, match="has no captions, and this model takes texts"):
+        fit(made("VAE"), bare, tmp_path / "bare", epochs=1)
+    empty = np.empty(len(scenes.train), object)
+    empty[:] = [()] * len(empty)
+    nothing = replace(scenes, train=replace(scenes.train, captions=empty))
+    with pytest.raises(DataError, match="all captions are empty"):
+        fit(made("VAE"), nothing, tmp_path / "nothing", epochs=1)
+    assert not (tmp_path / "bare").exists()
+    assert shown_to(VAE((1, 16, 16), latent=2, width=4), noise.train) is noise.train
+
+
+def test_requests_that_make_no_sense_are_refused():
+    model = made("VAE").eval()
+    for wrong, message in (
+        ({"text": ["a"]}, "2 images, but 1 texts"),
+        ({"text": "a", "condition": torch.zeros(2, 1, dtype=torch.int64)}, "not both"),
+        ({"text": [1, 2]}, "texts are a list"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            model.sample(2, **wrong)
+    plain = VAE(SHAPE, latent=2, width=4)
+    with pytest.raises(UsageError, match="takes no texts"):
+        plain.sample(2, text="a")
+    with pytest.raises(UsageError, match="models that take texts"):
+        plain.sample(2, guidance=2.0)
+    with pytest.raises(UsageError, match="takes no texts"):
+        likeness(plain, _images(torch.rand(2, *SHAPE)), torch.zeros(1, 1, dtype=torch.int64))
+    with pytest.raises(UsageError, match="best_of"):
+        Asking(best_of=0)
+    with pytest.raises(UsageError, match="mismatched must lie"):
+        made("GAN", mismatched=1.0)
+    with pytest.raises(UsageError, match="not on both"):
+        made("GAN", classes=3)
+
+
+def test_braces_are_alternatives():
+    assert spelt_out("a 7") == ["a 7"]
+    assert spelt_out("{a, b} {1,2}") == ["a 1", "a 2", "b 1", "b 2"]
+    for wrong in ("a {b", "a} b", "{a,{b}}"):
+        with pytest.raises(UsageError, match="brace"):
+            spelt_out(wrong)
+    with pytest.raises(UsageError, match="stands for 1,024"):
+        spelt_out("{a,b}" * 10)
