@@ -29,21 +29,26 @@ from anogen.progress import Progress
 
 Result = dict[str, Any]
 
-SIZE = 64
+SIZE = 128
 """Of the vectors in which images and texts are compared."""
 VERSION = 1
 """Raise it whenever the net or its training changes, so that old ones are not taken for new."""
-EPOCHS, MIN_STEPS, BATCH, RATE, SEED = 8, 300, 128, 2e-3, 0
+EPOCHS, MIN_STEPS, BATCH, RATE, SEED = 8, 300, 64, 1e-3, 0
+WARM_UP = 0.15
+"""Share of the steps in which the learning rate grows; without it nothing is learnt at all."""
 AMONG = 100
 """Captions among which an image is to find its own (Xu et al. 2018, section 4)."""
 
 
 class Matcher(nn.Module):
-    """An encoder of images and one of texts, into one space."""
+    """An encoder of images and one of texts, into one space.
+
+    The former is without normalisation, with which images are hardly told apart.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.encoder, self.text = nets.encoder(shape, SIZE), TextCondition(SIZE)
+        self.encoder, self.text = nets.encoder(shape, SIZE, batch_norm=False), TextCondition(SIZE)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         """Cosines `[images, texts]` of `[n, c, h, w]` in [0, 1] and tokens `[m, length]`."""
@@ -195,7 +200,9 @@ def _trained(train: Images, device: torch.device) -> Matcher:
         batches = Shuffled(train, BATCH, SEED, device)
         total = max(EPOCHS, -(-MIN_STEPS // len(batches))) * len(batches)
         optimizer = torch.optim.Adam(net.parameters(), RATE)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=total)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, RATE, total_steps=total, pct_start=WARM_UP
+        )
         endless = (batch for epoch in numbers() for batch in batches.epoch(epoch))
         with Progress("training the judge of texts, once", total * batches.size) as bar:
             for x, tokens in islice(endless, total):

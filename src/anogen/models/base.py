@@ -74,6 +74,8 @@ class Model(nn.Module, ABC):
             not say which epoch is best; None: the last one is taken.
         recordable: whether `phase` says what `losses` computes, so that a GPU may replay recorded
             steps; a class that defines `losses` must say so itself.
+        total_steps: how many steps its training takes, for what happens at a share of it; training
+            sets it.
         damage: what the images are damaged by before the model sees them in training, so that it
             learns to restore them; None: nothing.
     """
@@ -81,6 +83,7 @@ class Model(nn.Module, ABC):
     shape: Shape
     condition: Condition
     damage: Damage | None = None
+    total_steps: int = 0
     arguments: dict[str, Any]
     monitor: ClassVar[str | None]
     recordable: ClassVar[bool] = False

@@ -52,9 +52,9 @@ class GAN(GenerativeModel):
             none. See `anogen.nets.text.TextCondition`, which the discriminator's player trains.
         contrast: with `text`, weight of the term by which images and captions find each other, in
             the discriminator's loss on real images and in the generator's on its own.
-        contrast_steps: with `text`, steps at the beginning in which the discriminator learns that
-            alone and the generator rests, so that the game begins with a discriminator that reads
-            (as the encoders of Xu et al. 2018, section 3.2, are trained before it).
+        contrast_first: with `text`, share of the steps, at the beginning of training, in which the
+            discriminator learns that alone and the generator rests, so that the game begins with a
+            discriminator that reads (as Xu et al. 2018, section 3.2, train their encoders before).
         mismatched: share of the discriminator's loss that is about real images with the condition
             of another one, which it is to refuse (Reed et al. 2016, section 4.1).
         options: of both nets, see `anogen.nets.NetOptions`; `batch_norm` is the generator's alone,
@@ -91,7 +91,7 @@ class GAN(GenerativeModel):
         classes: int = 0,
         text: int = 0,
         contrast: float = 1.0,
-        contrast_steps: int = 0,
+        contrast_first: float = 0.0,
         mismatched: float = 0.0,
         **options: Unpack[NetOptions],
     ) -> None:
@@ -105,8 +105,8 @@ class GAN(GenerativeModel):
         self.shape: Shape = (shape[0], shape[1], shape[2])
         self.latent, self.r1, self.r2, self.penalty_every = latent, r1, r2, penalty_every
         self.loss: Adversarial = loss
-        check_conditional_options(contrast, mismatched, contrast_steps)
-        self.contrast_steps = contrast_steps if text else 0
+        check_conditional_options(contrast, mismatched, contrast_first)
+        self.contrast_first = contrast_first if text else 0.0
         self.critic_steps, self.contrast, self.mismatched = critic_steps, contrast, mismatched
         self.augment = AdaptiveAugmentation(ada)
         of_generator: NetOptions = {**options, "dropout": 0.0}
@@ -129,7 +129,7 @@ class GAN(GenerativeModel):
         Where the model is conditional, the generated images have the labels of the real ones.
         """
         vector = self.condition(condition)
-        if step is not None and step < self.contrast_steps:
+        if step is not None and self._reads_only(step):
             return self._contrast_alone(x, vector, condition)
         noise = torch.randn(len(x), self.latent, device=x.device, dtype=torch.float32)
         x, fake = self.augment(torch.cat([x, self.decode(noise, vector)])).chunk(2)
@@ -155,9 +155,12 @@ class GAN(GenerativeModel):
 
     def phase(self, step: int) -> Hashable | None:
         """With penalties or without, who rests; see `GenerativeModel.phase`."""
-        if step < self.contrast_steps:
+        if self._reads_only(step):
             return "contrast alone"
         return step % self.penalty_every == 0, generator_rests(step, self.critic_steps)
+
+    def _reads_only(self, step: int) -> bool:
+        return step < self.contrast_first * self.total_steps
 
     def _contrast_alone(self, x: Tensor, vector: Tensor | None, condition: Tensor | None) -> Losses:
         """The discriminator learns which text belongs to which real image; nobody plays yet."""

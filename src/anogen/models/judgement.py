@@ -76,10 +76,12 @@ def held(vector: Tensor | None) -> Tensor | None:
     return None if vector is None else vector.detach()
 
 
-def check_conditional_options(contrast: float, mismatched: float, contrast_steps: int = 0) -> None:
-    """Refuse weights that mean nothing, and a negative number of steps."""
-    if contrast_steps < 0:
-        raise UsageError(f"contrast_steps must not be negative, found {contrast_steps}")
+def check_conditional_options(
+    contrast: float, mismatched: float, contrast_first: float = 0.0
+) -> None:
+    """Refuse weights and shares that mean nothing."""
+    if not 0 <= contrast_first < 1:
+        raise UsageError(f"contrast_first must lie in [0, 1), found {contrast_first}")
     if contrast < 0 or not 0 <= mismatched < 1:
         raise UsageError(
             "contrast must not be negative, and mismatched must lie in [0, 1): found "

@@ -21,6 +21,8 @@ ROWS = 2048
 """Of each of the two parts of the table of words, a power of two."""
 MIXER = 0x2545F4914F6CDD1D
 """Odd, by which a token is multiplied so that its hash depends on all of its bytes."""
+FIT = 4.0
+"""What a discriminator's logit gains where a picture fits its text perfectly."""
 SHARPNESS = 16.0
 """What the cosine of a picture and a text is multiplied with where they are told apart."""
 
@@ -61,7 +63,7 @@ class TextCondition(Condition):
         return 1 + self.size
 
     def encoded(self, condition: Tensor | None) -> Tensor:
-        """float32 `[b, size]` of tokens `[b, length]`; always computed in float32."""
+        """float32 `[b, size]` of tokens `[b, length]`, of mean square 1; computed in float32."""
         if condition is None:
             raise UsageError("this model takes texts; give one for each image, or empty ones")
         if condition.ndim != 2 or condition.shape[1] > PLACES:
@@ -70,7 +72,7 @@ class TextCondition(Condition):
                 f"{list(condition.shape)}; see anogen.data.text.tokens_of"
             )
         with torch.autocast(condition.device.type, enabled=False):
-            return self.head(self._read(condition))
+            return self.size**0.5 * F.normalize(self.head(self._read(condition)), dim=1)
 
     def _read(self, tokens: Tensor) -> Tensor:
         """float32 `[b, 4 * WIDTH]`."""
@@ -103,8 +105,7 @@ class TextCondition(Condition):
         """How real a picture seems, and how well it fits its text, as one logit: float32 `[b]`."""
         vector = self(condition)
         assert vector is not None
-        fit = (outputs[:, 1:].float() * vector).sum(1) / math.sqrt(self.size)
-        return outputs[:, 0].float() + fit
+        return outputs[:, 0].float() + FIT * F.cosine_similarity(outputs[:, 1:].float(), vector)
 
     def told_apart(self, outputs: Tensor, condition: Tensor | None, of: Tensor | None) -> Tensor:
         """See `told_apart` below: float32 `[b]`."""

@@ -55,6 +55,7 @@ class Loop:
         assert settings.batch_size is not None  # `fit` has decided it
         self.batches = Shuffled(data.train, settings.batch_size, settings.seed, device)
         self.total_steps = settings.epochs * len(self.batches)
+        model.total_steps = self.total_steps
         self.monitor: str | None = settings.monitor or model.monitor
         if self.monitor == DISTANCE and len(data.validation) < FEWEST:
             if settings.monitor == DISTANCE:
