@@ -46,6 +46,7 @@ def pages() -> dict[Path, str]:
         guides / "parts.md": filled(guides / "parts.md", "parts_results.md.j2"),
         guides / "serving.md": filled(guides / "serving.md", "serving_results.md.j2"),
         guides / "restoring.md": filled(guides / "restoring.md", "restoration_results.md.j2"),
+        guides / "texts.md": filled(guides / "texts.md", "texts_results.md.j2"),
         guides / "translating.md": filled(guides / "translating.md", "translation_results.md.j2"),
     }
 

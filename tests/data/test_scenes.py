@@ -76,7 +76,7 @@ def test_an_order_that_is_said_is_that_of_the_picture():
     one = Figure(1, "left", "red", "normal", "upright", "normal")
     two = Figure(2, "right", "blue", "normal", "upright", "normal")
     scene, rng = Scene("white", (one, two)), np.random.default_rng(0)
-    texts = [say_scene(scene, rng) for _ in range(300)]
+    texts = [say_scene(scene, rng).text for _ in range(300)]
     for text in texts:
         plain = re.sub(r"\b(1|one)\b", "1", re.sub(r"\b(2|two)\b", "2", text))
         plain = re.sub(r"\b(?!left of|right of)[a-z-]+ (?=[12])", "", plain)
@@ -93,7 +93,7 @@ def test_other_phrases_are_never_in_captions_for_training(drawn):
     rng = np.random.default_rng(0)
     known = {word for captions in drawn[0].captions for text in captions for word in text.split()}
     for scene in drawn[1][:50]:
-        assert set(say_scene(scene, rng, others=True).replace(";", "").split()) - known
+        assert set(say_scene(scene, rng, others=True).text.replace(";", "").split()) - known
 
 
 def test_the_same_seed_draws_the_same():

@@ -1,6 +1,7 @@
 """What English says of a scene of digits: a small grammar, with synonyms and several orders."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,22 @@ OTHER_PLACE_WORDS = {
 """Synonyms, and below orders, that no caption for training has: see `say_scene`."""
 
 
-def say_scene(scene: "Scene", rng: np.random.Generator, *, others: bool = False) -> str:
+@dataclass(frozen=True)
+class Said:
+    """A caption, and what of a scene it names beside the digits.
+
+    Attributes:
+        text: the caption.
+        place: whether it says where the digits are.
+        inks: of each digit, whether it names its ink.
+    """
+
+    text: str
+    place: bool
+    inks: tuple[bool, ...]
+
+
+def say_scene(scene: "Scene", rng: np.random.Generator, *, others: bool = False) -> Said:
     """A caption of a scene, drawn from a grammar.
 
     It names every digit, as a word or a figure, and their places (of one alone not always); ink,
@@ -55,15 +71,16 @@ def say_scene(scene: "Scene", rng: np.random.Generator, *, others: bool = False)
     Examples:
         >>> from anogen.data.scenes import Figure, Scene
         >>> seven = Figure(7, "left", "red", "large", "upright", "thin")
-        >>> say_scene(Scene("black", (seven,)), np.random.default_rng(1))
+        >>> say_scene(Scene("black", (seven,)), np.random.default_rng(1)).text
         'a narrow red 7 on the left side on a black background'
     """
     speech = _Speech(rng, others)
-    said = speech.figures(scene.figures)
-    if rng.random() < 0.3:
-        return said
-    ground = _one(rng, GROUND_WORDS).format(scene.ground)
-    return f"{ground}: {said}" if rng.random() < (0.7 if others else 0.15) else f"{said} {ground}"
+    text = speech.figures(scene.figures)
+    if rng.random() >= 0.3:
+        ground = _one(rng, GROUND_WORDS).format(scene.ground)
+        first = rng.random() < (0.7 if others else 0.15)
+        text = f"{ground}: {text}" if first else f"{text} {ground}"
+    return Said(text, speech.place, tuple(speech.inks))
 
 
 class _Speech:
@@ -71,6 +88,7 @@ class _Speech:
 
     def __init__(self, rng: np.random.Generator, others: bool) -> None:
         self.rng, self.others = rng, others
+        self.place, self.inks = True, list[bool]()
 
     def figures(self, figures: "Sequence[Figure]") -> str:
         """What is said of all digits."""
@@ -97,6 +115,7 @@ class _Speech:
     def _alone(self, figure: "Figure") -> str:
         name = self._named(figure)
         if self.rng.random() < 0.15:
+            self.place = False
             return name
         place = self._place(figure)
         if self.others:
@@ -135,6 +154,7 @@ class _Speech:
         ]
         turn = self._some(TURN_WORDS[figure.turn], 0.15 if figure.turn == "upright" else 0.6)
         ink = [figure.ink] if rng.random() < 0.85 else []
+        self.inks.append(bool(ink))
         figure_or_word = str(figure.digit) if rng.random() < 0.4 else WORDS[figure.digit]
         noun = _one(rng, OTHER_NOUNS if self.others else NOUNS).format(figure_or_word)
         if self.others and ink:

@@ -149,7 +149,7 @@ def draw_scenes(
         written = [digits.pixels[rng.choice(of_digit[figure.digit], 1)][0, 0]
                    for figure in scene.figures]  # fmt: skip
         pixels[place] = _drawn(scene, written, size, rng)
-    captions = [[say_scene(scene, rng) for _ in range(CAPTIONS)] for scene in scenes]
+    captions = [[say_scene(scene, rng).text for _ in range(CAPTIONS)] for scene in scenes]
     return with_captions(Images(pixels, name), captions), scenes
 
 

@@ -145,7 +145,8 @@ def nearest_captions(asked: Sequence[str], known: Sequence[str]) -> NDArray[np.i
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    weigh: Any = TfidfVectorizer(tokenizer=words_of, lowercase=False)
+    settings: Any = {"tokenizer": words_of, "token_pattern": None, "lowercase": False}
+    weigh: Any = TfidfVectorizer(**settings)
     of_known: Any = weigh.fit_transform([*known])
     of_asked: Any = weigh.transform([*asked])
     parts = [of_asked[start : start + 100] @ of_known.T for start in range(0, len(asked), 100)]
