@@ -259,6 +259,8 @@ class Loop:
         if not isinstance(self.state.model, GenerativeModel):
             return
         played = {name.removeprefix("running_"): value for name, value in running.items()}
+        if any(f"loss_{player.name}" not in played for player in self.state.players):
+            return  # somebody rested all the time, as before a game begins
         seen = dict(collapse_warnings(played, samples, self.state.model.classes))
         for name in sorted(seen.keys() & self._signs - self._warned):  # in two epochs running
             say(f"warning: {seen[name]}")
