@@ -15,6 +15,7 @@ from anogen.models.asking import Asking, sample_texts
 from anogen.models.base import (
     Encodes,
     GenerativeModel,
+    HasLikeness,
     HasPosterior,
     HasStyles,
     Model,
@@ -33,6 +34,8 @@ TRAVERSED = 8
 """How many latents a traversal shows at most."""
 
 
+AMONG = 200
+"""Captions among which those are looked for that the model shows worst."""
 TRANSLATED = 8
 """Images of each domain that are shown translated."""
 OF_ANY_MODEL = ("reconstructions", "restorations")
@@ -128,16 +131,27 @@ def _translations(model: GenerativeModel, images: Images, seed: int) -> Picture 
 def _captions(model: GenerativeModel, images: Images, seed: int) -> Picture | None:
     if not model.takes_text or images.captions is None:
         return None
-    shown = _some(images, 8, seed)
-    assert shown.captions is not None
-    texts = [(*own, "")[0] for own in shown.captions]
-    columns = [sample_texts(model, texts, Asking(seed + column)) for column in range(6)]
-    sheet = torch.stack([_tensor(shown), *columns], 1)
+    among = _some(images, AMONG, seed)
+    assert among.captions is not None
+    texts = [(*own, "")[0] for own in among.captions]
+    tokens, size = model.asked(texts), evaluation_batch(model.shape)
+    first = sample_texts(model, texts, Asking(seed))
+    assert isinstance(model, HasLikeness)  # all that take texts are
+    fits = torch.cat([
+        model.likeness(x, text).diagonal()
+        for x, text in zip(first.split(size), tokens.split(size), strict=True)
+    ])  # fmt: skip
+    order, middle = fits.argsort().cpu().numpy(), len(fits) // 2
+    rows = np.concatenate([order[:5], order[middle : middle + 5]])
+    shown, texts = among[rows], [texts[row] for row in rows]
+    columns = [sample_texts(model, texts, Asking(seed + 1 + column)) for column in range(5)]
+    sheet = torch.stack([_tensor(shown), first[rows], *columns], 1)
     return Picture(
         "captions",
         "Captions and what they give",
-        "Test images at the left, with their captions; then new images for these captions, none "
-        "of which was chosen.",
+        f"Test images at the left, with their captions; then new images for these captions. Of "
+        f"{len(fits)} captions those whose first new image fits worst, as the model itself judges, "
+        "then some in the middle.",
         figures.mosaic(to_bytes(sheet), labels=[wrapped(text) for text in texts]),
     )
 
