@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from anogen.data.images import Images
+from anogen.data.pictures import PICTURE_SUFFIXES
 from anogen.data.sources import find_sources, read_chunks
 from anogen.errors import DataError, UsageError
 from anogen.models.asking import likeness
@@ -21,13 +22,13 @@ class Found:
 
     Attributes:
         file: its path.
-        index: its place in a file of several; 0 for a picture.
+        index: its place in a file of several, from 0; None for a picture.
         fits: cosines, one for each text, from −1 to 1.
         error: why there is none.
     """
 
     file: str
-    index: int
+    index: int | None
     fits: tuple[float, ...]
     error: str = ""
 
@@ -89,7 +90,9 @@ def search(
             fits = iter(likeness(model, Images(np.stack(read), "files"), vector) if read else ())
             for item in chunk:
                 own = () if item.error else tuple(next(fits).tolist())
-                found.append(Found(item.file, item.index, own, item.error))
+                several = Path(item.file).suffix.lower() not in PICTURE_SUFFIXES
+                place = item.index if several else None
+                found.append(Found(item.file, place, own, item.error))
             bar.advance(len(chunk))
     if all(one.error for one in found):
         raise DataError(f"no picture could be read; the last: {found[-1].error}")

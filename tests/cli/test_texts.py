@@ -112,6 +112,8 @@ def test_search_refuses_what_makes_no_sense(run, tmp_path, trained):
         (("--text", "a", "--picture", "latent_grid"), "makes samples, or the picture between"),
         (("--text", "a", "--out", "a.jpg"), "ending in .png or .npy"),
         (("--text", "a", "--best_of", "0"), "best_of"),
+        (("--text", "a", "--guidance", "nan"), "expected a number"),
+        (("--picture", "between", "--text", "a", "--guidance", "2"), "not for the picture between"),
         (("--text", "{a,b,c,d,e,f,g} {1,2,3,4,5,6}"), "too many for one picture"),
     ],
 )

@@ -63,6 +63,10 @@ def test_captions_of_archives_and_arrays(tmp_path):
     ]  # fmt: skip
     with pytest.raises(DataError, match="6 images but 1 captions"):
         images_from_array(WHITE, captions=["one"])
+    gaps = images_from_array(WHITE, captions=[None, float("nan"), "a", "b", "c", "d"])
+    assert gaps.captions.tolist()[:3] == [(), (), ("a",)]
+    with pytest.raises(DataError, match="caption of image 0 is no text: 7"):
+        images_from_array(WHITE, captions=[7] * 6)
     with pytest.raises(DataError, match="caption of image 2 is no text"):
         images_from_array(WHITE, captions=["a", "b", [7], "c", "d", "e"])
 

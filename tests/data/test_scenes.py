@@ -107,6 +107,8 @@ def test_what_cannot_be_drawn_is_refused():
     for wrong in ({"count": 0}, {"size": 8}, {"combinations": "none"}):
         with pytest.raises(UsageError):
             draw_scenes(**{"count": 1, "digits": digits} | wrong)
+    with pytest.raises(UsageError, match="has no 1, 2, 3"):
+        draw_scenes(1, digits[np.flatnonzero(digits.labels == 0)])
     with pytest.raises(UsageError, match="labelled digits"):
         draw_scenes(1, load_data("shapes").train[:10])
 

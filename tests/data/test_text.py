@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anogen.data.text import MOST_TOKENS, lines_of, texts_in, tokens_of, words_of
+from anogen.data.text import MOST_TOKENS, _pieces, lines_of, texts_in, tokens_of, words_of
 from anogen.errors import DataError
 
 
@@ -48,3 +48,14 @@ def test_lines_of_a_file(tmp_path):
         lines_of(file)
     with pytest.raises(DataError, match="No such file"):
         lines_of(tmp_path / "none.txt")
+
+
+def test_marks_go_with_their_letters():
+    assert words_of("हिन्दी, नमस्ते") == ["हिन्दी", ",", "नमस्ते"]
+    assert words_of("año — 7") == ["año", "—", "7"]
+
+
+def test_long_words_and_texts_leave_nothing_behind():
+    tokens = tokens_of(["x" * 10_000_000])
+    assert (tokens != 0).sum() == -(-64 // 7)
+    assert _pieces.cache_info().maxsize is not None

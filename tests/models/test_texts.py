@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from anogen import GAN, VAE, VAEGAN, StyleGAN, draw_scenes, fit, images_from_array, load_data, split
+from anogen import (
+    GAN,
+    NCPVAE,
+    VAE,
+    VAEGAN,
+    StyleGAN,
+    draw_scenes,
+    fit,
+    images_from_array,
+    load_data,
+    split,
+)
 from anogen.errors import DataError, UsageError
 from anogen.models.asking import Asking, likeness, sample_texts, spelt_out
 from anogen.models.base import Model
@@ -117,7 +128,7 @@ def test_images_without_captions_are_refused(scenes, tmp_path, noise):
     empty = np.empty(len(scenes.train), object)
     empty[:] = [()] * len(empty)
     nothing = replace(scenes, train=replace(scenes.train, captions=empty))
-    with pytest.raises(DataError, match="all captions are empty"):
+    with pytest.raises(DataError, match="has no captions"):
         fit(made("VAE"), nothing, tmp_path / "nothing", epochs=1)
     assert not (tmp_path / "bare").exists()
     assert shown_to(VAE((1, 16, 16), latent=2, width=4), noise.train) is noise.train
@@ -128,7 +139,9 @@ def test_requests_that_make_no_sense_are_refused():
     for wrong, message in (
         ({"text": ["a"]}, "2 images, but 1 texts"),
         ({"text": "a", "condition": torch.zeros(2, 1, dtype=torch.int64)}, "not both"),
-        ({"text": [1, 2]}, "texts are a list"),
+        ({"text": [1, 2]}, "a text is expected, found int"),
+        ({"text": []}, "2 images, but 0 texts"),
+        ({"text": "a", "guidance": float("nan")}, "guidance must be a finite number"),
     ):
         with pytest.raises(UsageError, match=message):
             model.sample(2, **wrong)
@@ -163,7 +176,7 @@ def test_the_discriminator_reads_before_the_game_begins(scenes, tmp_path, capsys
     options = {"batch_size": 16, "monitor": "loss_discriminator"}
     run = fit(model, scenes, tmp_path / "run", epochs=2, **options)
     first, second = run.metrics
-    assert "running_contrast_nats" in first
+    assert "running_text_contrast_nats" in first
     assert "running_loss_generator" not in first
     assert "running_loss_generator" in second
     assert "nearly identical" not in capsys.readouterr().err
@@ -172,3 +185,40 @@ def test_the_discriminator_reads_before_the_game_begins(scenes, tmp_path, capsys
     with pytest.raises(UsageError, match="contrast_first must lie"):
         made("GAN", contrast_first=1.0)
     assert GAN(SHAPE, latent=2, width=4, contrast_first=0.5).phase(0) != "contrast alone"
+
+
+def test_patience_waits_for_the_game(scenes, tmp_path):
+    model = made("GAN", contrast_first=0.6)
+    options = {"batch_size": 32, "monitor": "loss_discriminator", "patience": 1}
+    run = fit(model, scenes, tmp_path / "run", epochs=5, **options)
+    assert len(run.metrics) > 3
+    assert run.epoch_of(None) > 3
+
+
+def test_a_game_that_has_begun_goes_on_when_more_epochs_are_asked_for(scenes, tmp_path):
+    options = {"batch_size": 16, "monitor": "loss_discriminator"}
+    fit(made("GAN", contrast_first=0.5), scenes, tmp_path / "run", epochs=2, **options)
+    again = made("GAN", contrast_first=0.5)
+    run = fit(again, scenes, tmp_path / "run", epochs=6, **options, resume=True)
+    assert all("running_loss_generator" in row for row in run.metrics[1:])
+
+
+def test_what_belongs_to_no_image_teaches_nobody_to_refuse():
+    model = made("GAN", mismatched=0.5)
+    texts = model.asked(["a", "a", "", "b"])
+    assert model.condition.others(texts).tolist() == [True, False, True, False]
+    labels = GAN(SHAPE, latent=2, width=4, classes=3).condition
+    assert labels.others(torch.tensor([0, 0, 1])).tolist() == [True, False, True]
+
+
+def test_captions_are_not_taken_for_labels(scenes, tmp_path):
+    model = VAE(SHAPE, latent=2, width=4, classes=2)
+    assert conditions_for(model, scenes.train) is None
+    with pytest.raises(UsageError, match="has no labels"):
+        fit(model, scenes, tmp_path / "run", epochs=1)
+    with pytest.raises(UsageError, match=r"vectors of conditions are \[b, 8\]"):
+        made("VAE").sample(2, condition=torch.zeros(2, 3))
+    with pytest.raises(UsageError, match="contrast above 0"):
+        made("VAE", contrast=0.0)
+    with pytest.raises(UsageError, match="NCPVAE takes no texts"):
+        NCPVAE(SHAPE, latent=2, text=8)

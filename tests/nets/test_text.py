@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from anogen.data import text as data_text
 from anogen.data.text import tokens_of
 from anogen.errors import UsageError
+from anogen.nets import text as nets_text
 from anogen.nets.condition import condition_on
 from anogen.nets.text import TextCondition, Words, told_apart
 
@@ -65,6 +67,17 @@ def test_the_same_text_twice_is_no_mistake():
     cosines = torch.ones(2, 2)
     assert_close(told_apart(cosines, tokens("a", "a")), torch.zeros(2))
     assert told_apart(cosines, tokens("a", "b")).min() > 0.5
+
+
+def test_an_empty_text_is_nobodys():
+    texts = tokens("a", "b", "")
+    cosines = torch.rand(3, 3)
+    alone = told_apart(cosines[:2, :2], texts[:2])
+    assert_close(told_apart(cosines, texts), torch.cat([alone, torch.zeros(1)]))
+
+
+def test_nets_and_data_agree_on_what_a_token_is():
+    assert (nets_text.MOST_TOKENS, nets_text.PIECE) == (data_text.MOST_TOKENS, data_text.PIECE)
 
 
 def test_what_is_no_text_is_refused(encoder):

@@ -118,8 +118,11 @@ def _check_texts(options: dict[str, Any], out: Path | None) -> Path | None:
         raise UsageError(f"--text makes samples, or the picture between, not {options['picture']}")
     if out is not None and out.suffix not in (".png", ".npy", ""):
         raise UsageError(f"--out {out}: expected a name ending in .png or .npy, or a folder")
-    if options["picture"] == "between" and out is not None and out.suffix != ".png":
-        raise UsageError(f"--out {out}: the picture between is a .png file")
+    if options["picture"] == "between":
+        if out is not None and out.suffix != ".png":
+            raise UsageError(f"--out {out}: the picture between is a .png file")
+        if options["guidance"] != 1 or options["best_of"] != 1 or options["sampler"] != "auto":
+            raise UsageError("--guidance, --best_of and --sampler are not for the picture between")
     return out
 
 

@@ -85,4 +85,4 @@ def _texts(found: "list[Found]", texts: list[str], top: int) -> list[dict[str, A
 
 
 def _name(one: "Found") -> str:
-    return one.file if not one.index else f"{one.file}[{one.index}]"
+    return one.file if one.index is None else f"{one.file}[{one.index}]"

@@ -56,6 +56,7 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from anogen.data.catalog import load_data
+    from anogen.data.images import has_captions
     from anogen.run import DATA_OPTIONS, Run
     from anogen.training.fit import fit
     from anogen.training.settings import TrainingSettings
@@ -74,7 +75,7 @@ def main(arguments: list[str]) -> int:
     if not options["resume"]:
         Run.vacant(options["run"])  # refused before any data is read
     data = load_data(**{key: options.pop(key) for key in DATA_OPTIONS})
-    if not _chosen(arguments) and data.train.captions is not None and data.train.labels is None:
+    if not _chosen(arguments) and data.train.labels is None and has_captions(data.train):
         say("the pictures have captions: training a GAN on them, --model GAN --preset text; any "
             "--model trains another one")  # fmt: skip
         expanded = _expand([*TEXT, *arguments])

@@ -211,7 +211,7 @@ def images_from_array(
     name: str = "array",
     labels: Any = None,
     first: int = 0,
-    captions: Sequence[str | Sequence[str]] | None = None,
+    captions: Sequence[str | Sequence[str] | float | None] | None = None,
 ) -> Images:
     """Images from an array of any usual layout and range.
 
@@ -221,7 +221,7 @@ def images_from_array(
         name: what the report calls them.
         labels: integers or strings `[n]`, or None.
         first: number of the first image, for messages, where the array is a part of another.
-        captions: a text for each image, or several, or None.
+        captions: of each image a text, or several, or None; or None of all.
 
     Raises:
         DataError: another shape or type; NaN, infinite or out-of-range values (with their place);
@@ -239,8 +239,8 @@ def images_from_array(
     return images if labels is None else label(images, labels)
 
 
-def with_captions(images: Images, captions: Sequence[str | Sequence[str]]) -> Images:
-    """The images with what is said of each: a text, or several.
+def with_captions(images: Images, captions: Sequence[str | Sequence[str] | float | None]) -> Images:
+    """The images with what is said of each: a text, or several, or nothing (None, NaN).
 
     Raises:
         DataError: not as many as images, or something else than texts.
@@ -254,10 +254,18 @@ def with_captions(images: Images, captions: Sequence[str | Sequence[str]]) -> Im
         raise DataError(f"{images.name}: {len(images)} images but {len(captions)} captions")
     several = np.empty(len(images), object)
     for place, texts in enumerate(captions):  # as a whole NumPy would take them apart
-        several[place] = (str(texts),) if isinstance(texts, str) else tuple(texts)
-        if not all(isinstance(text, str) for text in several[place]):
+        own: Any = [texts] if isinstance(texts, str) else texts
+        own = [] if own is None or own != own else own  # a gap of a frame
+        if not isinstance(own, Sequence) or not all(isinstance(text, str) for text in own):
             raise DataError(f"{images.name}: the caption of image {place} is no text: {texts!r}")
+        several[place] = tuple(str(text) for text in own)
     return replace(images, captions=several)
+
+
+def has_captions(images: Images) -> bool:
+    """Whether something is said of some image, in letters."""
+    captions = () if images.captions is None else images.captions
+    return any(letter.isalpha() for texts in captions for text in texts for letter in text)
 
 
 def images_from_table(rows: NDArray[Any], name: str = "table") -> Images:

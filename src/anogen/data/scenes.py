@@ -141,9 +141,12 @@ def draw_scenes(
         raise unknown_name("combinations", combinations, get_args(Combinations))
     if digits.shape != (1, 28, 28) or digits.labels is None or len(digits.classes) != 10:
         raise UsageError(f"scenes are drawn from labelled digits of 28×28, found {digits!r}")
+    of_digit = [np.flatnonzero(digits.labels == digit) for digit in range(10)]
+    missing = [str(digit) for digit, rows in enumerate(of_digit) if not len(rows)]
+    if missing:
+        raise UsageError(f"scenes: {digits.name} has no {', '.join(missing)}")
     rng = np.random.default_rng((seed, 17))
     scenes = [_scene(rng, combinations) for _ in range(count)]
-    of_digit = [np.flatnonzero(digits.labels == digit) for digit in range(10)]
     pixels = np.empty((count, 3, size, size), np.uint8)
     for place, scene in enumerate(scenes):
         written = [digits.pixels[rng.choice(of_digit[figure.digit], 1)][0, 0]

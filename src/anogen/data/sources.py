@@ -151,7 +151,7 @@ def find_sources(paths: Iterable[str | Path]) -> Sources:
     counts: list[int] = []
     for name in paths:
         if not str(name):
-            raise UsageError("one of the files to score has an empty name; give its path")
+            raise UsageError("one of the files has an empty name; give its path")
         path = Path(name)
         try:
             more, own = _parts(path)
@@ -160,7 +160,7 @@ def find_sources(paths: Iterable[str | Path]) -> Sources:
         parts += more
         counts += own
     if not sum(counts):
-        raise DataError("there is no image to score in what was given")
+        raise DataError("there is no image in what was given")
     return Sources(parts, counts)
 
 

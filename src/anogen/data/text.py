@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ MOST_TOKENS = 64
 """Of a text; what comes after them is left out."""
 PIECE = 7
 """Bytes of a word in a token; longer words take several."""
+MOST_LETTERS, LONGEST = 4096, 64
+"""Of a text, and of a word of it; what comes after them is left out."""
 
 
 def tokens_of(texts: Sequence[str]) -> NDArray[np.int64]:
@@ -48,13 +51,23 @@ def tokens_of(texts: Sequence[str]) -> NDArray[np.int64]:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, as tokens tell them apart.
+    """The words of a text, as tokens tell them apart; of a very long one, its beginning.
 
     >>> words_of("A thin, red SEVEN")
     ['a', 'thin', ',', 'red', 'seven']
     """
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    return re.findall(r"\w+|[^\w\s]", plain)
+    plain = unicodedata.normalize("NFKC", text[:MOST_LETTERS]).casefold()
+    if plain.isascii():
+        return re.findall(r"\w+|[^\w\s]", plain)
+    groups = groupby(plain, _is_of_a_word)
+    parts = [("".join(group), is_word) for is_word, group in groups]
+    return [word for part, is_word in parts
+            for word in ([part] if is_word else "".join(part.split()))]  # fmt: skip
+
+
+def _is_of_a_word(letter: str) -> bool:
+    """Whether a character is a letter, a digit, or a mark that goes with one."""
+    return letter.isalnum() or letter in "_\u200d" or unicodedata.category(letter)[0] == "M"
 
 
 def lines_of(path: Path) -> list[str]:
@@ -84,7 +97,7 @@ def texts_in(path: Path) -> list[str]:
 
 
 def _tokens(text: str) -> list[int]:
-    return [number for word in words_of(text) for number in _pieces(word)]
+    return [number for word in words_of(text) for number in _pieces(word[:LONGEST])]
 
 
 @lru_cache(1 << 16)

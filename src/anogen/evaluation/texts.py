@@ -1,6 +1,7 @@
 """How well images show what texts say: judged by a net of its own, trained here on first use."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count as numbers
@@ -77,35 +78,38 @@ def evaluate_texts(
 
     Returns:
         Flat. `r_precision`, the share of new images that fit their own caption better than 99
-        others, with its 95 % interval; beside it, of the same captions, those of the test images
+        others (or as many as there are; their number and one is `among`), with its 95 % interval; beside it, of the same captions, those of the test images
         themselves (`r_precision_floor`), of training images whose captions are nearest, by the
         words that they share (`r_precision_nearest_caption`), and of samples of empty texts
         (`r_precision_without_text`). `variety`, the root mean square difference in pixels, on the
         [0, 1] scale, of two images of one text, beside that of images of different texts
-        (`variety_floor`). `texts`, how many.
+        (`variety_floor`). `texts`, how many. Images without a caption do not count.
 
     Raises:
         UsageError: the model takes no texts.
-        DataError: the data has no captions, or too few different ones.
+        DataError: the data has no captions, or all that are asked for are the same.
     """
     refuse_no_model(model, "evaluate_texts")
     expect(data, Splits, "evaluate_texts")
     target = choose_device(device)
     model = model.eval().to(target)
-    shown = data.test.evenly(texts)
+    model.asked([""])  # refused before anything is trained
+    shown = _captioned(data.test).evenly(texts)
     asked = first_captions(shown)
+    rivals = _rivals(asked)
     judge = _judge(data.train, target)
     drawn, again, blind = (
         _as_images(sample_texts(model, part, how))
         for part, how in ((asked, how), (asked, replace(how, seed=how.seed + 1)),
                           ([""] * len(asked), how))
     )  # fmt: skip
-    nearest = data.train[nearest_captions(asked, first_captions(data.train))]
+    known = _captioned(data.train)
+    nearest = known[nearest_captions(asked, first_captions(known))]
     tokens = torch.from_numpy(tokens_of(asked))
     found = {
         "": drawn, "_floor": shown, "_nearest_caption": nearest, "_without_text": blind,
     }  # fmt: skip
-    result: Result = {"texts": len(asked)}
+    result: Result = {"texts": len(asked), "among": min(AMONG, rivals + 1)}
     for name, images in found.items():
         own = _finds_its_own(judge, images, tokens, asked, target)
         result |= (
@@ -116,6 +120,22 @@ def evaluate_texts(
         "variety": _difference(drawn, again),
         "variety_floor": _difference(drawn, drawn[np.roll(np.arange(len(drawn)), 1)]),
     }
+
+
+def _captioned(images: Images) -> Images:
+    """The images that have a caption."""
+    rows = np.flatnonzero([bool(text.strip()) for text in first_captions(images)])
+    if not len(rows):
+        raise DataError(f"{images.name}: all captions are empty")
+    return images[rows]
+
+
+def _rivals(texts: Sequence[str]) -> int:
+    """How many other texts there are for that which is there most often."""
+    rivals = len(texts) - max(Counter(texts).values())
+    if not rivals:
+        raise DataError("all captions of the test images are the same, so that none can be found")
+    return rivals
 
 
 def first_captions(images: Images) -> list[str]:
@@ -176,10 +196,7 @@ def _finds_its_own(
     of_text = np.array([places[text] for text in texts])
     own = np.zeros(len(fits))
     for row, fit in enumerate(fits):
-        others = np.flatnonzero(of_text != of_text[row])
-        if not len(others):
-            raise DataError("all captions of the test images are the same")
-        chosen = rng.permutation(others)[: AMONG - 1]
+        chosen = rng.permutation(np.flatnonzero(of_text != of_text[row]))[: AMONG - 1]
         own[row] = float((fit[chosen] < fit[row]).all())
     return own
 

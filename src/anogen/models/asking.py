@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from anogen.data.batches import evaluation_batch, in_order
 from anogen.data.images import Images
-from anogen.errors import UsageError, whole_number
+from anogen.errors import UsageError, finite_number, whole_number
 from anogen.models.base import GenerativeModel, HasLikeness, Model, Sampler
 
 MOST_TEXTS = 1000
@@ -38,6 +38,7 @@ class Asking:
     best_of: int = 1
 
     def __post_init__(self) -> None:
+        finite_number("guidance", self.guidance)
         if whole_number("best_of", self.best_of) < 1:
             raise UsageError(f"best_of must be at least 1, found {self.best_of}")
 

@@ -149,10 +149,13 @@ class Model(nn.Module, ABC):
                 f"this {type(self).__name__} takes no texts; train one on pictures with captions, "
                 "with --preset text"
             )
-        given: Any = texts
-        if isinstance(given, str) or not all(isinstance(text, str) for text in given) or not given:
-            raise UsageError(f"texts are a list of at least one, found {texts!r}")
-        return torch.from_numpy(tokens_of(texts)).to(next(self.parameters()).device)
+        given: Any = [] if isinstance(texts, str) else list(texts)
+        if not given:
+            raise UsageError("texts are a list of at least one text")
+        wrong = next((text for text in given if not isinstance(text, str)), None)
+        if wrong is not None:
+            raise UsageError(f"a text is expected, found {type(wrong).__name__}")
+        return torch.from_numpy(tokens_of(given)).to(next(self.parameters()).device)
 
     @abstractmethod
     def players(self) -> dict[str, list[nn.Module]]:
@@ -237,6 +240,7 @@ class GenerativeModel(Model):
             UsageError: a text, or guidance, for a model that takes none; or not one for each.
         """
         device = next(self.parameters()).device
+        finite_number("guidance", guidance)
         if text is not None:
             if condition is not None:
                 raise UsageError("give a condition or a text, not both")

@@ -5,21 +5,21 @@ from dataclasses import replace
 from torch import Tensor
 
 from anogen.data.batches import conditions_of
-from anogen.data.images import Images
+from anogen.data.images import Images, has_captions
 from anogen.data.splits import Splits
 from anogen.errors import DataError
 from anogen.models.base import Model
 
 
 def shown_to(model: Model, images: Images) -> Images:
-    """The images with what the model is conditional on: to one that takes texts, without labels.
+    """The images with what the model is conditional on: without labels, or without captions.
 
     Raises:
         DataError: they have no captions, and the model takes texts.
     """
     if not model.takes_text:
-        return images
-    if images.captions is None:
+        return images if images.captions is None else replace(images, captions=None)
+    if not has_captions(images):
         raise DataError(
             f"{images.name}: has no captions, and this model takes texts; give pictures with a "
             "metadata.csv (file_name, text) or a text file beside each, or train with text 0"
@@ -28,18 +28,13 @@ def shown_to(model: Model, images: Images) -> Images:
 
 
 def all_shown_to(model: Model, data: Splits) -> Splits:
-    """`shown_to` of all parts.
+    """`shown_to` of the images that are learnt from and validated with.
 
     Raises:
-        DataError: there are no captions, or all are empty, and the model takes texts.
+        DataError: either have no captions, and the model takes texts.
     """
-    if not model.takes_text:
-        return data
-    parts = [shown_to(model, part) for part in (data.train, data.validation, data.test)]
-    captions = parts[0].captions
-    if captions is None or not any(text.strip() for texts in captions for text in texts):
-        raise DataError(f"{data.name}: all captions are empty, and this model takes texts")
-    return replace(data, train=parts[0], validation=parts[1], test=parts[2])
+    train, validation = shown_to(model, data.train), shown_to(model, data.validation)
+    return replace(data, train=train, validation=validation)
 
 
 def conditions_for(model: Model, images: Images) -> Tensor | None:

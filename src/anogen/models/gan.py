@@ -165,7 +165,7 @@ class GAN(GenerativeModel):
     def _contrast_alone(self, x: Tensor, vector: Tensor | None, condition: Tensor | None) -> Losses:
         """The discriminator learns which text belongs to which real image; nobody plays yet."""
         found = self.condition.told_apart(self.discriminator(x), vector, condition)
-        return Losses({"discriminator": found.mean()}, {"contrast_nats": found})
+        return Losses({"discriminator": found.mean()}, {"text_contrast_nats": found})
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The image of a noise vector `[b, latent]`: float32 `[b, c, h, w]` in [0, 1]."""

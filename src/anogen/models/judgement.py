@@ -51,10 +51,12 @@ class Judgement:
                 in the place of generated ones.
         """
         loss = kind.discriminator(self.real_logit, self.fake_logit).mean()
-        if mismatched and self._vector is not None:
+        if mismatched and self._vector is not None and self._given is not None:
             others = self._condition.logit(self._real, self._vector.roll(1, 0))
-            of_others = kind.discriminator(self.real_logit, others).mean()
-            loss = torch.lerp(loss, of_others, mismatched)
+            counts = self._condition.others(self._given).float()
+            of_others = kind.discriminator(self.real_logit, others) * counts
+            mean = of_others.sum() / counts.sum().clamp(min=1)
+            loss = torch.lerp(loss, mean, mismatched)
         return loss + contrast * self.contrast_real() if contrast else loss
 
     def generator_loss(self, kind: AdversarialLoss, contrast: float = 0.0) -> Tensor:

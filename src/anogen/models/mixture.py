@@ -107,6 +107,9 @@ class MixtureSampler:
         """float32 `[count, latent]`, drawn with `generator`."""
         if condition is None or len(self.weights) == 1:
             condition = torch.zeros(count, dtype=torch.int64)
+        if condition.is_floating_point():
+            raise UsageError("a mixture for each class needs classes, not vectors of them; sample "
+                             "from the prior")  # fmt: skip
         uniform = torch.rand(count, 1, generator=generator, dtype=torch.float64)
         noise = torch.randn(count, self.means.shape[2], generator=generator, dtype=torch.float64)
         sums = self.weights.cumsum(1)[condition]

@@ -58,6 +58,8 @@ class NCPVAE(VAE):
         contrast_width: float = 3.0,
         **options: Any,
     ) -> None:
+        if options.get("text"):
+            raise UsageError("NCPVAE takes no texts; take VAE, or GAN with its preset text")
         super().__init__(shape, latent, **options)
         if contrast < 0 or contrast_noise <= 0 or contrast_width <= 1:
             raise UsageError(

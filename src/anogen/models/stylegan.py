@@ -65,6 +65,12 @@ class StyleGAN(GenerativeModel):
         residual: the published discriminator of residual blocks, in the place of single
             convolutions: slower, and in short trainings on small images no better.
         classes: how many labels both players are conditional on; 0: none.
+        text: length of the vectors that captions become, on which both players are
+            conditional; 0: none. See `anogen.nets.text.TextCondition`, which the discriminator's player
+            trains.
+        contrast: with `text`, weight of the term by which images and captions find each other.
+        mismatched: share of the discriminator's loss that is about real images with the condition
+            of another one, which it is to refuse (Reed et al. 2016, section 4.1).
         width: filters at full size; see `anogen.nets.NetOptions` for this and what follows.
         growth: what they are multiplied with at smaller sizes.
         depth: how often the image size is doubled.

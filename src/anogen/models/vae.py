@@ -62,6 +62,10 @@ class VAE(GenerativeModel):
         output: what bounds the image: `sigmoid`, or the paper's literal `leaky_relu`.
         classes: how many labels the decoder is conditional on; 0: none. The encoder sees the
             image alone, q(z|x), so that encoding and detection need no labels.
+        text: length of the vectors that captions become, on which the decoder is conditional; 0:
+            none. See `anogen.nets.text.TextCondition`. The encoder sees the image alone, and makes
+            a vector of it that is compared with texts; give `batch_norm` false for that.
+        contrast: with `text`, weight of the term by which images and captions find each other.
         options: of both nets; see `anogen.nets.NetOptions`.
 
     Raises:
@@ -119,6 +123,8 @@ class VAE(GenerativeModel):
                 "likelihood bernoulli reads the decoder's output as logits; set output sigmoid"
             )
         check_conditional_options(contrast, 0.0)
+        if text and not contrast:
+            raise UsageError("text needs a contrast above 0, by which images are told apart")
         if capacity is not None and free_nats:
             raise UsageError("capacity and free_nats both set how much KL is free; choose one")
         self.shape: Shape = (shape[0], shape[1], shape[2])
@@ -150,7 +156,7 @@ class VAE(GenerativeModel):
             return losses
         found = self.condition.told_apart(outputs, vector, condition)
         loss = losses.players["vae"] + self.contrast * found.mean()
-        return Losses({"vae": loss}, {**losses.terms, "contrast_nats": found})
+        return Losses({"vae": loss}, {**losses.terms, "text_contrast_nats": found})
 
     def phase(self, step: int) -> Hashable | None:
         """Always the same once all schedules are at their end; see `Model.phase`."""

@@ -63,6 +63,12 @@ class VAEGAN(GenerativeModel):
             `anogen.models.damage.Damage`.
         classes: how many labels decoder and discriminator are conditional on; 0: none. The
             encoder sees the image alone.
+        text: length of the vectors that captions become, on which decoder and discriminator are
+            conditional; 0: none. See `anogen.nets.text.TextCondition`, which the decoder's player
+            trains.
+        contrast: with `text`, weight of the term by which images and captions find each other.
+        mismatched: share of the discriminator's loss that is about real images with the condition
+            of another one, which it is to refuse (Reed et al. 2016, section 4.1).
         options: of all nets, see `anogen.nets.NetOptions`; `batch_norm` is that of encoder and
             decoder.
 

@@ -28,9 +28,12 @@ class Condition(nn.Module, ABC):
         Raises:
             UsageError: none was given, or one that is not known.
         """
-        if condition is not None and condition.is_floating_point() and self.size:
-            return condition
-        return self.encoded(condition)
+        if condition is None or not condition.is_floating_point() or not self.size:
+            return self.encoded(condition)
+        if condition.ndim != 2 or condition.shape[1] != self.size:
+            raise UsageError(f"vectors of conditions are [b, {self.size}], found "
+                             f"{list(condition.shape)}")  # fmt: skip
+        return condition
 
     @abstractmethod
     def encoded(self, condition: Tensor | None) -> Tensor | None:
@@ -44,6 +47,14 @@ class Condition(nn.Module, ABC):
     @abstractmethod
     def random(self, count: int, generator: Generator | None) -> Tensor | None:
         """`count` conditions drawn uniformly, on the processor."""
+
+    def others(self, given: Tensor) -> Tensor:
+        """Whether the condition before each, the last one's before the first, is wrong for it.
+
+        bool `[b]`, of int64 `[b]` or `[b, 2]`.
+        """
+        first = given if given.ndim == 1 else given[:, 0]
+        return first.roll(1, 0) != first
 
     def guided(self, condition: Tensor | None, strength: float) -> Tensor:
         """Vectors, float32 `[b, size]`, that go `strength` times as far from that of no condition

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from anogen.errors import UsageError
 from anogen.nets.condition import Condition
 
-PLACES = 64
-"""Tokens that a text may have."""
+MOST_TOKENS = 64
+"""That a text may have."""
 PIECE = 7
 """Bytes of a word that a token holds, beside one that says whether the word begins with it."""
 WIDTH = 128
@@ -66,9 +66,9 @@ class TextCondition(Condition):
         """float32 `[b, size]` of tokens `[b, length]`, of mean square 1; computed in float32."""
         if condition is None:
             raise UsageError("this model takes texts; give one for each image, or empty ones")
-        if condition.ndim != 2 or condition.shape[1] > PLACES:
+        if condition.ndim != 2 or condition.shape[1] > MOST_TOKENS:
             raise UsageError(
-                f"texts are tokens [b, length], length at most {PLACES}, found "
+                f"texts are tokens [b, length], length at most {MOST_TOKENS}, found "
                 f"{list(condition.shape)}; see anogen.data.text.tokens_of"
             )
         with torch.autocast(condition.device.type, enabled=False):
@@ -100,6 +100,11 @@ class TextCondition(Condition):
         assert vector is not None
         empty = self.encoded(torch.zeros(1, 1, dtype=torch.int64, device=vector.device))
         return empty + strength * (vector - empty)
+
+    def others(self, given: Tensor) -> Tensor:
+        """Whether the text before each is another one, and not empty: bool `[b]`."""
+        before = given.roll(1, 0)
+        return (before != given).any(1) & (before != 0).any(1)
 
     def logit(self, outputs: Tensor, condition: Tensor | None) -> Tensor:
         """How real a picture seems, and how well it fits its text, as one logit: float32 `[b]`."""
@@ -156,7 +161,8 @@ def told_apart(likeness: Tensor, condition: Tensor) -> Tensor:
     """How badly pictures and texts of a batch find each other, in nats: float32 `[b]`.
 
     The mean of two cross-entropies: of the text of a picture among all texts, and of the picture of
-    a text. Those with the same text are no mistakes.
+    a text. Those with the same text are no mistakes. An empty text belongs to no picture in
+    particular: it is left out, and gives 0.
 
     Args:
         likeness: cosines `[b, b]` of pictures (rows) and texts (columns).
@@ -168,9 +174,10 @@ def told_apart(likeness: Tensor, condition: Tensor) -> Tensor:
         >>> told_apart(torch.eye(2), torch.tensor([[1], [2]])) < 1e-6
         tensor([True, True])
     """
-    same = (condition[:, None] == condition[None]).all(2)
-    same = same & ~torch.eye(len(condition), dtype=torch.bool, device=condition.device)
-    scores = (SHARPNESS * likeness).masked_fill(same, -math.inf)
+    empty = (condition == 0).all(1)
+    no_rival = (condition[:, None] == condition[None]).all(2) | empty | empty[:, None]
+    no_rival = no_rival & ~torch.eye(len(condition), dtype=torch.bool, device=condition.device)
+    scores = (SHARPNESS * likeness).masked_fill(no_rival, -math.inf)
     right = torch.arange(len(scores), device=scores.device)
     by_picture = F.cross_entropy(scores, right, reduction="none")
     return 0.5 * (by_picture + F.cross_entropy(scores.T, right, reduction="none"))

@@ -22,7 +22,7 @@ MOST_ROWS = 40
 def asked_picture(
     model: GenerativeModel, texts: Sequence[str], count: int = 8, how: Asking = AS_LEARNT
 ) -> Picture:
-    """A row of new images for each text, with the same latents in each row.
+    """A row of new images for each text, drawn alike in each row.
 
     Args:
         model: in evaluation mode; it takes texts.
@@ -38,11 +38,15 @@ def asked_picture(
                          "most, and --out FOLDER/ writes each image by itself")  # fmt: skip
     rows = [sample_texts(model, [text] * count, how) for text in texts]
     several = how.best_of > 1
-    chosen = f" Each is the best of {how.best_of}, as the model judges." if several else ""
+    which = (
+        f"each is the best of {how.best_of}, as the model judges"
+        if several
+        else "a column has the same latents"
+    )
     return Picture(
         "asked",
         "What texts give",
-        "New images for the text at the left of each row; a column has the same latents." + chosen,
+        f"New images for the text at the left of each row; {which}.",
         figures.mosaic(to_bytes(torch.stack(rows)), labels=[wrapped(text) for text in texts]),
     )
 

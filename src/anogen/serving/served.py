@@ -16,6 +16,7 @@ from anogen.checkpoint import MANIFEST
 from anogen.data.batches import to_bytes
 from anogen.data.columns import Columns, Encoded
 from anogen.data.images import Images, is_table
+from anogen.data.text import MOST_LETTERS
 from anogen.detection.calibration import Calibration, allowed, promised
 from anogen.detection.detector import Detector
 from anogen.detection.drift import example_statistics
@@ -308,6 +309,8 @@ class Served:
                 raise UsageError("a model is conditional on labels or on texts, not on both")
             if not self.trained.model.takes_text:
                 raise UsageError(f"{self.name} takes no texts")
+            if not isinstance(text, str) or len(text) > MOST_LETTERS:
+                raise UsageError(f"text is a text of at most {MOST_LETTERS:,} letters")
             return self.trained.model.asked([text])
         number = self._label_of(label)
         return None if number is None else torch.tensor([number])

@@ -55,7 +55,7 @@ class Loop:
         assert settings.batch_size is not None  # `fit` has decided it
         self.batches = Shuffled(data.train, settings.batch_size, settings.seed, device)
         self.total_steps = settings.epochs * len(self.batches)
-        model.total_steps = self.total_steps
+        self._plan(self.total_steps)
         self.monitor: str | None = settings.monitor or model.monitor
         if self.monitor == DISTANCE and len(data.validation) < FEWEST:
             if settings.monitor == DISTANCE:
@@ -87,6 +87,10 @@ class Loop:
         """The name of the net in whose features samples are judged; None where they are not."""
         return None if self._distance is None else self._distance.features
 
+    def _plan(self, steps: int) -> None:
+        """What the model does at a share of the training stays where it was when that began."""
+        self.state.counters.planned_steps = self.state.model.total_steps = steps
+
     def restore(self, run: Run) -> None:
         """Take the place of the last checkpoint, or of the one before where that is damaged."""
         try:
@@ -101,6 +105,7 @@ class Loop:
             say(f"warning: {run.path}: samples were judged by the net {before}, which is not in "
                 f"this user's cache; {self.features} judges from here on")  # fmt: skip
         counters = self.state.counters
+        self._plan(counters.planned_steps or self.total_steps)
         if counters.step != counters.epoch * len(self.batches) + counters.batch:
             raise MachineError(
                 f"{run.checkpoint('last')}: damaged, its counters contradict one another; "
@@ -230,9 +235,12 @@ class Loop:
         log.write(row, grid(samples))
         save_grid(run, counters.epoch, samples)
         self._announce(row)
-        self._warn(running, samples)
-        if self.monitor is not None:
-            self._keep_if_best(run, measured[f"validation_{self.monitor}"])
+        if all(f"running_loss_{player.name}" in running for player in self.state.players):
+            self._warn(running, samples)
+            if self.monitor is not None:
+                self._keep_if_best(run, measured[f"validation_{self.monitor}"])
+        else:  # somebody rested all the time, as before a game begins
+            counters.best_epoch = counters.epoch
         self.save(run)
         return row
 
@@ -259,8 +267,6 @@ class Loop:
         if not isinstance(self.state.model, GenerativeModel):
             return
         played = {name.removeprefix("running_"): value for name, value in running.items()}
-        if any(f"loss_{player.name}" not in played for player in self.state.players):
-            return  # somebody rested all the time, as before a game begins
         seen = dict(collapse_warnings(played, samples, self.state.model.classes))
         for name in sorted(seen.keys() & self._signs - self._warned):  # in two epochs running
             say(f"warning: {seen[name]}")

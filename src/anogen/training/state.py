@@ -28,6 +28,7 @@ class Counters:
         best_value: lowest value of the monitored metric, None before there is one.
         best_epoch: the epoch that had it.
         elapsed_s: seconds of training, without interruptions.
+        planned_steps: how many steps training was to take when it began.
     """
 
     step: int = 0
@@ -37,6 +38,7 @@ class Counters:
     best_value: float | None = None
     best_epoch: int = 0
     elapsed_s: float = 0.0
+    planned_steps: int = 0
 
     def check(self) -> None:
         """Refuse values that no training leaves.
@@ -44,7 +46,7 @@ class Counters:
         Raises:
             ValueError: one of them.
         """
-        counts = [self.step, self.epoch, self.batch, self.best_epoch]
+        counts = [self.step, self.epoch, self.batch, self.best_epoch, self.planned_steps]
         counts += [count for _, count in self.sums.values()]
         totals = [self.elapsed_s, *(total for total, _ in self.sums.values())]
         totals += [] if self.best_value is None else [self.best_value]
