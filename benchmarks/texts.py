@@ -1,6 +1,6 @@
 """How well pictures show what texts say: scenes of digits in combinations never seen, and emoji.
 
-    anogen train --model GAN --preset text --data mnist-scenes --run runs/scenes
+    anogen train --model GAN --preset text --data mnist-scenes --epochs 20 --run runs/scenes
     python benchmarks/texts.py scenes runs/scenes --out docs/results/texts.json
     python benchmarks/texts.py prepare path/to/emoji_pairs_32.npz --out emoji
     anogen train --model GAN --preset text --data emoji --group base --epochs 100 --run runs/emoji

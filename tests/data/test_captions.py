@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from anogen import images_from_array, load_data
-from anogen.data.batches import Shuffled, in_order
+from anogen.data.batches import Shuffled, alike_together, in_order
 from anogen.data.images import Images
 from anogen.data.text import tokens_of
 from anogen.errors import DataError
@@ -73,14 +73,18 @@ def test_captions_of_archives_and_arrays(tmp_path):
 
 def captioned(count=400):
     pixels = np.zeros((count, 1, 16, 16), np.uint8)
+    pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.divmod(np.arange(count), 256)
     return images_from_array(pixels, captions=[[f"a{n}", f"b{n}"] for n in range(count)])
 
 
 def test_a_batch_has_one_caption_of_each_and_now_and_then_none():
     images = captioned()
     batches = Shuffled(images, 400, seed=1, device=CPU)
-    order = np.random.default_rng((1, 0)).permutation(400)
-    tokens = next(iter(batches.epoch(0))).condition
+    x, tokens = next(iter(batches.epoch(0)))
+    high, low = (x[:, 0, 0, :2] * 255).round().long().unbind(1)
+    order = (256 * high + low).tolist()
+    assert sorted(order) == list(range(400))
+    assert order != sorted(order)
     either = [{tuple(row) for row in tokens_of([f"a{n}", f"b{n}"]).tolist()} for n in order]
     rows = [tuple(row) for row in tokens.tolist()]
     empty = sum(not any(row) for row in rows)
@@ -109,3 +113,15 @@ def test_labels_come_before_captions():
     images = Images(WHITE[:, None], "white", np.zeros(6, np.int64), ("a",),
                     captioned(6).captions)  # fmt: skip
     assert next(iter(in_order(images, CPU))).condition.ndim == 1
+
+
+def test_texts_that_share_words_follow_one_another():
+    rng = np.random.default_rng(0)
+    words = [("red", "blue"), ("left", "right"), ("big", "small"), ("thin", "thick")]
+    texts = [" ".join(str(rng.choice(pair)) for pair in words) for _ in range(512)]
+    tokens = tokens_of(texts)
+    order = alike_together(tokens, np.random.default_rng(1))
+    assert sorted(order) == list(range(512))
+    common = [len({texts[row] for row in order[start : start + 16]}) for start in range(0, 512, 16)]
+    assert np.mean(common) < 3  # of sixteen, where each would be there once
+    assert alike_together(np.zeros((5, 3), np.int64), rng).shape == (5,)

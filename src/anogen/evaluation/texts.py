@@ -49,7 +49,8 @@ class Matcher(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.encoder, self.text = nets.encoder(shape, SIZE, batch_norm=False), TextCondition(SIZE)
+        self.text = TextCondition(SIZE)
+        self.encoder = nets.encoder(shape, self.text.outputs, batch_norm=False)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         """Cosines `[images, texts]` of `[n, c, h, w]` in [0, 1] and tokens `[m, length]`."""
@@ -78,8 +79,9 @@ def evaluate_texts(
 
     Returns:
         Flat. `r_precision`, the share of new images that fit their own caption better than 99
-        others (or as many as there are; their number and one is `among`), with its 95 % interval; beside it, of the same captions, those of the test images
-        themselves (`r_precision_floor`), of training images whose captions are nearest, by the
+        others (or as many as there are; `among` is how many with its own), with its 95 % interval;
+        beside it, of the same captions, those of the test images themselves
+        (`r_precision_floor`), of training images whose captions are nearest, by the
         words that they share (`r_precision_nearest_caption`), and of samples of empty texts
         (`r_precision_without_text`). `variety`, the root mean square difference in pixels, on the
         [0, 1] scale, of two images of one text, beside that of images of different texts

@@ -86,7 +86,7 @@ class Model(nn.Module, ABC):
     total_steps: int = 0
     arguments: dict[str, Any]
     monitor: ClassVar[str | None]
-    recordable: ClassVar[bool] = False
+    recordable: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -98,6 +98,7 @@ class GAN(GenerativeModel):
         super().__init__()
         check_latent(latent)
         self.condition = condition_on(classes, text)
+        self.recordable = not text  # whose words are looked at on the way
         check_adversarial_options(
             loss, r1=r1, r2=r2, penalty_every=penalty_every, critic_steps=critic_steps,
             batch_norm=discriminator_batch_norm,

@@ -66,8 +66,8 @@ class StyleGAN(GenerativeModel):
             convolutions: slower, and in short trainings on small images no better.
         classes: how many labels both players are conditional on; 0: none.
         text: length of the vectors that captions become, on which both players are
-            conditional; 0: none. See `anogen.nets.text.TextCondition`, which the discriminator's player
-            trains.
+            conditional; 0: none. See `anogen.nets.text.TextCondition`, which the player of the
+            discriminator trains.
         contrast: with `text`, weight of the term by which images and captions find each other.
         mismatched: share of the discriminator's loss that is about real images with the condition
             of another one, which it is to refuse (Reed et al. 2016, section 4.1).
@@ -120,6 +120,7 @@ class StyleGAN(GenerativeModel):
         super().__init__()
         check_latent(latent)
         self.condition = condition_on(classes, text)
+        self.recordable = not text  # whose words are looked at on the way
         check_adversarial_options(
             loss, r1=r1, r2=r2, penalty_every=penalty_every, critic_steps=critic_steps,
             batch_norm=False,

@@ -107,6 +107,7 @@ class VAE(GenerativeModel):
         super().__init__()
         check_latent(latent)
         self.condition = condition_on(classes, text)
+        self.recordable = not text  # whose words are looked at on the way
         if likelihood not in get_args(Likelihood):
             raise unknown_name("likelihood", likelihood, get_args(Likelihood))
         if output not in get_args(Output):
@@ -137,7 +138,8 @@ class VAE(GenerativeModel):
         log_sigma = math.log(math.sqrt(0.5) if likelihood == "squared_error" else sigma)
         self.log_sigma = nn.Parameter(torch.tensor(log_sigma), likelihood == "learned_sigma")
         self.contrast, self.text = contrast, text
-        self.encoder = nets.encoder(shape, 2 * latent + text, **options)
+        compared = self.condition.outputs if text else 0
+        self.encoder = nets.encoder(shape, 2 * latent + compared, **options)
         self.decoder = nets.decoder(shape, latent + self.condition.size, **options)
 
     def players(self) -> dict[str, list[nn.Module]]:

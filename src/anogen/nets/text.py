@@ -35,8 +35,8 @@ class TextCondition(Condition):
     neighbourhood mean is learnt in a tenth of the steps that layers of attention need. An empty
     text gives a vector of its own, which in training stands for any text.
 
-    A discriminator of pictures with texts has `outputs` numbers for each picture: how real it seems
-    by itself, and a vector to be compared with a text's.
+    A net that looks at pictures gives `outputs` numbers for each: how real it seems by itself, a
+    vector to be compared with a text's, and one to be compared with the words that it may show.
 
     Args:
         size: of the vector.
@@ -52,15 +52,15 @@ class TextCondition(Condition):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        self.words = Words()
+        self.words, self.named = Words(), Words()
         self.onwards = nn.GRU(WIDTH, WIDTH, batch_first=True)
         self.backwards = nn.GRU(WIDTH, WIDTH, batch_first=True)
         self.head = nn.Sequential(nn.LayerNorm(4 * WIDTH), nn.Linear(4 * WIDTH, size))
 
     @property
     def outputs(self) -> int:
-        """One number, and a vector."""
-        return 1 + self.size
+        """One number, and two vectors."""
+        return 1 + self.size + WIDTH
 
     def encoded(self, condition: Tensor | None) -> Tensor:
         """float32 `[b, size]` of tokens `[b, length]`, of mean square 1; computed in float32."""
@@ -76,12 +76,9 @@ class TextCondition(Condition):
 
     def _read(self, tokens: Tensor) -> Tensor:
         """float32 `[b, 4 * WIDTH]`."""
-        if tokens.device.type == "cpu":  # where looking at values costs nothing
-            tokens = tokens[:, : max(1, int((tokens != 0).any(0).sum()))]
-            different, place = tokens.unique(return_inverse=True)
-            words = self.words(different)[place]
-        else:
-            words = self.words(tokens)
+        tokens = tokens[:, : max(1, int((tokens != 0).any(0).sum()))]
+        different, place = tokens.unique(return_inverse=True)
+        words = self.words(different)[place]
         there, lengths = (tokens != 0)[..., None], (tokens != 0).sum(1, keepdim=True)
         places = torch.arange(tokens.shape[1], device=tokens.device)
         from_last = (lengths - 1 - places).clamp(min=0)[..., None].expand_as(words)
@@ -110,21 +107,23 @@ class TextCondition(Condition):
         """How real a picture seems, and how well it fits its text, as one logit: float32 `[b]`."""
         vector = self(condition)
         assert vector is not None
-        return outputs[:, 0].float() + FIT * F.cosine_similarity(outputs[:, 1:].float(), vector)
+        fit = F.cosine_similarity(outputs[:, 1 : 1 + self.size].float(), vector)
+        return outputs[:, 0].float() + FIT * fit
 
     def told_apart(self, outputs: Tensor, condition: Tensor | None, of: Tensor | None) -> Tensor:
-        """See `told_apart` below: float32 `[b]`."""
+        """See `told_apart` and `words_missed` below, whose sum this is: float32 `[b]`."""
         assert of is not None
-        return told_apart(self.likeness(outputs, condition), of)
+        seen = outputs[:, -WIDTH:].float()
+        return told_apart(self.likeness(outputs, condition), of) + words_missed(
+            seen, of, self.named
+        )
 
     def likeness(self, outputs: Tensor, condition: Tensor | None) -> Tensor:
-        """Cosines of pictures' vectors, which are their last outputs, and texts' vectors.
-
-        float32 `[pictures, texts]`.
-        """
+        """Cosines of the vectors of pictures and of texts, float32 `[pictures, texts]`."""
         vector = self(condition)
         assert vector is not None
-        return F.normalize(outputs[:, -self.size :].float(), dim=1) @ F.normalize(vector, dim=1).T
+        seen = outputs[:, -WIDTH - self.size : -WIDTH].float()
+        return F.normalize(seen, dim=1) @ F.normalize(vector, dim=1).T
 
 
 class Words(nn.Module):
@@ -155,6 +154,33 @@ class Words(nn.Module):
         letters = (tokens[..., None] >> 8 * each & 255) + 256 * each
         spelling = self.spelling(self.letters(letters).sum(-2))
         return self.table(rows).sum(-2) + torch.tanh(spelling)
+
+
+def words_missed(seen: Tensor, tokens: Tensor, named: Words) -> Tensor:
+    """How badly pictures tell which words their texts have, in nats: float32 `[b]`.
+
+    The cross-entropy of the words of a picture's text among all words of the batch, those the more
+    that fewer texts of the batch have: log(texts / texts that have it), so that what all have does
+    not count. Where n words count alike it is log n at least; for an empty text it is 0.
+
+    Texts that differ in a single word are told apart by nearly everything else in a batch; this
+    makes every word count.
+
+    Args:
+        seen: float `[b, WIDTH]`, what was seen in pictures.
+        tokens: of their texts, int64 `[b, length]`.
+        named: the vectors of words that it is compared with.
+
+    Examples:
+        >>> words_missed(torch.zeros(2, WIDTH), torch.tensor([[5, 6], [5, 0]]), Words()).detach()
+        tensor([0.6931, 0.0000])
+    """
+    different, place = tokens.unique(return_inverse=True)
+    has = torch.zeros(len(tokens), len(different), device=seen.device)
+    has = has.scatter(1, place, 1.0) * (different != 0)
+    has = has * (len(tokens) / has.sum(0).clamp(min=1)).log()
+    scores = (seen @ named(different).T / math.sqrt(WIDTH)).masked_fill(different == 0, -1e4)
+    return (-F.log_softmax(scores, 1) * has).sum(1) / has.sum(1).clamp(min=1e-6)
 
 
 def told_apart(likeness: Tensor, condition: Tensor) -> Tensor:
