@@ -175,6 +175,9 @@ def test_print_config_shows_the_preset_with_overrides(anogen, tmp_path):
 )
 def test_every_preset_trains(anogen, noise_file, tmp_path, model, name):
     data = f"{noise_file},{noise_file}+inversion" if model == "Translator" else noise_file
+    if name == "text":
+        data, images = tmp_path / "captioned.npz", np.load(noise_file)["images"][:60]
+        np.savez(data, images=images, captions=[f"noise {number % 7}" for number in range(60)])
     outcome = anogen("train", "--model", model, "--preset", name, "--data", data,
                      "--epochs", 1, "--model.width", 4, "--run", tmp_path / "run")  # fmt: skip
     assert outcome.code == 0

@@ -30,11 +30,11 @@ from anogen.progress import Progress
 
 Result = dict[str, Any]
 
-SIZE = 128
-"""Of the vectors in which images and texts are compared."""
-VERSION = 1
+SIZE, WIDTH = 128, 32
+"""Of the vectors in which images and texts are compared, and filters of the net of images."""
+VERSION = 2
 """Raise it whenever the net or its training changes, so that old ones are not taken for new."""
-EPOCHS, MIN_STEPS, BATCH, RATE, SEED = 8, 300, 64, 1e-3, 0
+EPOCHS, MIN_STEPS, BATCH, RATE, SEED = 8, 300, 64, 4e-3, 0
 WARM_UP = 0.15
 """Share of the steps in which the learning rate grows; without it nothing is learnt at all."""
 AMONG = 100
@@ -42,15 +42,12 @@ AMONG = 100
 
 
 class Matcher(nn.Module):
-    """An encoder of images and one of texts, into one space.
-
-    The former is without normalisation, with which images are hardly told apart.
-    """
+    """An encoder of images and one of texts, into one space."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.text = TextCondition(SIZE)
-        self.encoder = nets.encoder(shape, self.text.outputs, batch_norm=False)
+        self.encoder = nets.encoder(shape, self.text.outputs, width=WIDTH)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         """Cosines `[images, texts]` of `[n, c, h, w]` in [0, 1] and tokens `[m, length]`."""

@@ -64,7 +64,7 @@ class VAE(GenerativeModel):
             image alone, q(z|x), so that encoding and detection need no labels.
         text: length of the vectors that captions become, on which the decoder is conditional; 0:
             none. See `anogen.nets.text.TextCondition`. The encoder sees the image alone, and makes
-            a vector of it that is compared with texts; give `batch_norm` false for that.
+            a vector of it that is compared with texts.
         contrast: with `text`, weight of the term by which images and captions find each other.
         options: of both nets; see `anogen.nets.NetOptions`.
 
