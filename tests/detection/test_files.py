@@ -70,7 +70,7 @@ def test_a_bad_value_costs_one_row_only(detector, digits, tmp_path):
     (row,) = score_files(detector, find_sources([tmp_path / "empty"]), false_positive_rate=0.1)
     assert "no PNG or JPEG picture" in row.error
     np.save(tmp_path / "none.npy", np.zeros((0, 8, 8), np.uint8))
-    with pytest.raises(DataError, match="no image to score"):
+    with pytest.raises(DataError, match="no image in what was given"):
         find_sources([tmp_path / "none.npy"])
 
 
