@@ -6,7 +6,7 @@
     anogen train --model GAN --preset text --data emoji --group base --epochs 100 --run runs/emoji
     python benchmarks/texts.py emoji runs/emoji --out docs/results/texts.json
 
-`scenes`: 2,000 scenes of combinations of digit, ink and place that training never shows, in
+`scenes`: 1,000 scenes of combinations of digit, ink and place that training never shows, in
 handwriting of MNIST's test images, with a caption each. The reader of scenes is a net trained on
 scenes of all combinations in the handwriting of MNIST's training images; it has no part in the
 model. Each way is read by it:
@@ -59,7 +59,7 @@ from anogen.evaluation.texts import first_captions, nearest_captions
 from anogen.models.asking import Asking, sample_texts
 from anogen.models.base import GenerativeModel, generative
 
-COUNT, SEED = 2000, 5
+COUNT, SEED = 1000, 5
 GUIDANCES = (0.8, 1.0, 1.25, 1.5, 2.0)
 CHOSEN_ON = 500
 TRIES, TEXT = 5, "a red seven on the left of a large blue two"

@@ -152,6 +152,7 @@ def test_every_number_and_its_floor(cache, trained, digits):
 def test_copies_of_training_images_are_noticed(cache, digits):
     class Copies(torch.nn.Module):
         shape, latent, classes, condition = digits.shape, 1, 0, NoCondition()
+        takes_text = False
 
         def __init__(self, images):
             super().__init__()

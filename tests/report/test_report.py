@@ -46,8 +46,8 @@ class Checker(HTMLParser):
                 self.outside.append(found[name])
 
 
-OF_OTHERS = {"style_mixing", "truncation", "restorations", "translations"}
-"""Pictures of models that have styles, learn to restore, or translate."""
+OF_OTHERS = {"style_mixing", "truncation", "restorations", "translations", "captions"}
+"""Pictures of models that have styles, learn to restore, translate, or take texts."""
 
 
 def _page(run, result, pictures):

@@ -72,7 +72,7 @@ def say_scene(scene: "Scene", rng: np.random.Generator, *, others: bool = False)
         >>> from anogen.data.scenes import Figure, Scene
         >>> seven = Figure(7, "left", "red", "large", "upright", "thin")
         >>> say_scene(Scene("black", (seven,)), np.random.default_rng(1)).text
-        'a narrow red 7 on the left side on a black background'
+        'a huge narrow red seven on the left side'
     """
     speech = _Speech(rng, others)
     text = speech.figures(scene.figures)

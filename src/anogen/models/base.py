@@ -74,8 +74,9 @@ class Model(nn.Module, ABC):
             not say which epoch is best; None: the last one is taken.
         recordable: whether `phase` says what `losses` computes, so that a GPU may replay recorded
             steps; a class that defines `losses` must say so itself.
-        total_steps: how many steps its training takes, for what happens at a share of it; training
-            sets it.
+        total_steps: how many steps its training was to take when it began, for what happens at a
+            share of it; training sets it where `plans` is true.
+        plans: whether something happens at a share of the training.
         damage: what the images are damaged by before the model sees them in training, so that it
             learns to restore them; None: nothing.
     """
@@ -84,6 +85,7 @@ class Model(nn.Module, ABC):
     condition: Condition
     damage: Damage | None = None
     total_steps: int = 0
+    plans: bool = False
     arguments: dict[str, Any]
     monitor: ClassVar[str | None]
     recordable: bool = False

@@ -98,7 +98,8 @@ class GAN(GenerativeModel):
         super().__init__()
         check_latent(latent)
         self.condition = condition_on(classes, text)
-        self.recordable = not text  # whose words are looked at on the way
+        if text:  # whose words are looked at on the way
+            self.recordable = False
         check_adversarial_options(
             loss, r1=r1, r2=r2, penalty_every=penalty_every, critic_steps=critic_steps,
             batch_norm=discriminator_batch_norm,
@@ -108,6 +109,7 @@ class GAN(GenerativeModel):
         self.loss: Adversarial = loss
         check_conditional_options(contrast, mismatched, contrast_first)
         self.contrast_first = contrast_first if text else 0.0
+        self.plans = self.contrast_first > 0
         self.critic_steps, self.contrast, self.mismatched = critic_steps, contrast, mismatched
         self.augment = AdaptiveAugmentation(ada)
         of_generator: NetOptions = {**options, "dropout": 0.0}

@@ -120,7 +120,8 @@ class StyleGAN(GenerativeModel):
         super().__init__()
         check_latent(latent)
         self.condition = condition_on(classes, text)
-        self.recordable = not text  # whose words are looked at on the way
+        if text:  # whose words are looked at on the way
+            self.recordable = False
         check_adversarial_options(
             loss, r1=r1, r2=r2, penalty_every=penalty_every, critic_steps=critic_steps,
             batch_norm=False,

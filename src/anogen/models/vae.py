@@ -107,7 +107,8 @@ class VAE(GenerativeModel):
         super().__init__()
         check_latent(latent)
         self.condition = condition_on(classes, text)
-        self.recordable = not text  # whose words are looked at on the way
+        if text:  # whose words are looked at on the way
+            self.recordable = False
         if likelihood not in get_args(Likelihood):
             raise unknown_name("likelihood", likelihood, get_args(Likelihood))
         if output not in get_args(Output):

@@ -115,7 +115,8 @@ class VAEGAN(GenerativeModel):
         super().__init__()
         check_latent(latent)
         self.condition = condition_on(classes, text)
-        self.recordable = not text  # whose words are looked at on the way
+        if text:  # whose words are looked at on the way
+            self.recordable = False
         _check_weights(loss, gamma, beta, pixel_weight, gate)
         check_adversarial_options(
             loss, r1=r1, r2=0.0, penalty_every=penalty_every, batch_norm=discriminator_batch_norm

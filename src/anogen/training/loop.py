@@ -89,7 +89,8 @@ class Loop:
 
     def _plan(self, steps: int) -> None:
         """What the model does at a share of the training stays where it was when that began."""
-        self.state.counters.planned_steps = self.state.model.total_steps = steps
+        if self.state.model.plans:
+            self.state.counters.planned_steps = self.state.model.total_steps = steps
 
     def restore(self, run: Run) -> None:
         """Take the place of the last checkpoint, or of the one before where that is damaged."""

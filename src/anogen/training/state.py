@@ -28,7 +28,7 @@ class Counters:
         best_value: lowest value of the monitored metric, None before there is one.
         best_epoch: the epoch that had it.
         elapsed_s: seconds of training, without interruptions.
-        planned_steps: how many steps training was to take when it began.
+        planned_steps: how many steps training was to take when it began, of a model that plans.
     """
 
     step: int = 0
