@@ -3,8 +3,7 @@
     python benchmarks/gallery.py runs --out docs/gallery
 
 `runs` has the folders vae, vaegan, gan and stylegan (MNIST), emoji_vae, emoji_vaegan and emoji_gan
-(32×32 colour); and scenes, of which it draws texts. Samples are the first that come, none was
-chosen.
+(32×32 colour). Samples are the first that come, none was chosen.
 """
 
 import argparse
@@ -20,22 +19,11 @@ from PIL import Image
 import anogen
 from anogen.data.batches import to_bytes, to_unit
 from anogen.evaluation.generation import sample_images
-from anogen.models.asking import Asking
 from anogen.models.base import Encodes, Reconstructs, generative
 from anogen.models.mixture import MixtureSampler
-from anogen.report.asked import asked_picture, between_picture
-from anogen.report.figures import save as save_figure
 
 COLUMNS, ROWS, ENLARGED = 16, 4, 2
 SEED = 3
-ASKED = [
-    "a thin red seven on the left of a large blue two on white",
-    "a big yellow 5 at the top and a small white 9 at the bottom, on black",
-    "from left to right: a green one, a purple four and an orange six on pink",
-    "a huge bold black eight in the middle on grey",
-    "a small fat green 3 tilted to the right at the bottom",
-    "an orange zero above a blue three, on a black background",
-]
 
 
 def main() -> None:
@@ -47,9 +35,6 @@ def main() -> None:
     mnist = anogen.load_data("mnist")
     emoji = anogen.load_data(options.emoji) if options.emoji else None
     for run in sorted(path for path in options.runs.iterdir() if (path / "config.yaml").exists()):
-        if run.name == "scenes":
-            texts(generative(anogen.load(run).model, run.name), options.out / "texts.png")
-            continue
         data = emoji if run.name.startswith("emoji") else mnist
         if data is not None:
             draw(generative(anogen.load(run).model, run.name), data, options.out / run.name)
@@ -70,14 +55,6 @@ def draw(model: anogen.GenerativeModel, data: anogen.Splits, start: Path) -> Non
             rebuilt = to_bytes(model.reconstruct(to_unit(torch.from_numpy(chosen.pixels[:]))))
         halves = [part[i : i + COLUMNS] for i in (0, COLUMNS) for part in (chosen.pixels, rebuilt)]
         save(sheet(np.concatenate(halves)), Path(f"{start}_reconstructions.png"))
-
-
-def texts(model: anogen.GenerativeModel, path: Path) -> None:
-    """What some texts give, and what changes from one text to another."""
-    save_figure(asked_picture(model.eval(), ASKED, 10, Asking(SEED)).figure, path)
-    ends = ["a large red seven on black", "a large blue two on white"]
-    between = between_picture(model, ends, 14, rows=3, seed=SEED)
-    save_figure(between.figure, path.with_stem("texts_between"))
 
 
 def sheet(pixels: NDArray[Any]) -> NDArray[Any]:
