@@ -10,11 +10,10 @@ from anogen.cli.options import (
     deny_imports,
     new_parser,
     search_working_folder,
-    underscored,
 )
 from anogen.errors import UsageError, checked_seed
 from anogen.presets import preset_file, presets
-from anogen.progress import say, show
+from anogen.progress import show
 
 DESCRIPTION = """Train a model into a run folder.
 
@@ -22,17 +21,13 @@ Settings come from a preset, then YAML files and options in their order, later o
   anogen train --data my/pictures --image_size 64 --run runs/mine
   anogen train --model VAEGAN --preset recommended --data mnist --run runs/vaegan
   anogen train --model VAE --model.latent 16 --model.width 16 --epochs 5 --run runs/small
-  anogen train --data captioned/ --run runs/pictures        pictures with captions: text to image
+  anogen train --model GAN --preset text --data captioned/ --run runs/pictures
   anogen train --model Restorer --data my/photos --corruption gaussian_noise=0..0.2 --run runs/re
   anogen train --run runs/mine --resume
 The options of a model: anogen train --model.help VAE"""
 
 CORRUPTION = "--corruption"
 """A short name of the option of those models that learn to restore."""
-
-
-TEXT = ("--model", "GAN", "--preset", "text")
-"""What pictures with captions are trained with where nothing else is said."""
 
 
 def main(arguments: list[str]) -> int:
@@ -56,7 +51,6 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from anogen.data.catalog import load_data
-    from anogen.data.images import has_captions
     from anogen.run import DATA_OPTIONS, Run
     from anogen.training.fit import fit
     from anogen.training.settings import TrainingSettings
@@ -75,13 +69,6 @@ def main(arguments: list[str]) -> int:
     if not options["resume"]:
         Run.vacant(options["run"])  # refused before any data is read
     data = load_data(**{key: options.pop(key) for key in DATA_OPTIONS})
-    if not _chosen(arguments) and data.train.labels is None and has_captions(data.train):
-        say("the pictures have captions: training a GAN on them, --model GAN --preset text; any "
-            "--model trains another one")  # fmt: skip
-        expanded = _expand([*TEXT, *arguments])
-        options |= _parser("GAN").parse(expanded, packages)
-        for name in (*DATA_OPTIONS, "config", "allow_code", "preset", CORRUPTION.strip("-")):
-            options.pop(name, None)
     about = options.pop("model")
     torch.manual_seed(checked_seed(options["seed"]))
     kind = find_model(about["class_path"], allow_code)
@@ -94,12 +81,6 @@ def main(arguments: list[str]) -> int:
     run = fit(model, data, folder, TrainingSettings(**options), resume=resume)
     show(run.shown)
     return 0
-
-
-def _chosen(arguments: list[str]) -> bool:
-    """Whether a model, a preset, a configuration, or a run to go on with is named."""
-    names = {underscored(argument).partition("=")[0].partition(".")[0] for argument in arguments}
-    return bool(names & {"--model", "--preset", "--config", "--resume", CORRUPTION})
 
 
 def _parser(model: str | None = "VAE") -> Parser:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anogen.data.batches import evaluation_batch, in_order, to_bytes, to_unit
-from anogen.data.images import Images
+from anogen.data.images import Images, has_captions
 from anogen.errors import UsageError
 from anogen.models.asking import Asking, sample_texts
 from anogen.models.base import (
@@ -375,8 +375,8 @@ def _posterior_tensor(model: Encodes, images: Images) -> Tensor:
 
 def _labels(model: Model, images: Images) -> Tensor | None:
     """The images' labels, or captions, where the model is conditional on them."""
-    if model.takes_text and images.captions is None:
-        return model.condition.random(len(images), None)
+    if model.takes_text and not has_captions(images):
+        return _empty(model, len(images))
     return conditions_for(model, images)
 
 
